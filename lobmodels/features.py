@@ -1,0 +1,159 @@
+"""Feature groups of the order book, each defined once for whole sequences and for one online step.
+
+A definition uses operators alone, so the same code runs on torch tensors (whole sequences, `lobmodels.inputs`), on
+Python floats and inside numba (one step, `lobmodels.ensemble.runtime`). It imports nothing from the project and no
+torch: a submission carries this file as it stands. Everything is computed in double precision from raw columns and is
+causal.
+
+Calling convention of a group `g(rows, t, out)`:
+- `rows[k][i]` is raw column `i` as it was `k` steps ago, 0.0 before the sequence began; `k` < `HISTORY`.
+- `t` is the step in the sequence (a number, or a tensor that broadcasts against the columns).
+- `out[j]` receives the group's j-th feature, in the order of `NAMES[group]`.
+
+Source of the formulas: the published findings of the challenge's entrants, with the departures named at each place.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+HISTORY = 17  # rows a definition may look at, the current one included: the longest lag is 16
+BOUND = 10.0  # a ratio of signed volumes has a pole; beyond this it carries no information
+
+# Columns of lobmodels.schema.LOB: bid price l, ask price 6+l, bid volume 12+l, ask volume 18+l, trade price 24+j,
+# trade volume 28+j. Literals, because this file travels alone.
+NAMES: dict[str, tuple[str, ...]] = {
+    "derived": (
+        *(f"spread_{level}" for level in range(6)),
+        "trade_intensity",
+        "bid_pressure",
+        "ask_pressure",
+        "pressure_imbalance",
+    ),
+    "temporal": ("spread_0_change_1", "spread_0_change_5", "trade_intensity_mean_5"),
+    "interaction": ("v8_p0", "spread_0_p0", "spread_0_v2"),
+    "microstructure": (
+        "ofi_weighted",
+        "ofi_near_far",
+        "imbalance_change",
+        "spread_change_imbalance",
+        "spread_gap_change",
+        "trade_impulse",
+    ),
+    "lag": tuple(f"{name}_lag_{k}" for k in (1, 4, 16) for name in ("p0", "p6", "v0", "dp0")),
+}
+
+
+def bounded_ratio(numerator: Any, denominator: Any) -> Any:
+    """`numerator / (denominator + 1e-8)` with the pole guarded: denominators within 1e-6 of zero are moved to it,
+    results beyond ±`BOUND` are cut. The published formula has no guard, though the volumes are signed."""
+    denominator = denominator + 1e-8
+    sign = 1.0 - 2.0 * (denominator < 0.0)
+    denominator = denominator + (abs(denominator) < 1e-6) * (sign * 1e-6 - denominator)
+    ratio = numerator / denominator
+    return ratio + (ratio > BOUND) * (BOUND - ratio) + (ratio < -BOUND) * (-BOUND - ratio)
+
+
+def derived(rows: Any, t: Any, out: Any) -> None:
+    """Spreads of the six levels, trade intensity, bid and ask pressure and their imbalance."""
+    now = rows[0]
+    for level in range(6):
+        out[level] = now[6 + level] - now[level]
+    out[6] = now[28] + now[29] + now[30] + now[31]
+    bid = now[12] + now[13] + now[14] + now[15] + now[16] + now[17]
+    ask = now[18] + now[19] + now[20] + now[21] + now[22] + now[23]
+    out[7] = bid
+    out[8] = ask
+    out[9] = bounded_ratio(bid - ask, bid + ask)
+
+
+def temporal(rows: Any, t: Any, out: Any) -> None:
+    """Changes of the best spread over 1 and 5 steps (0 before they exist), trade intensity averaged over 5 steps."""
+    spread = rows[0][6] - rows[0][0]
+    out[0] = (t >= 1) * (spread - (rows[1][6] - rows[1][0]))
+    out[1] = (t >= 5) * (spread - (rows[5][6] - rows[5][0]))
+    total = rows[0][28] + rows[0][29] + rows[0][30] + rows[0][31]
+    for k in range(1, 5):  # rows before the sequence are zero: they add nothing
+        total = total + (rows[k][28] + rows[k][29] + rows[k][30] + rows[k][31])
+    out[2] = total / (1.0 + 1.0 * (t >= 1) + 1.0 * (t >= 2) + 1.0 * (t >= 3) + 1.0 * (t >= 4))
+
+
+def interaction(rows: Any, t: Any, out: Any) -> None:
+    """Products: v8·p0, spread_0·p0, spread_0·v2."""
+    now = rows[0]
+    spread = now[6] - now[0]
+    out[0] = now[20] * now[0]
+    out[1] = spread * now[0]
+    out[2] = spread * now[14]
+
+
+def microstructure(rows: Any, t: Any, out: Any) -> None:
+    """Order-flow imbalance (Cont, Kukanov, Stoikov 2014) over the levels, and what moves with it.
+
+    Per level OFI = eb - ea, eb = v·1[p >= p'] - v'·1[p <= p'] on the bid, inequalities flipped on the ask, where
+    ' is the previous step. At the first step the previous one is the current one, so every change is 0.
+    """
+    now = rows[0]
+    last = rows[1]
+    moved = t >= 1
+    weighted = 0.0 * now[0]
+    near = 0.0 * now[0]
+    far = 0.0 * now[0]
+    imbalance = 0.0 * now[0]
+    for level in range(6):
+        bid, bid_last = now[level], last[level]
+        ask, ask_last = now[6 + level], last[6 + level]
+        bid_flow = now[12 + level] * (bid >= bid_last) - last[12 + level] * (bid <= bid_last)
+        ask_flow = now[18 + level] * (ask <= ask_last) - last[18 + level] * (ask >= ask_last)
+        flow = bid_flow - ask_flow
+        weighted = weighted + flow / (level + 1.0)
+        if level < 3:
+            near = near + flow
+        else:
+            far = far + flow
+        imbalance = imbalance + (
+            bounded_ratio(now[12 + level] - now[18 + level], now[12 + level] + now[18 + level])
+            - bounded_ratio(last[12 + level] - last[18 + level], last[12 + level] + last[18 + level])
+        )
+    spread = now[6] - now[0]
+    spread_last = last[6] - last[0]
+    out[0] = moved * weighted
+    out[1] = moved * (near / 3.0 - far / 3.0)
+    out[2] = moved * (5.0 * imbalance / 6.0)
+    out[3] = moved * ((spread - spread_last) * bounded_ratio(now[18] - now[12], now[12] + now[18]))
+    gap = (now[7] - now[1]) - spread
+    out[4] = moved * (gap - ((last[7] - last[1]) - spread_last))
+    impulse = 1e-8 + 0.0 * now[0]
+    for j in range(4):
+        impulse = impulse + now[24 + j] * now[24 + j] * (1.0 + abs(now[28 + j]))
+    out[5] = impulse**0.5
+
+
+def lag(rows: Any, t: Any, out: Any) -> None:
+    """Changes of p0, p6, v0 and dp0 over 1, 4 and 16 steps; 0 while the sequence is shorter than the lag."""
+    now = rows[0]
+    j = 0
+    for k in (1, 4, 16):
+        for i in (0, 6, 12, 24):
+            out[j] = (t >= k) * (now[i] - rows[k][i])
+            j += 1
+
+
+GROUPS: dict[str, Callable[[Any, Any, Any], None]] = {
+    "derived": derived,
+    "temporal": temporal,
+    "interaction": interaction,
+    "microstructure": microstructure,
+    "lag": lag,
+}
+
+
+def feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the features that `groups` append to the raw columns, in order."""
+    return tuple(name for group in groups for name in NAMES[group])
+
+
+def compiled(jit: Callable[..., Any], groups: tuple[str, ...]) -> list[Callable[..., Any]]:
+    """The definitions of `groups` compiled by `jit` (`numba.njit`), their helper compiled too."""
+    namespace = {**globals(), "bounded_ratio": jit(bounded_ratio)}
+    return [jit(types.FunctionType(GROUPS[name].__code__, namespace, name)) for name in groups]

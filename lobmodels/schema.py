@@ -1,0 +1,44 @@
+"""What one row of the challenge's data is: column names, groups, lengths. Said here and nowhere else."""
+
+from dataclasses import dataclass
+
+BID_PRICES = tuple(f"p{i}" for i in range(6))
+ASK_PRICES = tuple(f"p{i}" for i in range(6, 12))
+BID_VOLUMES = tuple(f"v{i}" for i in range(6))
+ASK_VOLUMES = tuple(f"v{i}" for i in range(6, 12))
+TRADE_PRICES = tuple(f"dp{i}" for i in range(4))
+TRADE_VOLUMES = tuple(f"dv{i}" for i in range(4))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Columns and lengths of a sequence data set.
+
+    A sequence has `sequence_length` steps; the first `warmup_steps` of them are never scored.
+    """
+
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    sequence_length: int
+    warmup_steps: int
+    sequence_column: str = "seq_ix"
+    step_column: str = "step_in_seq"
+    scored_column: str = "need_prediction"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns in the order of the file."""
+        return (self.sequence_column, self.step_column, self.scored_column, *self.features, *self.targets)
+
+    @property
+    def scored_steps(self) -> int:
+        """Scored steps of one sequence."""
+        return self.sequence_length - self.warmup_steps
+
+
+LOB = Schema(
+    features=BID_PRICES + ASK_PRICES + BID_VOLUMES + ASK_VOLUMES + TRADE_PRICES + TRADE_VOLUMES,
+    targets=("t0", "t1"),
+    sequence_length=1000,
+    warmup_steps=99,
+)

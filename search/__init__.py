@@ -1,0 +1,1 @@
+"""The Optuna side: study files, trials, workers, ranking, export and the commands."""

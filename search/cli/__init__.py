@@ -1,0 +1,38 @@
+"""The `lobtuna` command: one file a command; heavy imports happen inside each, so that `--help` answers at once."""
+
+import importlib
+import os
+import sys
+
+import typer
+
+from lobmodels.errors import LobModelsError
+from search.errors import SearchError
+from storage.errors import StorageError
+
+# Modules of this package, each with `register(app)`. The order is that of `lobtuna --help`: a day with the tool.
+COMMANDS: tuple[str, ...] = ()
+
+app = typer.Typer(
+    name="lobtuna",
+    help="Search, train, ensemble and ship order-book forecasters as one Optuna study.",
+    epilog="Example:  lobtuna demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug keeps its plain traceback
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name in COMMANDS:
+    importlib.import_module(f"search.cli.{_name}").register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit 0: done; 1: an expected failure, told in one line; 2: usage."""
+    try:
+        app(args=arguments)
+    except (LobModelsError, SearchError, StorageError) as error:
+        print(f"lobtuna: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `lobtuna rank | head` closes our stdout: not a failure, and nothing left to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,1 @@
+"""Where studies and checkpoints live: databases behind one door, artifacts behind one protocol."""

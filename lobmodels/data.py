@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +81,8 @@ def member_paths(folder: Path) -> tuple[Path, Path]:
 def load_sequences(path: Path | str, cache_dir: Path | str | None = None) -> Sequences:
     """The sequences of the parquet file `path`, from the cache where it knows the file.
 
-    The cache (see `cache_folder`) recognises a file by its path, size and modification time. The first process
-    converts, others wait for it. Raises `DataError` with the first way in which the file breaks the format.
+    The cache (see `cache_folder`) recognises a file by its path, size and modification time. The first
+    process converts, others wait for it. Raises `DataError` with the first rule of the format that is broken.
     """
     path = Path(path)
     if not path.is_file():
@@ -181,7 +180,9 @@ def _convert(path: Path, entry: Path, schema: Schema = LOB) -> None:
             "free some or point LOBTUNA_CACHE at another disk"
         )
     log.info("converting %s: %s rows, once", path, f"{rows:,}")
-    temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f"{entry.name}.tmp-"))
+    temporary = entry.with_name(f"{entry.name}.tmp")  # under the lock: what is there, a killed process left
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
         meta = _write_arrays(file, path, temporary, schema)
         if _entry_name(path) != entry.name:

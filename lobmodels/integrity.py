@@ -123,7 +123,7 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
 
 @dataclass
 class RowAudit:
-    """Collects what is wrong with the rows of a file, block by block; each kind once, with its first place."""
+    """Collects what is wrong with a file's rows, block by block; each kind once, with its first place."""
 
     schema: Schema = LOB
     rows: int = 0

@@ -28,7 +28,13 @@ REQUIRES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "onecycle_peak": ("scheduler", ("onecycle",)),
     "warmup_epochs": ("scheduler", ("cosine",)),
 }
-FEATURE_FLAGS = ("derived", "temporal", "interaction", "microstructure", "lag")  # in the order they are appended
+FEATURE_FLAGS = (
+    "derived",
+    "temporal",
+    "interaction",
+    "microstructure",
+    "lag",
+)  # in the order they are appended
 
 
 class RunConfig(BaseModel):

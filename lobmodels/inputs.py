@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from lobmodels.features import GROUPS, HISTORY, NAMES, feature_names
 from lobmodels.schema import LOB
 
+CHUNK = 16  # sequences whose columns are computed at once: the float64 temporaries stay near the cache
 STD_FLOOR = 1e-8  # a column that does not vary is divided by 1, not by rounding noise
 
 
@@ -26,22 +29,18 @@ class Normalizer:
 
     @staticmethod
     def fit(chunks: Iterator[Tensor]) -> Normalizer:
-        """Mean and population standard deviation of all rows of `chunks`, each (B, T, F) in float64.
+        """Mean and population standard deviation over all rows of `chunks`, each (F, B, T) in float64.
 
         Two sums per column in float64; a float32 reduction over ten million rows loses about 1 % of the deviation.
         """
-        count, total, squares = 0, torch.zeros(0), torch.zeros(0)
-        shift: Tensor | None = None
-        for chunk in chunks:
-            rows = chunk.reshape(-1, chunk.shape[-1])
-            if shift is None:  # sums around the first row's neighbourhood do not cancel
-                shift = rows.mean(0)
-                total, squares = torch.zeros_like(shift), torch.zeros_like(shift)
-            centred = rows - shift
-            count += len(rows)
-            total += centred.sum(0)
-            squares += centred.square().sum(0)
-        assert shift is not None, "a normaliser needs rows"
+        first = next(chunks)
+        shift = first.mean((1, 2))  # sums around a typical value do not cancel
+        count, total, squares = 0, torch.zeros_like(shift), torch.zeros_like(shift)
+        for columns in itertools.chain([first], chunks):
+            centred = columns - shift[:, None, None]
+            count += columns[0].numel()
+            total += centred.sum((1, 2))
+            squares += centred.square_().sum((1, 2))
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         std = torch.where(std < STD_FLOOR, torch.ones_like(std), std)
@@ -49,45 +48,54 @@ class Normalizer:
 
 
 class _Row:
-    """Columns of one lag as the definitions of `lobmodels.features` index them."""
+    """The columns of one lag as the definitions of `lobmodels.features` index them."""
 
-    def __init__(self, columns: Tensor) -> None:  # (F, B, T)
-        self.columns = columns
+    def __init__(self, columns: Tensor, k: int) -> None:  # (F, B, T)
+        self.columns, self.k = columns, k
+        self.shifted: dict[int, Tensor] = {}
 
     def __getitem__(self, i: int) -> Tensor:
-        return self.columns[i]
+        """Column i, (B, T), shifted by k steps with zeros before the first."""
+        if self.k == 0:
+            return self.columns[i]
+        if i not in self.shifted:
+            steps = self.columns.shape[-1]
+            self.shifted[i] = torch.nn.functional.pad(self.columns[i], (self.k, 0))[:, :steps]
+        return self.shifted[i]
 
 
 class _Rows:
-    """Whole sequences seen through `rows[k]`: shifted by k steps, zeros before the first."""
+    """Whole sequences seen through `rows[k]`."""
 
-    def __init__(self, x: Tensor) -> None:  # (B, T, F)
-        self.columns = x.permute(2, 0, 1).contiguous()  # (F, B, T)
-        self.shifted: dict[int, _Row] = {}
+    def __init__(self, columns: Tensor) -> None:
+        self.columns = columns
+        self.rows: dict[int, _Row] = {}
 
     def __getitem__(self, k: int) -> _Row:
         if k >= HISTORY:
             raise IndexError(f"a feature looks {k} steps back, past the {HISTORY} rows that are kept online")
-        if k not in self.shifted:
-            steps = self.columns.shape[-1]
-            padded = torch.nn.functional.pad(self.columns, (k, 0))[..., :steps]
-            self.shifted[k] = _Row(padded)
-        return self.shifted[k]
+        return self.rows.setdefault(k, _Row(self.columns, k))
+
+
+def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
+    """Raw rows (B, T, 32) to columns with the features of `groups` appended: (32 + n, B, T) in float64."""
+    raw = x.shape[-1]
+    total = raw + sum(len(NAMES[group]) for group in groups)
+    columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
+    columns[:raw] = x.permute(2, 0, 1)
+    rows = _Rows(columns)
+    t = torch.arange(x.shape[1], device=x.device)
+    j = raw
+    for group in groups:
+        count = len(NAMES[group])
+        GROUPS[group](rows, t, columns[j : j + count])
+        j += count
+    return columns
 
 
 def append_features(x: Tensor, groups: tuple[str, ...]) -> Tensor:
-    """Raw columns (B, T, 32) with the features of `groups` appended, in float64: (B, T, 32 + n)."""
-    x = x.double()
-    if not groups:
-        return x
-    rows = _Rows(x)
-    t = torch.arange(x.shape[1], device=x.device)
-    features: list[Tensor] = []
-    for group in groups:
-        out: list[Any] = [None] * len(NAMES[group])
-        GROUPS[group](rows, t, out)
-        features.extend(out)
-    return torch.cat([x, torch.stack(features, dim=-1)], dim=-1)
+    """Raw rows (B, T, 32) with the features of `groups` appended, in float64: (B, T, 32 + n)."""
+    return feature_columns(x, groups).permute(1, 2, 0)
 
 
 @dataclass(frozen=True)
@@ -108,23 +116,30 @@ class InputPipeline:
         groups: tuple[str, ...],
         normalizer: str,
         device: torch.device | str = "cpu",
-        chunk: int = 64,
     ) -> InputPipeline:
         """Pipeline for raw `features` (N, T, 32); `normalizer` is `none` or `zscore`."""
         if normalizer == "none":
             return InputPipeline(groups, None)
-        parts: Callable[[int], Tensor] = lambda i: append_features(  # noqa: E731
-            torch.from_numpy(np.array(features[i : i + chunk])).to(device), groups
+        chunks = (
+            feature_columns(as_tensor(features[i : i + CHUNK]).to(device), groups)
+            for i in range(0, len(features), CHUNK)
         )
-        return InputPipeline(groups, Normalizer.fit(parts(i) for i in range(0, len(features), chunk)))
+        return InputPipeline(groups, Normalizer.fit(chunks))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Raw columns (B, T, 32) to network inputs (B, T, F), float32 on the device of `x`."""
         if not self.groups and self.normalizer is None:
             return x.float()
-        inputs = append_features(x, self.groups)
+        columns = feature_columns(x, self.groups)
         if self.normalizer is not None:
-            mean = torch.from_numpy(self.normalizer.mean).to(inputs.device)
-            std = torch.from_numpy(self.normalizer.std).to(inputs.device)
-            inputs = (inputs - mean) / std
-        return inputs.float()
+            mean = torch.from_numpy(self.normalizer.mean).to(x.device)
+            std = torch.from_numpy(self.normalizer.std).to(x.device)
+            columns.sub_(mean[:, None, None]).div_(std[:, None, None])
+        return columns.permute(1, 2, 0).float().contiguous()
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor over `array` without a copy, read-only memory maps included: nothing here writes to its inputs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,177 @@
+"""A finished run as one self-describing blob: weights, configuration, inputs, history, scores, origin."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lobmodels.blob import pack, unpack
+from lobmodels.config import RunConfig
+from lobmodels.errors import CheckpointError, ConfigError
+from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
+from lobmodels.networks import Network, build_network
+
+FORMAT = 1
+PREFIX = "network."
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    found = {"python": platform.python_version()}
+    for name in ("lobtuna", "torch", "numpy", "optuna"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # lobmodels works without optuna, and from a folder that is not installed
+            continue
+    return found
+
+
+@cache
+def git_revision() -> str | None:
+    """Commit of the checkout this code runs from, or None where it was installed from a wheel."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The best weights of a run with all that is needed to predict with them and to know where they come from.
+
+    `scores` holds t0, t1 and mean on the `select` sequences and, where some were set aside, on the `report`
+    sequences, which no decision of the run has seen. `weights` are CPU float32 tensors by parameter name.
+    """
+
+    name: str
+    config: RunConfig
+    seed: int
+    pipeline: InputPipeline
+    weights: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    best_epoch: int
+    scores: dict[str, dict[str, float] | None]
+    data_fingerprint: str
+    report_fraction: float
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=library_versions)
+    git_revision: str | None = field(default_factory=git_revision)
+
+    def network(self) -> Network:
+        """The network with these weights, in evaluation mode on the CPU."""
+        network = build_network(self.config, len(self.pipeline.names))
+        network.load_state_dict(self.weights)
+        return network.eval()
+
+    def predict(
+        self, features: NDArray[np.float32], device: torch.device | str = "cpu", batch: int = 128
+    ) -> NDArray[np.float32]:
+        """Predictions (N, T, 2), unclipped, for raw sequences (N, T, 32)."""
+        network = self.network().to(device)
+        parts = []
+        with torch.inference_mode():
+            for i in range(0, len(features), batch):
+                raw = as_tensor(features[i : i + batch]).to(device)
+                x = self.pipeline(raw).transpose(0, 1).contiguous()  # (T, B, F)
+                parts.append(network(x).transpose(0, 1).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def to_bytes(self) -> bytes:
+        """One safetensors blob; the JSON document is its metadata."""
+        document = {
+            "format": FORMAT,
+            "kind": "run",
+            "name": self.name,
+            "configuration": self.config.active(),
+            "seed": self.seed,
+            "features": list(self.pipeline.names),
+            "groups": list(self.pipeline.groups),
+            "normalizer": "none" if self.pipeline.normalizer is None else "zscore",
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "scores": self.scores,
+            "data_fingerprint": self.data_fingerprint,
+            "report_fraction": self.report_fraction,
+            "diagnostics": self.diagnostics,
+            "versions": self.versions,
+            "git_revision": self.git_revision,
+        }
+        tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
+        if self.pipeline.normalizer is not None:
+            tensors["normalizer.mean"] = torch.from_numpy(self.pipeline.normalizer.mean)
+            tensors["normalizer.std"] = torch.from_numpy(self.pipeline.normalizer.std)
+        return pack(tensors, document)
+
+    @staticmethod
+    def from_bytes(blob: bytes, what: str = "the checkpoint") -> Checkpoint:
+        """Read a blob of `to_bytes`. Raises `CheckpointError` for damage, another format, missing tensors."""
+        tensors, document = unpack(blob, what)
+        if document.get("kind") != "run" or document.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{what} has kind {document.get('kind')!r}, format {document.get('format')!r}; this lobtuna reads kind "
+                f"'run', format {FORMAT}: use the version that wrote it ({document.get('versions', {}).get('lobtuna')})"
+            )
+        try:
+            return _read(tensors, document, what)
+        except (KeyError, ConfigError) as error:
+            raise CheckpointError(f"{what} lacks or contradicts {error}; fetch it again from its study") from None
+
+    @property
+    def score(self) -> float:
+        """Mean weighted Pearson on the selection sequences."""
+        select = self.scores["select"]
+        assert select is not None
+        return select["mean"]
+
+
+def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Checkpoint:
+    config = RunConfig.parse(document["configuration"])
+    normalizer = None
+    if document["normalizer"] == "zscore":
+        normalizer = Normalizer(tensors["normalizer.mean"].numpy(), tensors["normalizer.std"].numpy())
+    pipeline = InputPipeline(tuple(document["groups"]), normalizer)
+    if list(pipeline.names) != document["features"]:
+        raise CheckpointError(f"{what} was trained on other feature columns than this version of lobtuna computes")
+    weights = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
+    with torch.device("meta"):
+        expected = build_network(config, len(pipeline.names)).state_dict()
+    wrong = sorted(
+        set(expected) ^ set(weights)
+        | {name for name in set(expected) & set(weights) if expected[name].shape != weights[name].shape}
+    )
+    if wrong:
+        raise CheckpointError(f"{what} has missing, unknown or misshapen tensors: {', '.join(wrong)}")
+    return Checkpoint(
+        name=document["name"],
+        config=config,
+        seed=document["seed"],
+        pipeline=pipeline,
+        weights=weights,
+        history=document["history"],
+        best_epoch=document["best_epoch"],
+        scores=document["scores"],
+        data_fingerprint=document["data_fingerprint"],
+        report_fraction=document["report_fraction"],
+        diagnostics=document["diagnostics"],
+        versions=document["versions"],
+        git_revision=document["git_revision"],
+    )

@@ -1,0 +1,91 @@
+"""Training losses on scored steps, built once from a configuration. All reduce to one number per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lobmodels.config import RunConfig
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+WEIGHT_FLOOR = 1e-8  # of |y| in the weighted squared error
+PEARSON_WEIGHT_FLOOR = 1e-6  # of |y| in the correlation
+VARIANCE_FLOOR = 1e-6
+CLIP = 6.0
+
+
+def build_loss(config: RunConfig) -> Loss:
+    """The loss of `config`: `loss(prediction, target)`, both (S, B, K) with S consecutive scored steps, to a scalar.
+
+    Target weights are renormalised to mean 1, so that equal weights change nothing.
+    """
+    raw = torch.tensor([config.t0_weight, config.t1_weight])
+    weights = raw / raw.mean()
+    base = _base(config)
+    if config.temporal_consistency == 0:
+        return lambda p, y: base(p, y, weights.to(p.device))
+    strength = config.temporal_consistency
+    return lambda p, y: base(p, y, weights.to(p.device)) + strength * temporal_consistency(p, y, weights.to(p.device))
+
+
+def _base(config: RunConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    ratio, alpha, delta = config.weighted_ratio, config.pearson_alpha, config.huber_delta
+    table: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+        "mse": mse,
+        "huber": lambda p, y, w: huber(p, y, w, delta),
+        "weighted_mse": weighted_mse,
+        "combined": lambda p, y, w: combined(p, y, w, ratio),
+        "weighted_pearson": lambda p, y, w: -mean_correlation(p, y, w),
+        "pearson_combined": lambda p, y, w: (
+            alpha * combined(p, y, w, ratio) + (1 - alpha) * (1 - mean_correlation(p, y, w))
+        ),
+    }
+    return table[config.loss]
+
+
+def mse(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """Mean of w_k (p - y)² over all entries."""
+    return ((p - y).square() * w).mean()
+
+
+def huber(p: Tensor, y: Tensor, w: Tensor, delta: float) -> Tensor:
+    """Mean of w_k times Huber's loss: e²/2 up to `delta`, then delta (|e| - delta/2)."""
+    return (torch.nn.functional.huber_loss(p, y, reduction="none", delta=delta) * w).mean()
+
+
+def weighted_mse(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """Σ w_k (|y| + 1e-8)(p - y)² / Σ w_k (|y| + 1e-8), both targets pooled."""
+    weight = (y.abs() + WEIGHT_FLOOR) * w
+    return (weight * (p - y).square()).sum() / weight.sum()
+
+
+def combined(p: Tensor, y: Tensor, w: Tensor, ratio: float) -> Tensor:
+    """(1 - ratio) mse + ratio weighted_mse."""
+    return (1 - ratio) * mse(p, y, w) + ratio * weighted_mse(p, y, w)
+
+
+def mean_correlation(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """w-weighted mean over targets of the weighted Pearson correlation, pooled over the batch.
+
+    Weights max(|y|, 1e-6), predictions clamped to ±6, variances floored at 1e-6 so that constants stay finite.
+    """
+    p = p.clamp(-CLIP, CLIP).flatten(0, -2)  # (S*B, K)
+    y = y.flatten(0, -2)
+    weight = y.abs().clamp_min(PEARSON_WEIGHT_FLOOR)
+    weight = weight / weight.sum(0)
+    p = p - (weight * p).sum(0)
+    y = y - (weight * y).sum(0)
+    variance = (weight * p.square()).sum(0).clamp_min(VARIANCE_FLOOR) * (weight * y.square()).sum(0).clamp_min(
+        VARIANCE_FLOOR
+    )
+    rho = (weight * p * y).sum(0) / variance.sqrt()
+    return (rho * w).mean()
+
+
+def temporal_consistency(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """Mean of w_k ((p_t - p_{t-1}) - (y_t - y_{t-1}))²; 0 where there is a single step."""
+    if p.shape[0] < 2:
+        return p.sum() * 0.0
+    return ((p.diff(dim=0) - y.diff(dim=0)).square() * w).mean()

@@ -1,0 +1,19 @@
+"""Checkpoints and other bytes: one protocol (Optuna's three methods) over databases, folders and buckets.
+
+An artifact's id ends in the SHA-256 of its bytes, so that every reader can check them and no store has to keep more
+than the bytes themselves.
+"""
+
+from storage.artifacts.stores import Entry, artifacts_of, open_artifacts
+from storage.artifacts.transfer import attribute_of, download, new_artifact_id, upload, upload_bytes
+
+__all__ = [
+    "Entry",
+    "artifacts_of",
+    "attribute_of",
+    "download",
+    "new_artifact_id",
+    "open_artifacts",
+    "upload",
+    "upload_bytes",
+]

@@ -1,0 +1,84 @@
+"""Artifacts inside the study's own database, so that one URL is all a worker needs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar
+
+import sqlalchemy as sa
+from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy import Engine
+
+from storage.artifacts.entry import Entry
+from storage.retry import with_retry
+from storage.tables import artifacts, chunks, now
+
+T = TypeVar("T")
+
+CHUNK = 1 << 20  # bytes a row: small enough for any packet limit, large enough to hide the round trips
+
+
+class DatabaseArtifacts:
+    """Optuna's artifact protocol over two tables beside Optuna's own, which `open_storage` has created."""
+
+    def __init__(self, engine: Engine, patience: float = 60.0) -> None:
+        self.engine = engine
+        self.patience = patience
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The bytes as a readable file. Raises `ArtifactNotFound`."""
+
+        def read() -> bytes:
+            with self.engine.begin() as connection:
+                size = connection.scalar(sa.select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id))
+                if size is None:
+                    raise ArtifactNotFound(f"artifact {artifact_id} is not in the database")
+                query = sa.select(chunks.c.body).where(chunks.c.artifact_id == artifact_id)
+                bodies = connection.scalars(query.order_by(chunks.c.number)).all()
+            return b"".join(bodies)
+
+        return io.BytesIO(self._retry(read))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Store all bytes in one transaction: a reader sees all of them or no artifact."""
+        body = content_body.read()
+
+        def store() -> None:
+            with self.engine.begin() as connection:
+                _delete(connection, artifact_id)
+                for number, start in enumerate(range(0, len(body), CHUNK)):
+                    row = {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
+                    connection.execute(chunks.insert(), row)
+                head = artifacts.insert().values(artifact_id=artifact_id, size=len(body), created=now(self.engine))
+                connection.execute(head)
+
+        self._retry(store)
+
+    def remove(self, artifact_id: str) -> None:
+        """Delete the artifact. Raises `ArtifactNotFound`."""
+
+        def drop() -> int:
+            with self.engine.begin() as connection:
+                return _delete(connection, artifact_id)
+
+        if not self._retry(drop):
+            raise ArtifactNotFound(f"artifact {artifact_id} is not in the database")
+
+    def entries(self) -> Iterator[Entry]:
+        """Every stored artifact, its age by the database's clock."""
+
+        def read() -> list[Entry]:
+            with self.engine.begin() as connection:
+                rows = connection.execute(sa.select(artifacts, now(self.engine).label("now"))).all()
+            return [Entry(row.artifact_id, row.size, float(row.now) - row.created) for row in rows]
+
+        yield from self._retry(read)
+
+    def _retry(self, call: Callable[[], T]) -> T:
+        return with_retry(call, self.patience, what="artifacts")
+
+
+def _delete(connection: sa.Connection, artifact_id: str) -> int:
+    connection.execute(chunks.delete().where(chunks.c.artifact_id == artifact_id))
+    return connection.execute(artifacts.delete().where(artifacts.c.artifact_id == artifact_id)).rowcount

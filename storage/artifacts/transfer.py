@@ -1,0 +1,81 @@
+"""Moving artifacts in and out: bytes before metadata, and a checksum on the way back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import secrets
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from optuna.artifacts import ArtifactMeta
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from storage.artifacts.entry import Store
+from storage.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+PREFIX = "artifacts:"  # Optuna's system attribute, which the dashboard reads
+CHECKED = re.compile(r"[0-9a-f]{16}-(?P<digest>[0-9a-f]{64})")
+
+
+def new_artifact_id(data: bytes) -> str:
+    """A fresh id for `data`: random digits, so that equal bytes of two trials can be removed one by one, and their
+    SHA-256."""
+    return f"{secrets.token_hex(8)}-{hashlib.sha256(data).hexdigest()}"
+
+
+def upload_bytes(store: Store, data: bytes) -> str:
+    """Store `data` under a fresh id and return it; nothing refers to it yet."""
+    artifact_id = new_artifact_id(data)
+    store.write(artifact_id, io.BytesIO(data))
+    return artifact_id
+
+
+def attribute_of(artifact_id: str, filename: str, mimetype: str) -> tuple[str, str]:
+    """Key and value of the system attribute that makes an artifact a trial's or a study's."""
+    meta = ArtifactMeta(artifact_id=artifact_id, filename=filename, mimetype=mimetype, encoding=None)
+    return PREFIX + artifact_id, json.dumps(asdict(meta))
+
+
+def upload(
+    store: Store,
+    owner: Study | Trial | FrozenTrial,
+    storage: BaseStorage,
+    data: bytes,
+    filename: str,
+    mimetype: str = "application/octet-stream",
+) -> str:
+    """Store `data`, then record it with its study or running trial. Returns the artifact's id."""
+    from optuna import Study
+
+    artifact_id = upload_bytes(store, data)
+    key, value = attribute_of(artifact_id, filename, mimetype)
+    if isinstance(owner, Study):
+        storage.set_study_system_attr(owner._study_id, key, value)
+    else:
+        storage.set_trial_system_attr(owner._trial_id, key, value)
+    return artifact_id
+
+
+def download(store: Store, artifact_id: str) -> bytes:
+    """The artifact's bytes, checked against the SHA-256 in its id. Raises `ArtifactError`."""
+    try:
+        with store.open_reader(artifact_id) as reader:
+            data = reader.read()
+    except ArtifactNotFound:
+        raise ArtifactError(
+            f"artifact {artifact_id} is not in its store: retention or gc removed it, or --artifacts names another"
+        ) from None
+    match = CHECKED.fullmatch(artifact_id)
+    if match and hashlib.sha256(data).hexdigest() != match["digest"]:
+        raise ArtifactError(
+            f"artifact {artifact_id} is corrupt: its {len(data)} bytes have another checksum; train its run again"
+        )
+    return data

@@ -1,0 +1,112 @@
+"""Calls that outlive a database which goes away for a while: which errors pass, and how long to wait for it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
+
+from storage.errors import DatabaseFull, DatabaseUnavailable, StorageError
+from storage.url import redact
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
+# What no waiting heals, as the servers and SQLite word it.
+HOPELESS = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "could not translate host name",
+    "failed to resolve host",
+    "name or service not known",
+    "permission denied",
+    "no such table",
+    "no such column",
+    "syntax error",
+    "file is not a database",
+    "malformed",
+    "unable to open database file",
+    "server does not support ssl",
+)
+FULL = ("disk is full", "no space left", "readonly database", "read-only transaction", "disk quota")
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The driver's or SQLAlchemy's error under Optuna's wrapper."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        return error.__cause__
+    return error
+
+
+def describe(error: BaseException) -> str:
+    """The first line of a database error, without the statement, its parameters or a password."""
+    cause = cause_of(error)
+    original = getattr(cause, "orig", None) or cause
+    lines = str(original).strip().splitlines() or [type(original).__name__]
+    return redact(lines[0])
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a little later."""
+    cause = cause_of(error)
+    if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
+        return True
+    if not isinstance(
+        cause,
+        (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError),
+    ):
+        return False
+    text = str(cause).lower()
+    return not any(phrase in text for phrase in HOPELESS + FULL)
+
+
+def translate(error: BaseException) -> StorageError | None:
+    """The expected failure that `error` is, or None for a bug."""
+    cause = cause_of(error)
+    if not isinstance(cause, sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutError):
+        return None
+    text = str(cause).lower()
+    if any(phrase in text for phrase in FULL):
+        return DatabaseFull(f"the database cannot be written: {describe(error)}; free space and start again")
+    expected = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
+    if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False):
+        return DatabaseUnavailable(f"the database does not answer: {describe(error)}")
+    return None
+
+
+def with_retry(
+    call: Callable[[], T],
+    budget: float,
+    *,
+    what: str = "",
+    retry_on: Callable[[BaseException], bool] = lambda _: False,
+) -> T:
+    """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
+
+    `retry_on` names further errors that pass.
+    Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error passes at once.
+    """
+    end = time.monotonic() + budget
+    wait, warned = FIRST_WAIT, False
+    while True:
+        try:
+            return call()
+        except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+            left = end - time.monotonic()
+            if left <= 0 or not (is_transient(error) or retry_on(error)):
+                expected = translate(error)
+                if expected is None:
+                    raise
+                raise expected from error
+            if not warned and wait > 1:
+                log.warning("%s: %s; trying again for %.0f s", what or "database", describe(error), left)
+                warned = True
+            time.sleep(min(left, wait * random.uniform(0.5, 1.0)))
+            wait = min(wait * 2, LONGEST_WAIT)

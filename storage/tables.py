@@ -1,0 +1,63 @@
+"""The tables that lobtuna keeps beside Optuna's own, and the database's clock."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+import sqlalchemy.exc
+from optuna.storages._rdb import models
+from sqlalchemy import Engine
+
+from storage.retry import cause_of
+
+metadata = sa.MetaData()
+
+claims = sa.Table(  # who works on a running trial, and when it was last heard of
+    "lobtuna_claims",
+    metadata,
+    sa.Column("trial_id", sa.Integer, sa.ForeignKey(models.TrialModel.trial_id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("token", sa.String(64), nullable=False, index=True),
+    sa.Column("worker", sa.String(256), nullable=False),
+    sa.Column("grace", sa.Float(53), nullable=False),  # seconds
+    sa.Column("beat", sa.Float(53), nullable=False),  # seconds since 1970 by the database's clock
+)
+artifacts = sa.Table(
+    "lobtuna_artifacts",
+    metadata,
+    sa.Column("artifact_id", sa.String(128), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),  # bytes
+    sa.Column("created", sa.Float(53), nullable=False),  # seconds since 1970 by the database's clock
+)
+chunks = sa.Table(
+    "lobtuna_artifact_chunks",
+    metadata,
+    sa.Column("artifact_id", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+
+def now(engine: Engine) -> sa.ColumnElement[float]:
+    """The database's clock as an expression: seconds since 1970. No worker's clock is ever compared with another's."""
+    if engine.dialect.name == "sqlite":
+        return sa.type_coerce((sa.func.julianday("now") - 2440587.5) * 86400.0, sa.Float)
+    return sa.type_coerce(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
+
+
+def create_tables(engine: Engine) -> None:
+    """Create what is missing; several processes may do so at once."""
+    with engine.connect() as connection:
+        present = set(sa.inspect(connection).get_table_names())
+    if set(metadata.tables) <= present:
+        return
+    try:
+        metadata.create_all(engine)
+    except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError) as error:
+        if not made_by_another(error):
+            raise
+        metadata.create_all(engine)
+
+
+def made_by_another(error: BaseException) -> bool:
+    """Whether another process was creating the same tables or rows at the same moment."""
+    text = str(cause_of(error)).lower()
+    return any(phrase in text for phrase in ("already exists", "unique constraint", "duplicate key"))

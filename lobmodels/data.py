@@ -130,9 +130,7 @@ def validation_split(n: int, report_fraction: float) -> tuple[NDArray[np.int64],
     count = round(n * report_fraction)
     if report_fraction > 0:
         if n < 2:
-            raise DataError(
-                f"{n} validation sequence cannot be split; set report_fraction to 0 or add sequences"
-            )
+            raise DataError(f"{n} validation sequence cannot be split; set report_fraction to 0 or add sequences")
         count = min(max(count, 1), n - 1)
     ranked = sorted(range(n), key=lambda i: hashlib.blake2b(str(i).encode(), digest_size=16).digest())
     report = np.sort(np.array(ranked[:count], dtype=np.int64))
@@ -223,9 +221,7 @@ def _write_arrays(file: Any, path: Path, folder: Path, schema: Schema) -> dict[s
 
 def _raise_problems(path: Path, problems: list[str]) -> None:
     if problems:
-        more = (
-            f" (and {len(problems) - 1} more; `lobtuna data check {path}` lists all)" if problems[1:] else ""
-        )
+        more = f" (and {len(problems) - 1} more; `lobtuna data check {path}` lists all)" if problems[1:] else ""
         raise DataError(f"{path}: {problems[0]}{more}")
 
 

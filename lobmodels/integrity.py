@@ -17,9 +17,7 @@ from lobmodels.errors import DataError
 from lobmodels.schema import LOB, Schema
 
 SEQUENCES_PER_BLOCK = 64  # rows held at once: 64,000, about 9 MB
-BAD_RUNS_FOLLOWED = (
-    1000  # a wholly shuffled file breaks once a row; past this many the order is known to be lost
-)
+BAD_RUNS_FOLLOWED = 1000  # a wholly shuffled file breaks once a row; past this many the order is known to be lost
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,11 @@ _TYPE_TESTS: dict[str, Any] = {
 }
 
 
+def is_readable(name: str, kind: pa.DataType, names: list[str], schema: Schema = LOB) -> bool:
+    """Whether a column can be used although others of its file are broken."""
+    return name in schema.columns and names.count(name) == 1 and _TYPE_TESTS[_expected_type(name, schema)](kind)
+
+
 def _listed(names: list[str], limit: int = 8) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
@@ -114,9 +117,7 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
                     first, filled = first + size, 0
     except (pa.ArrowException, OSError) as error:
         message = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: damaged after row {first + filled}: {message}; download it again"
-        ) from error
+        raise DataError(f"{path}: damaged after row {first + filled}: {message}; download it again") from error
     if filled:
         yield Block(first, ids[0, :filled], ids[1, :filled], scored[:filled], values[:filled])
 
@@ -130,9 +131,7 @@ class RowAudit:
     scored: int = 0
     seen: dict[int, int] = field(default_factory=dict)  # seq_ix -> first row
     _found: dict[str, list[Any]] = field(default_factory=dict)  # kind -> [count, first message]
-    _cells: dict[tuple[str, str], list[int]] = field(
-        default_factory=dict
-    )  # (column, NaN | inf) -> [count, first row]
+    _cells: dict[tuple[str, str], list[int]] = field(default_factory=dict)  # (column, NaN | inf) -> [count, first row]
     _open: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None  # rows of a run that may go on
     _lost_at: int | None = None
 
@@ -156,15 +155,12 @@ class RowAudit:
         if "split" in found or self._lost_at is not None:
             found.pop("length", None)  # pieces of split sequences: one cause, one problem
         problems = [
-            message if count == 1 else f"{message} ({count:,} such places)"
-            for count, message in found.values()
+            message if count == 1 else f"{message} ({count:,} such places)" for count, message in found.values()
         ]
         if self._lost_at is not None:
             problems.append(f"the order of rows was not followed past row {self._lost_at:,}")
         for (column, what), (count, row) in self._cells.items():
-            problems.append(
-                f"column {column} holds {count:,} {what}, first in row {row:,}: the format has none"
-            )
+            problems.append(f"column {column} holds {count:,} {what}, first in row {row:,}: the format has none")
         return problems
 
     def _note(self, kind: str, message: str) -> None:

@@ -210,7 +210,7 @@ def write_dataset(
         folder.mkdir(parents=True, exist_ok=True)
         there = [path for path in (folder / "train.parquet", folder / "valid.parquet") if path.exists()]
         if there and not overwrite:
-            raise DataError(f"{there[0]}: exists already; choose another folder or ask to overwrite it")
+            raise DataError(f"{there[0]}: exists already; choose another folder or pass --overwrite")
         _write_file(folder / "train.parquet", _chunks(train, (seed, 0), 0, (0.0, 1.0), market), progress)
         _write_file(folder / "valid.parquet", _chunks(valid, (seed, 1), train, (1.2, 1.8), market), progress)
     except OSError as error:

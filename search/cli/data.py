@@ -1,0 +1,199 @@
+"""`lobtuna data`: look at a data set before anything is trained on it, or make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from search.cli.common import JsonOption, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from lobmodels.audit import FileAudit, Shift
+
+COLUMN_GROUPS = {
+    "bid prices": "p0-p5",
+    "ask prices": "p6-p11",
+    "bid volumes": "v0-v5",
+    "ask volumes": "v6-v11",
+    "trade prices": "dp0-dp3",
+    "trade volumes": "dv0-dv3",
+    "targets": "t0-t1",
+}
+SHIFTS_SHOWN = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `data` commands."""
+    data = typer.Typer(
+        help="Check, profile or synthesise order-book data.",
+        epilog="Example:  lobtuna data check ~/lob",
+        no_args_is_help=True,
+    )
+    data.command("check", epilog="Example:  lobtuna data check ~/lob")(check)
+    data.command("synth", epilog="Example:  lobtuna data synth --output lob --train 400 --valid 100")(synth)
+    app.add_typer(data, name="data")
+
+
+def check(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A parquet file, or a folder with train and valid.parquet.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Read all of PATH once and tell every rule of the format it breaks, its size, scale and shift."""
+    from lobmodels.audit import shifts, warnings
+    from lobmodels.data import member_paths
+    from lobmodels.errors import DataError
+
+    paths = list(member_paths(path)) if path.is_dir() else [path]
+    audits = [_audit(member) for member in paths]
+    differences = shifts(*audits) if len(audits) == 2 else []
+    hints = warnings(audits)
+    if json:
+        print_json(_document(audits, differences, hints))
+    else:
+        _print_check(audits, differences, hints)
+    broken = [f"{audit.path} ({len(audit.problems)})" for audit in audits if audit.problems]
+    if broken:
+        raise DataError(f"{path}: breaks the format: {', '.join(broken)}; mend or download what is named above")
+
+
+def synth(
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write into.")],
+    train: Annotated[int, typer.Option(help="Sequences of train.parquet.")] = 400,
+    valid: Annotated[int, typer.Option(help="Sequences of valid.parquet.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace data that is there.")] = False,
+) -> None:
+    """Simulate an order book and write train.parquet and valid.parquet in the challenge's format.
+
+    The signal is known: t0 is clearly easier than t1, valid is shifted against train. The challenge's own set has
+    10,721 + 1,444 sequences.
+    """
+    from lobmodels.synthetic import write_dataset
+
+    with _progress() as bar:
+        task = bar.add_task("simulating", total=train + valid)
+        write_dataset(output, train, valid, seed, progress=lambda n: bar.advance(task, n), overwrite=overwrite)
+    for name in ("train", "valid"):
+        file = output / f"{name}.parquet"
+        count = train if name == "train" else valid
+        stdout.print(f"{escape(str(file))}: {count:,} sequences, {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def _audit(path: Path) -> FileAudit:
+    from lobmodels.audit import audit_file
+
+    with _progress() as bar:
+        task = bar.add_task(f"reading {path.name}", total=None)
+        return audit_file(path, progress=lambda done, rows: bar.update(task, completed=done, total=rows))
+
+
+def _progress() -> Progress:
+    """A bar on stderr that leaves no trace; nothing where stderr is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
+    return Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+
+
+def _document(audits: list[FileAudit], differences: list[Shift], hints: list[str]) -> dict[str, Any]:
+    files = [
+        {
+            "path": str(audit.path),
+            "rows": audit.rows,
+            "sequences": audit.sequences,
+            "scored_rows": audit.scored_rows,
+            "nan": audit.nan,
+            "inf": audit.inf,
+            "scale": {name: vars(scale) for name, scale in audit.scale.items()},
+            "problems": audit.problems,
+        }
+        for audit in audits
+    ]
+    return {"files": files, "shift": [vars(shift) for shift in differences], "warnings": hints}
+
+
+def _print_check(audits: list[FileAudit], differences: list[Shift], hints: list[str]) -> None:
+    stdout.print(_sizes(audits))
+    for audit in audits:
+        if audit.scale:
+            stdout.print(_scales(audit))
+    if differences:
+        stdout.print(_shift_table(differences))
+    for hint in hints:
+        stdout.print(f"[yellow]warning[/] {escape(hint)}", soft_wrap=True)
+    for audit in audits:
+        for problem in audit.problems:
+            stdout.print(f"[red]problem[/] {escape(audit.path.name)}: {escape(problem)}", soft_wrap=True)
+    if not any(audit.problems for audit in audits):
+        stdout.print("[green]the format is kept[/]")
+
+
+def _sizes(audits: list[FileAudit]) -> Table:
+    from lobmodels.schema import LOB
+
+    table = Table("", *(escape(audit.path.name) for audit in audits), title="Size", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    lines: dict[str, Any] = {
+        "sequences": lambda audit: f"{audit.sequences:,}",
+        "steps each": lambda audit: f"{LOB.sequence_length:,}" if not audit.problems else "see problems",
+        "rows": lambda audit: f"{audit.rows:,}",
+        "scored rows": lambda audit: f"{audit.scored_rows:,}",
+        "NaN": lambda audit: f"{audit.nan:,}",
+        "inf": lambda audit: f"{audit.inf:,}",
+        "problems": lambda audit: f"{len(audit.problems):,}",
+    }
+    for name, value in lines.items():
+        table.add_row(name, *(value(audit) for audit in audits))
+    return table
+
+
+def _scales(audit: FileAudit) -> Table:
+    """Scale of one file, a line for each group of columns."""
+    from lobmodels import schema
+
+    names = (
+        schema.BID_PRICES,
+        schema.ASK_PRICES,
+        schema.BID_VOLUMES,
+        schema.ASK_VOLUMES,
+        schema.TRADE_PRICES,
+        schema.TRADE_VOLUMES,
+        schema.LOB.targets,
+    )
+    title = f"Scale of {escape(audit.path.name)}"
+    table = Table("columns", "", "mean", "std", "min", "max", title=title, title_justify="left")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for (group, span), members in zip(COLUMN_GROUPS.items(), names, strict=True):
+        found = [audit.scale[name] for name in members if name in audit.scale]
+        if found:
+            table.add_row(
+                span,
+                group,
+                _range([scale.mean for scale in found]),
+                _range([scale.std for scale in found]),
+                f"{min(scale.min for scale in found):.2f}",
+                f"{max(scale.max for scale in found):.2f}",
+            )
+    return table
+
+
+def _range(values: list[float]) -> str:
+    low, high = (f"{round(value, 2) + 0.0:.2f}" for value in (min(values), max(values)))  # + 0.0: no "-0.00"
+    return low if low == high else f"{low} to {high}"
+
+
+def _shift_table(differences: list[Shift]) -> Table:
+    title = "Largest shifts from train to valid"
+    table = Table("column", "KS distance", "mean shift / std", title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for shift in differences[:SHIFTS_SHOWN]:
+        table.add_row(shift.column, f"{shift.ks:.3f}", f"{shift.mean_shift:+.3f}")
+    return table

@@ -7,11 +7,12 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import TrialState
 
 CLAIM = "lobtuna:claim"  # trial system attribute: JSON of a `Claim`
-ATTEMPT = "attempt"  # trial user attribute: which attempt at this trial the claim is, from 1
+BEAT = "lobtuna:beat"  # trial system attribute of journals: [token, count]
+LOSSES = "lobtuna:losses"  # trial system attribute: how many workers have vanished over this trial
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
 
@@ -27,12 +28,14 @@ class Claim:
     grace: float = DEFAULT_GRACE
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    again: bool = False  # this claim was sent before, and its answer was lost
+
     def renewed(self) -> Claim:
         """The same worker's claim on another trial."""
         return replace(self, token=uuid.uuid4().hex)
 
     def to_json(self) -> dict[str, Any]:
-        return {"worker": self.worker, "grace": self.grace, "token": self.token}
+        return {"worker": self.worker, "grace": self.grace, "token": self.token, "again": self.again}
 
     @staticmethod
     def from_json(value: Any) -> Claim | None:
@@ -41,7 +44,12 @@ class Claim:
             value = json.loads(value)
         if not value:
             return None
-        return Claim(str(value["worker"]), float(value["grace"]), str(value["token"]))
+        return Claim(str(value["worker"]), float(value["grace"]), str(value["token"]), bool(value.get("again")))
+
+
+def lost_reason(worker: str, losses: int) -> str:
+    """Why a trial is given up after its workers vanished."""
+    return f"given up: {losses} workers vanished while they ran it, the last was {worker}"
 
 
 @dataclass
@@ -70,3 +78,26 @@ class Batch:
     def __bool__(self) -> bool:
         fields = (self.params, self.intermediate, self.user_attrs, self.system_attrs)
         return any(fields) or self.state is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """The batch as plain JSON, for the wire."""
+        return {
+            "params": {name: [value, distribution_to_json(d)] for name, (value, d) in self.params.items()},
+            "intermediate": {str(step): value for step, value in self.intermediate.items()},
+            "user_attrs": self.user_attrs,
+            "system_attrs": self.system_attrs,
+            "state": None if self.state is None else self.state.name,
+            "values": self.values,
+        }
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Batch:
+        """What `to_json` made."""
+        return Batch(
+            params={name: (value, json_to_distribution(text)) for name, (value, text) in document["params"].items()},
+            intermediate={int(step): value for step, value in document["intermediate"].items()},
+            user_attrs=document["user_attrs"],
+            system_attrs=document["system_attrs"],
+            state=None if document["state"] is None else TrialState[document["state"]],
+            values=document["values"],
+        )

@@ -42,9 +42,21 @@ def open_storage(url: str, *, patience: float = PATIENCE) -> BaseStorage:
 
 def database_engine(storage: BaseStorage) -> Engine | None:
     """The SQLAlchemy engine under `storage`, or None where there is none on this side (grpc, journal)."""
+    backend = database_backend(storage)
+    return None if backend is None else backend.engine
+
+
+def database_backend(storage: BaseStorage) -> ResilientStorage | None:
+    """The database storage under the cache and the background channel, or None for grpc and journal."""
     inner = getattr(storage, "inner", storage)  # a `BackgroundStorage` wraps the one that was opened
     backend = getattr(inner, "_backend", inner)
-    return backend.engine if isinstance(backend, ResilientStorage) else None
+    return backend if isinstance(backend, ResilientStorage) else None
+
+
+def number_of(storage: BaseStorage, trial_id: int) -> int:
+    """Number of a trial this process has just created: known to the cache, asked for elsewhere."""
+    known = getattr(storage, "_trial_id_to_study_id_and_number", {})
+    return known[trial_id][1] if trial_id in known else storage.get_trial(trial_id).number
 
 
 def journal_file(storage: BaseStorage) -> Path | None:

@@ -63,7 +63,7 @@ class ResilientStorage(RDBStorage):
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         claim, template_trial = _take_claim(template_trial)
-        attempts = 0
+        attempts = int(claim is not None and claim.again)
 
         def attempt() -> FrozenTrial:
             nonlocal attempts

@@ -1,0 +1,134 @@
+"""A queue of writes with one thread behind it, so that training never waits for a database far away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from storage.claims import Batch
+from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
+
+log = logging.getLogger(__name__)
+
+CAPACITY = 256  # jobs; a producer waits when so many are queued
+PAUSE = 1.0  # seconds between two tries of a job that failed
+
+Job = Batch | Callable[[], Batch | None]  # what a callable returns is written in its place
+
+
+class Channel:
+    """Jobs in the order they were put; neighbouring batches are committed together.
+
+    While the database is away the thread keeps trying and the queue keeps what is due. Any other failure ends the
+    channel, and the next `put` or `flush` raises it.
+    """
+
+    def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY) -> None:
+        self._write = write
+        self._capacity = capacity
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._busy = False
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._outage: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="lobtuna-channel", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue `job`, waiting while the queue is full. Raises what ended the channel."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._jobs) < self._capacity or self._failure is not None)
+            self._raise_failure()
+            self._jobs.append(job)
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> None:
+        """Wait until every job is done. Raises what ended the channel, or the outage that outlasts `timeout` s."""
+        with self._changed:
+            done = self._changed.wait_for(
+                lambda: self._failure is not None or not (self._jobs or self._busy), timeout
+            )
+            self._raise_failure()
+            if not done:
+                raise self._outage or DatabaseUnavailable(f"the database took longer than {timeout:.0f} s")
+
+    def check(self) -> None:
+        """Raise what ended the channel, if anything did."""
+        with self._changed:
+            self._raise_failure()
+
+    def fail(self, error: BaseException) -> None:
+        """End the channel from outside: its trial was lost."""
+        with self._changed:
+            self._failure = self._failure or error
+            self._jobs.clear()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Drop what is queued and let the thread go. It is not waited for: it may hang on a dead connection."""
+        with self._changed:
+            self._closed = True
+            self._jobs.clear()
+            self._changed.notify_all()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        job: Job | None = None
+        while True:
+            if job is None:
+                job = self._next()
+                if job is None:
+                    return
+            try:
+                job = self._do(job)
+                self._outage = None
+            except DatabaseUnavailable as error:
+                self._outage = error
+                if self._closed:
+                    return
+                time.sleep(PAUSE)
+            except BaseException as error:  # handed to the thread that waits for it
+                job = None
+                self.fail(error)
+            if job is None:
+                with self._changed:
+                    self._busy = False
+                    self._changed.notify_all()
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._jobs) or self._closed)
+            if self._closed:
+                return None
+            job = self._jobs.popleft()
+            self._busy = True
+            while isinstance(job, Batch) and self._jobs and isinstance(self._jobs[0], Batch):
+                later = self._jobs.popleft()
+                assert isinstance(later, Batch)
+                job = _merged(job, later)
+            self._changed.notify_all()
+            return job
+
+    def _do(self, job: Job) -> Job | None:
+        """One job done; what it left to be written is returned and done next, also after an outage."""
+        if isinstance(job, Batch):
+            self._write(job)
+            return None
+        return job()
+
+
+def _merged(first: Batch, later: Batch) -> Batch:
+    both = Batch()
+    both.merge(first)
+    both.merge(later)
+    return both
+
+
+__all__ = ["Channel", "ClaimLost", "Job"]

@@ -1,0 +1,142 @@
+"""`lobtuna create`: put a study and its whole definition into the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+
+if TYPE_CHECKING:
+    import optuna
+
+    from search.revise import Revision
+    from search.spec import StudySpec
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("create", epilog="Example:  lobtuna create studies/joint.yaml")(create)
+
+
+def create(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            envvar="LOBTUNA_DATA",
+            metavar="DIR",
+            help="Bind the study to this data now; otherwise its first worker does.",
+        ),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option("--artifacts", metavar="URL", help="Keep checkpoints in this folder or bucket."),
+    ] = None,
+    revise: Annotated[
+        bool,
+        typer.Option(
+            "--revise",
+            help="Apply a changed file: budget and retention in place, the rest as NAME@2 with all trials that fit.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
+    from search.create import create_study, refuse_past_end
+    from search.errors import SearchError
+    from search.revise import revise as apply_revision
+    from search.spec import load_spec
+
+    spec = load_spec(file)
+    refuse_past_end(spec)
+    fingerprint = None
+    if data is not None:
+        from lobmodels.data import load_dataset
+
+        fingerprint = load_dataset(data).fingerprint
+    if revise:
+        if artifacts is not None:
+            raise SearchError(
+                "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
+            )
+        revision = apply_revision(spec, storage, fingerprint)
+        _print_revision(revision, spec, storage, json)
+        return
+    study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    if json:
+        print_json({"study": study.study_name, **_counts(study, spec)})
+    else:
+        _print_created(study, spec, storage)
+
+
+def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
+    from optuna.trial import TrialState
+
+    searched = len(spec.searched())
+    return {
+        "searched": searched,
+        "fixed": len(spec.parameters) - searched,
+        "waiting": len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))),
+    }
+
+
+def _print_created(study: optuna.Study, spec: StudySpec, storage: str) -> None:
+    from storage.url import redact
+
+    counts = _counts(study, spec)
+    stdout.print(f"{study.study_name} is in {redact(storage)}", markup=False)
+    if spec.question:
+        stdout.print(f"  {spec.question}", markup=False)
+    stdout.print(
+        f"  {counts['searched']} parameters searched, {counts['fixed']} fixed; {counts['waiting']} queued; "
+        f"budget {_budget(spec)}"
+    )
+    _print_next(study.study_name, storage)
+
+
+def _print_next(name: str, storage: str) -> None:
+    # A URL with a password is not repeated on the screen: the variable holds it for every command.
+    from storage.url import redact
+
+    where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    if redact(storage) != storage:
+        where = " --storage $LOBTUNA_STORAGE"
+    stdout.print(f"next: lobtuna work {name}{where} --data DIR", markup=False, soft_wrap=True)
+
+
+def _budget(spec: StudySpec) -> str:
+    terms = spec.budget
+    parts = [
+        f"{terms.trials} trials" if terms.trials else "",
+        f"{terms.hours:g} hours" if terms.hours else "",
+        f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
+    ]
+    return ", ".join(part for part in parts if part) or "none: it goes on until it is stopped"
+
+
+def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: bool) -> None:
+    from search.create import describe_differences
+
+    name = revision.study.study_name
+    if json:
+        changes: dict[str, Any] = {key: {"old": old, "new": new} for key, (old, new) in revision.changes.items()}
+        document = {"study": name, "previous": revision.previous, "in_place": revision.in_place, "changes": changes}
+        print_json({**document, "imported": revision.imported, "offered": revision.offered})
+        return
+    if not revision.changes and revision.in_place:
+        stdout.print(f"{name} says already what the file says: nothing to revise", markup=False)
+        return
+    said = describe_differences(revision.changes)
+    if revision.in_place:
+        stdout.print(f"{name} changed in place: {said}", markup=False)
+        return
+    stdout.print(f"{name} follows {revision.previous}{f': {said}' if said else ''}", markup=False)
+    stdout.print(f"  {revision.imported} of {revision.offered} finished trials lie in its space and were imported")
+    for reason, count in revision.reasons.most_common(3):
+        stdout.print(f"  {count} left behind: {reason}", markup=False)
+    _print_next(name, storage)

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 CACHE_FORMAT = 1  # part of the key: a changed layout never meets an old reader
 MEMBERS = ("train", "valid")
+UNWRITABLE = {  # what a disk answers when it is full, read-only, another's, or not a folder
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST),
+}
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,10 @@ def load_sequences(path: Path | str, cache_dir: Path | str | None = None) -> Seq
         open_parquet(path)  # raises with the reason
     cache = cache_folder(cache_dir)
     entry = cache / _entry_name(path)
-    found = _open_entry(entry, path)
-    if found is not None:
-        return found
     with _clear_os_errors(cache):
+        found = _open_entry(entry, path)
+        if found is not None:
+            return found
         cache.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(cache / f"{_place(entry)}.lock"):
             found = _open_entry(entry, path)  # another process may have converted it meanwhile
@@ -243,16 +248,9 @@ def _clear_os_errors(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EACCES,
-            errno.EPERM,
-            errno.ENOTDIR,
-        ):
+        if error.errno not in UNWRITABLE:
             raise
         raise DataError(
-            f"{cache}: the cache cannot be written ({error.strerror}); "
+            f"{cache}: the cache cannot be used ({error.strerror}); "
             "point LOBTUNA_CACHE at a writable folder with free space"
         ) from error

@@ -154,6 +154,8 @@ class RowAudit:
         found = dict(self._found)
         if "split" in found or self._lost_at is not None:
             found.pop("length", None)  # pieces of split sequences: one cause, one problem
+        if "flag" in found:
+            found["flag"] = found.pop("flag")  # last: often the steps are to blame
         problems = [
             message if count == 1 else f"{message} ({count:,} such places)" for count, message in found.values()
         ]

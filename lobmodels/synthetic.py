@@ -66,9 +66,8 @@ def simulate(
     """`n` independent sequences at the `moment`s (n,) of the market's drift: train is around 0.5, valid around 1.5."""
     before = BURN_IN
     steps = before + schema.sequence_length + market.far_horizon
-    memory = np.array(
-        [market.volatility_memory, market.fast_memory, market.slow_memory, 0.9] + [0.7] * (2 * LEVELS), np.float32
-    )
+    pressures = [market.volatility_memory, market.fast_memory, market.slow_memory]
+    memory = np.array(pressures + [0.7] * (2 * LEVELS) + [0.9] * (2 * LEVELS), np.float32)
     paths = _autoregressions(rng, steps, n, memory)  # (S, n, K), each of variance 1
     log_volatility = (
         market.volatility_spread * paths[:, :, 0]
@@ -89,8 +88,8 @@ def simulate(
     expected = _expected(volatility, fast, slow, market)[shown]
     features = np.concatenate(
         [
-            _prices(mid, log_volatility, paths[:, :, 3], moment, market, rng),
-            _volumes(fast, slow, paths[:, :, 4:], log_volatility, moment, market),
+            _prices(mid, log_volatility, paths[:, :, 3 + 2 * LEVELS :], moment, market, rng),
+            _volumes(fast, slow, paths[:, :, 3 : 3 + 2 * LEVELS], log_volatility, moment, market),
             _trades(rng, fast, log_volatility, moves),
         ],
         axis=2,
@@ -151,9 +150,11 @@ def _prices(
     for t in range(1, len(mid)):
         reference[t] = reference[t - 1] + 0.02 * (mid[t] - reference[t - 1])
     level = 0.06 * (mid - reference) + 0.5 * rng.standard_normal(mid.shape[1]) + market.drift * (moment - 0.5)
-    half = 0.12 * np.exp(0.6 * log_volatility + 0.3 * wobble)
-    depth = half[:, :, None] * (1 + 0.7 * np.arange(LEVELS, dtype=np.float32))
-    return np.concatenate([level[:, :, None] - depth, level[:, :, None] + depth], axis=2)
+    gaps = 0.12 * np.exp(
+        0.6 * log_volatility[:, :, None] + 0.4 * wobble
+    )  # (S, n, 12): mid to best, then level to level
+    bids, asks = (np.cumsum(side, axis=2) for side in (gaps[:, :, :LEVELS], gaps[:, :, LEVELS:]))
+    return np.concatenate([level[:, :, None] - bids, level[:, :, None] + asks], axis=2)
 
 
 def _volumes(fast: Array, slow: Array, noise: Array, log_volatility: Array, moment: Array, market: Market) -> Array:

@@ -1,0 +1,106 @@
+"""`lobtuna data`: what a user sees of a good set, of a broken one, and of a synthesised one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from search.cli import main
+
+
+def run(*arguments: str) -> int:
+    """Exit status of the command line."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)
+
+
+def test_check_of_a_folder(small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Sizes, scale and shift in tables that fit 80 columns; the verdict is a line of its own; exit 0."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("data", "check", str(small_data)) == 0
+    output = capsys.readouterr().out
+    for part in ("sequences", "24", "12", "21,624", "NaN", "ask volumes", "KS distance", "the format is kept"):
+        assert part in output
+    assert max(len(line) for line in output.splitlines()) <= 80
+
+
+def test_check_narrow(small_data: Path) -> None:
+    """A 60-column terminal still shows every figure of the size table."""
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from search.cli import main; main()",
+            "data",
+            "check",
+            str(small_data / "valid.parquet"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "60"},
+        timeout=120,
+    )
+    assert result.returncode == 0 and result.stderr == ""
+    assert max(len(line) for line in result.stdout.splitlines()) <= 60
+    assert "10,812" in result.stdout
+
+
+def test_check_json(small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scripts get every column's scale and shift as one JSON document."""
+    assert run("data", "check", str(small_data), "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [file["sequences"] for file in document["files"]] == [24, 12]
+    assert len(document["files"][0]["scale"]) == len(document["shift"]) == 34
+    assert document["files"][1]["problems"] == document["warnings"] == []
+
+
+def test_check_of_a_broken_file(small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every problem is a line on stdout, the failure one line on stderr, exit 1; markup in a name does no harm."""
+    folder = tmp_path / "[bold]odd name"
+    folder.mkdir()
+    table = pq.read_table(small_data / "valid.parquet").drop(["p3"])
+    table = table.append_column("[red]mid", table["p0"]).slice(0, 2500)
+    pq.write_table(table, folder / "valid.parquet")
+    path = folder / "valid.parquet"
+    assert run("data", "check", str(path)) == 1
+    output = capsys.readouterr()
+    problems = [line for line in output.out.splitlines() if line.startswith("problem")]
+    assert len(problems) == 3
+    assert "missing column p3" in problems[0] and "[red]mid" in problems[1] and "has 500 steps" in problems[2]
+    assert len(output.err.splitlines()) == 1
+    assert f"{path} (3)" in output.err
+    assert run("data", "check", str(path), "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["files"][0]["problems"]) == 3
+
+
+@pytest.mark.parametrize("what", ["nowhere", "nowhere/train.parquet", "text.parquet", "."])
+def test_check_of_nothing(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path that holds no data fails in one line."""
+    (tmp_path / "text.parquet").write_text("no parquet")
+    assert run("data", "check", str(tmp_path / what)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("lobtuna: ") and error.count("\n") == 1
+
+
+def test_synth_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`data synth` writes what `data check` accepts, the same for the same seed, and never over data that is there."""
+    arguments = ["--train", "5", "--valid", "3", "--seed", "4"]
+    assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments) == 0
+    assert "5 sequences" in capsys.readouterr().out
+    assert run("data", "synth", "--output", str(tmp_path / "b"), *arguments) == 0
+    for name in ("train.parquet", "valid.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert run("data", "check", str(tmp_path / "a")) == 0
+    capsys.readouterr()
+    assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments) == 1
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments, "--overwrite") == 0
+    assert run("data", "synth", "--output", str(tmp_path / "c"), "--train", "0") == 1
+    assert run("data", "synth") == 2

@@ -9,6 +9,7 @@ from torch import Tensor
 
 WEIGHT_FLOOR = 1e-8
 CLIP = 6.0
+FLAT = 1e-24  # variance as a share of the squared mean below which a constant is seen through its rounding noise
 
 
 def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -23,38 +24,44 @@ def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     p = np.clip(np.asarray(prediction, dtype=np.float64).reshape(y.shape), -CLIP, CLIP)
     w = np.maximum(np.abs(y), WEIGHT_FLOOR)
     total = w.sum(0)
-    p = p - (w * p).sum(0) / total
-    y = y - (w * y).sum(0) / total
+    mean_p, mean_y = (w * p).sum(0) / total, (w * y).sum(0) / total
+    p, y = p - mean_p, y - mean_y
     covariance = (w * p * y).sum(0) / total
-    variances = (w * p * p).sum(0) / total, (w * y * y).sum(0) / total
-    valid = (variances[0] > 0) & (variances[1] > 0)
-    return np.where(valid, covariance / np.sqrt(np.where(valid, variances[0] * variances[1], 1.0)), 0.0)
+    variance_p, variance_y = (w * p * p).sum(0) / total, (w * y * y).sum(0) / total
+    varies = (variance_p > FLAT * mean_p**2) & (variance_y > FLAT * mean_y**2)
+    return np.where(varies, covariance / np.sqrt(np.where(varies, variance_p * variance_y, 1.0)), 0.0)
 
 
 class StreamingPearson:
-    """`weighted_pearson` from batches: six float64 sums per target, kept on the device of the data.
+    """`weighted_pearson` from batches: centred moments per target in float64, on the device of the data.
 
-    `update` never waits for the device; `compute` returns a tensor there, (K,) in float64.
+    Batches are merged by the parallel update of Chan, Golub and LeVeque (1979), which does not cancel. `update` never
+    waits for the device; `compute` returns a tensor there, (K,) in float64.
     """
 
     def __init__(self, targets: int = 2, device: torch.device | str = "cpu") -> None:
-        self.sums = torch.zeros(6, targets, dtype=torch.float64, device=device)
+        self.weight = torch.zeros(targets, dtype=torch.float64, device=device)
+        self.means = torch.zeros(2, targets, dtype=torch.float64, device=device)  # of prediction, target
+        self.moments = torch.zeros(3, targets, dtype=torch.float64, device=device)  # pp, py, yy around the means
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add scored rows: tensors (..., K) of any float type."""
+        """Add scored rows, at least one: tensors (..., K) of any float type."""
         y = target.reshape(-1, target.shape[-1]).double()
         p = prediction.reshape(y.shape).double().clamp(-CLIP, CLIP)
         w = y.abs().clamp_min(WEIGHT_FLOOR)
-        wp, wy = w * p, w * y
-        self.sums += torch.stack([w.sum(0), wp.sum(0), wy.sum(0), (wp * p).sum(0), (wp * y).sum(0), (wy * y).sum(0)])
+        weight = w.sum(0)
+        means = torch.stack([(w * p).sum(0), (w * y).sum(0)]) / weight
+        p, y = p - means[0], y - means[1]
+        wp = w * p
+        self.moments += torch.stack([(wp * p).sum(0), (wp * y).sum(0), (w * y * y).sum(0)])
+        shift, total = means - self.means, self.weight + weight
+        between = torch.stack([shift[0].square(), shift[0] * shift[1], shift[1].square()])
+        self.moments += between * (self.weight * weight / total)
+        self.means += shift * (weight / total)
+        self.weight = total
 
     def compute(self) -> Tensor:
-        """The correlation per target so far; NaN where a prediction was not finite, 0 where nothing varies."""
-        w, p, y, pp, py, yy = self.sums
-        mean_p, mean_y = p / w, y / w
-        variance_p, variance_y = pp / w - mean_p.square(), yy / w - mean_y.square()
-        # A constant leaves rounding noise of the size of its square here, where the two-pass formula leaves none.
-        noise = 1e-13
-        flat = (variance_p <= noise * (pp / w)) | (variance_y <= noise * (yy / w))
-        rho = (py / w - mean_p * mean_y) / (variance_p * variance_y).sqrt()
-        return torch.where(flat, torch.zeros_like(rho), rho)
+        """The correlation per target so far; NaN where a prediction was not a number, 0 where nothing varies."""
+        pp, py, yy = self.moments
+        flat = (pp <= FLAT * self.weight * self.means[0].square()) | (yy <= FLAT * self.weight * self.means[1].square())
+        return torch.where(flat, torch.zeros_like(py), py / (pp * yy).sqrt())

@@ -26,8 +26,14 @@ class Schedule:
         self.stepwise: OneCycleLR | LambdaLR | None = None
         total = config.epochs * steps_per_epoch
         if config.scheduler == "plateau":
+            # Any better score counts, as for the best epoch: torch's relative threshold misjudges negative scores.
             self.plateau = ReduceLROnPlateau(
-                optimizer, mode="max", factor=config.plateau_factor, patience=config.plateau_patience
+                optimizer,
+                mode="max",
+                factor=config.plateau_factor,
+                patience=config.plateau_patience,
+                threshold=0.0,
+                eps=0.0,
             )
         elif config.scheduler == "onecycle":
             self.stepwise = OneCycleLR(optimizer, max_lr=config.lr * config.onecycle_peak, total_steps=total)

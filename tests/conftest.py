@@ -1,0 +1,51 @@
+"""What every test may use: the real data where it is at hand, a small data set, a private cache, one thread."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread a test process: two of them share two cores, and child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REAL_LOB = Path(__file__).parents[2] / "shared" / "data" / "real_lob"
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted-data cache of this test run alone."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_environment(cache_dir: Path) -> None:
+    """Tests neither read nor fill the user's cache, and see none of the user's settings."""
+    os.environ["LOBTUNA_CACHE"] = str(cache_dir)
+    for name in ("LOBTUNA_STORAGE", "LOBTUNA_DATA"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def real_lob() -> Path:
+    """Folder of the real order-book data; skips where it is not beside the checkout."""
+    if not (REAL_LOB / "train.parquet").is_file():
+        pytest.skip("the real order-book data is not beside this checkout")
+    return REAL_LOB
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a synthetic data set of 24 train and 12 validation sequences."""
+    from lobmodels.synthetic import write_dataset
+
+    folder = tmp_path_factory.mktemp("small")
+    write_dataset(folder, train=24, valid=12, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_dataset(small_data: Path):  # type: ignore[no-untyped-def]
+    """`small_data`, loaded."""
+    from lobmodels.data import load_dataset
+
+    return load_dataset(small_data)

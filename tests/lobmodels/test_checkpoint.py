@@ -1,0 +1,80 @@
+"""A checkpoint is complete or refused; reading one runs nobody's code."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lobmodels.blob import pack, unpack
+from lobmodels.checkpoint import Checkpoint
+from lobmodels.config import RunConfig
+from lobmodels.errors import CheckpointError
+from lobmodels.inputs import InputPipeline
+from lobmodels.networks import build_network
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    """An untrained run of the smallest kind."""
+    config = RunConfig.parse({"hidden_size": 4, "num_layers": 1})
+    return Checkpoint(
+        name="joint/0",
+        config=config,
+        seed=3,
+        pipeline=InputPipeline((), None),
+        weights=build_network(config, 32).state_dict(),
+        history=[],
+        best_epoch=0,
+        scores={"select": {"t0": 0.2, "t1": 0.1, "mean": 0.15}, "report": None},
+        data_fingerprint="f",
+        report_fraction=0.0,
+    )
+
+
+def test_round_trip(checkpoint: Checkpoint) -> None:
+    """Bytes hold everything, and equal runs give equal bytes."""
+    blob = checkpoint.to_bytes()
+    again = Checkpoint.from_bytes(blob)
+    assert again.to_bytes() == blob
+    assert again.config == checkpoint.config and again.seed == 3 and again.scores == checkpoint.scores
+    assert again.versions["torch"] == torch.__version__ or again.versions["torch"] in torch.__version__
+
+
+def test_missing_tensor(checkpoint: Checkpoint) -> None:
+    """A checkpoint without all its tensors is refused with their names."""
+    weights = {k: v for k, v in checkpoint.weights.items() if k != "head.bias"}
+    blob = dataclasses.replace(checkpoint, weights=weights).to_bytes()
+    with pytest.raises(CheckpointError, match=r"tensors: head\.bias"):
+        Checkpoint.from_bytes(blob)
+
+
+def test_other_shape(checkpoint: Checkpoint) -> None:
+    """A tensor of another shape is refused, not broadcast."""
+    weights = checkpoint.weights | {"head.bias": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"head\.bias"):
+        Checkpoint.from_bytes(dataclasses.replace(checkpoint, weights=weights).to_bytes())
+
+
+def test_other_version(checkpoint: Checkpoint) -> None:
+    """Another format is refused with the version that wrote it."""
+    tensors, document = unpack(checkpoint.to_bytes(), "it")
+    document |= {"format": 99, "versions": {"lobtuna": "9.9"}}
+    with pytest.raises(CheckpointError, match=r"format 99.*9\.9"):
+        Checkpoint.from_bytes(pack(tensors, document))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:50], lambda b: b"", lambda b: b"\x80\x04K\x01." * 20, lambda b: b[:-7]]
+)
+def test_damage(checkpoint: Checkpoint, damage) -> None:  # type: ignore[no-untyped-def]
+    """Cut, empty or foreign bytes (a pickle, say) give one clear error."""
+    with pytest.raises(CheckpointError, match="damaged"):
+        Checkpoint.from_bytes(damage(checkpoint.to_bytes()))
+
+
+def test_unknown_parameter(checkpoint: Checkpoint) -> None:
+    """A configuration that this version cannot build is refused, not guessed at."""
+    tensors, document = unpack(checkpoint.to_bytes(), "it")
+    document["configuration"]["moonphase"] = 1
+    with pytest.raises(CheckpointError, match="moonphase"):
+        Checkpoint.from_bytes(pack(tensors, document))

@@ -1,0 +1,166 @@
+"""Features follow the findings' formulas, look only back, and are the same for sequences and single steps."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lobmodels.features import BOUND, GROUPS, HISTORY, NAMES, bounded_ratio, compiled
+from lobmodels.inputs import InputPipeline, Normalizer, append_features
+from lobmodels.schema import LOB
+
+ALL = tuple(GROUPS)
+COLUMN = {name: i for i, name in enumerate(LOB.features)}
+
+
+def raw(seed: int, sequences: int = 2, steps: int = 40) -> np.ndarray:
+    """Rows (B, T, 32) like the challenge's: signed, with ties between steps (a quiet level does not move)."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(-6, 7, (sequences, steps, 32)) / 2).astype(np.float32)
+
+
+def formulas(x: np.ndarray) -> dict[str, np.ndarray]:
+    """The findings' formulas for one sequence (T, 32), in float64 loops over steps that share nothing with ours."""
+    x = x.astype(np.float64)
+    c = {name: x[:, i] for name, i in COLUMN.items()}
+    steps = len(x)
+
+    def ratio(n: float, d: float) -> float:
+        d = d + 1e-8
+        return float(np.clip(n / (d if abs(d) >= 1e-6 else np.copysign(1e-6, d)), -BOUND, BOUND))
+
+    out = {name: np.zeros(steps) for names in NAMES.values() for name in names}
+    for i in range(6):
+        out[f"spread_{i}"] = c[f"p{6 + i}"] - c[f"p{i}"]
+    spread = out["spread_0"]
+    out["trade_intensity"] = sum(c[f"dv{j}"] for j in range(4))
+    out["bid_pressure"] = sum(c[f"v{i}"] for i in range(6))
+    out["ask_pressure"] = sum(c[f"v{i}"] for i in range(6, 12))
+    out["v8_p0"], out["spread_0_p0"], out["spread_0_v2"] = c["v8"] * c["p0"], spread * c["p0"], spread * c["v2"]
+    for t in range(steps):
+        bid, ask = out["bid_pressure"][t], out["ask_pressure"][t]
+        out["pressure_imbalance"][t] = ratio(bid - ask, bid + ask)
+        out["spread_0_change_1"][t] = spread[t] - spread[t - 1] if t >= 1 else 0
+        out["spread_0_change_5"][t] = spread[t] - spread[t - 5] if t >= 5 else 0
+        out["trade_intensity_mean_5"][t] = out["trade_intensity"][max(0, t - 4) : t + 1].mean()
+        s = max(t - 1, 0)
+        flows, imbalance = [], 0.0
+        for i in range(6):
+            b, b_, v, v_ = c[f"p{i}"][t], c[f"p{i}"][s], c[f"v{i}"][t], c[f"v{i}"][s]
+            a, a_, u, u_ = c[f"p{6 + i}"][t], c[f"p{6 + i}"][s], c[f"v{6 + i}"][t], c[f"v{6 + i}"][s]
+            flows.append((v * (b >= b_) - v_ * (b <= b_)) - (u * (a <= a_) - u_ * (a >= a_)))
+            imbalance += (ratio(v - u, v + u) - ratio(v_ - u_, v_ + u_)) / 6
+        out["ofi_weighted"][t] = sum(flow / (i + 1) for i, flow in enumerate(flows))
+        out["ofi_near_far"][t] = np.mean(flows[:3]) - np.mean(flows[3:])
+        out["imbalance_change"][t] = 5 * imbalance
+        out["spread_change_imbalance"][t] = (spread[t] - spread[s]) * ratio(
+            c["v6"][t] - c["v0"][t], c["v0"][t] + c["v6"][t]
+        )
+        gap = out["spread_1"] - spread
+        out["spread_gap_change"][t] = gap[t] - gap[s]
+        out["trade_impulse"][t] = np.sqrt(sum(c[f"dp{j}"][t] ** 2 * (1 + abs(c[f"dv{j}"][t])) for j in range(4)) + 1e-8)
+        for k, name in itertools.product((1, 4, 16), ("p0", "p6", "v0", "dp0")):
+            out[f"{name}_lag_{k}"][t] = c[name][t] - c[name][t - k] if t >= k else 0
+    return out
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_equal_the_findings(seed: int) -> None:
+    """Every feature of every group equals the published formula, from the first step on."""
+    x = raw(seed)
+    ours = append_features(torch.from_numpy(x), ALL).numpy()
+    names = InputPipeline(ALL, None).names
+    for b in range(len(x)):
+        for name, expected in formulas(x[b]).items():
+            np.testing.assert_allclose(ours[b, :, names.index(name)], expected, atol=1e-12, err_msg=name)
+
+
+def test_one_definition_for_step_and_sequence() -> None:
+    """One step on Python floats, and compiled by numba, gives what whole sequences give, to the last digits."""
+    import numba
+
+    x = raw(3, sequences=1)
+    whole = append_features(torch.from_numpy(x), ALL).numpy()[0, :, 32:]
+    jitted = compiled(numba.njit, ALL)
+    rows = np.zeros((HISTORY, 32))
+    for t in range(x.shape[1]):
+        rows[1:] = rows[:-1].copy()
+        rows[0] = x[0, t]
+        plain, fast = [], []
+        for name, function in zip(ALL, jitted, strict=True):
+            out = [0.0] * len(NAMES[name])
+            GROUPS[name](rows.tolist(), t, out)
+            plain += out
+            array = np.zeros(len(NAMES[name]))
+            function(rows, t, array)
+            fast += list(array)
+        np.testing.assert_allclose(plain, whole[t], rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(fast, whole[t], rtol=1e-13, atol=1e-13)
+
+
+def test_causal() -> None:
+    """Changing a row changes no feature of an earlier step."""
+    x = raw(4)
+    before = append_features(torch.from_numpy(x), ALL)
+    x[:, 25:] += 1.0
+    after = append_features(torch.from_numpy(x), ALL)
+    assert torch.equal(before[:, :25], after[:, :25])
+
+
+@given(st.floats(-50, 50), st.floats(-50, 50))
+def test_ratio_is_bounded(numerator: float, denominator: float) -> None:
+    """A ratio of signed volumes is finite and within its bound, wherever its pole is."""
+    assert abs(bounded_ratio(numerator, denominator)) <= BOUND * (1 + 1e-12)
+
+
+def test_groups_are_appended_in_order() -> None:
+    """The raw columns come first, unchanged; then the groups in the order of the findings."""
+    x = torch.from_numpy(raw(5))
+    both = append_features(x, ("derived", "lag"))
+    assert both.shape[-1] == 32 + 10 + 12
+    assert torch.equal(both[..., :32].float(), x)
+    assert torch.equal(both[..., 32:42], append_features(x, ("derived",))[..., 32:])
+    assert torch.equal(both[..., 42:], append_features(x, ("lag",))[..., 32:])
+
+
+def test_normalizer_is_exact_on_many_rows() -> None:
+    """Fitted in float64: mean and deviation are right to 1e-10 where float32 sums drift; flat columns divide by 1."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(0, 1e-2, (40, 1000, 32)) + 1000).astype(np.float32)
+    x[..., 5] = 3.0
+    normalizer = InputPipeline.fit(x, (), "zscore").normalizer
+    assert normalizer is not None
+    rows = x.reshape(-1, 32).astype(np.float64)
+    np.testing.assert_allclose(normalizer.mean, rows.mean(0), rtol=1e-12)
+    expected = rows.std(0)
+    expected[5] = 1.0
+    np.testing.assert_allclose(normalizer.std, expected, rtol=1e-7)
+
+
+def test_pipeline_normalises_features_too() -> None:
+    """With z-scores every column of the train rows, features included, has mean 0 and deviation 1."""
+    x = raw(6, sequences=40, steps=100)
+    inputs = InputPipeline.fit(x, ALL, "zscore")(torch.from_numpy(x)).double().reshape(-1, 66)
+    assert inputs.mean(0).abs().max() < 1e-5
+    assert (inputs.std(0, correction=0) - 1).abs().max() < 1e-5
+
+
+def test_a_definition_cannot_look_past_the_kept_rows() -> None:
+    """A feature that looks further back than the online history fails at once, not in the submission."""
+    from lobmodels.inputs import _Rows
+
+    with pytest.raises(IndexError, match="17 rows"):
+        _Rows(torch.zeros(32, 1, 5))[HISTORY]
+
+
+def test_normalizer_needs_nothing_but_columns() -> None:
+    """Chunks of different lengths weigh by their rows."""
+    a, b = torch.randn(3, 2, 10, dtype=torch.float64), torch.randn(3, 5, 10, dtype=torch.float64)
+    fitted = Normalizer.fit(iter([a, b]))
+    rows = torch.cat([a.reshape(3, -1), b.reshape(3, -1)], 1)
+    np.testing.assert_allclose(fitted.mean, rows.mean(1).numpy(), atol=1e-14)
+    np.testing.assert_allclose(fitted.std, rows.std(1, correction=0).numpy(), atol=1e-14)

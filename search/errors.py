@@ -30,3 +30,10 @@ class StudyNotFoundError(SearchError):
 
 class StudyExistsError(SearchError):
     """A study of this name is there already and says something else."""
+
+
+class KeptError(SearchError):
+    """A run finished while the database was gone; it is on disk, and can be handed in."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"the finished run is kept in {where}; hand it in later with: lobtuna submit FILE --storage URL")

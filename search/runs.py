@@ -16,7 +16,7 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyNotFoundError
 from search.samplers import build_pruner, build_sampler
 from search.spec import StudySpec
-from storage.database import open_storage
+from storage.database import PATIENCE, open_storage
 from storage.url import parse_url, redact
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def open_study(url: str, name: str) -> optuna.Study:
     return load_study(existing_storage(url, name), name, redact(url))
 
 
-def existing_storage(url: str, name: str) -> BaseStorage:
+def existing_storage(url: str, name: str, *, patience: float = PATIENCE) -> BaseStorage:
     """`open_storage(url)`, but a database file that is not there is an error and is not created."""
     path = parse_url(url).path
     if path is not None and not path.exists():
@@ -75,7 +75,7 @@ def existing_storage(url: str, name: str) -> BaseStorage:
             f"no study {name!r}: there is no database {path}; create it with "
             f"lobtuna create STUDY.yaml --storage {redact(url)}, or name another with --storage"
         )
-    return open_storage(url)
+    return open_storage(url, patience=patience)
 
 
 def load_study(storage: BaseStorage, name: str, where: str = "the database") -> optuna.Study:

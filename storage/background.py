@@ -8,7 +8,8 @@ that of the others is at most an epoch old.
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
+import time
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,8 @@ from storage.database import number_of
 from storage.errors import ClaimLost
 from storage.fleet import Fleet, fleet_of
 from storage.heartbeat import Heartbeat
+
+FRESH = 0.5  # seconds for which one look at all trials serves both the budget and the question for a new one
 
 
 class Running:
@@ -58,6 +61,7 @@ class BackgroundStorage(BaseStorage):
         self.background = background  # False: every write is waited for; only the benchmark wants that
         self.running: Running | None = None
         self._others: list[FrozenTrial] = []  # replaced, never changed: both threads may hold it
+        self._fetched = float("-inf")  # time.monotonic() of `_others`, while no trial runs
 
     # The running trial ------------------------------------------------------------------------------------------
 
@@ -94,11 +98,12 @@ class BackgroundStorage(BaseStorage):
         if not self.background:
             running.channel.flush(self.patience)
 
-    def refresh(self) -> None:
-        """Fetch what the other workers have done, in the background: pruning looks at it from the next epoch on."""
+    def refresh(self, then: Callable[[], None] = lambda: None) -> None:
+        """Fetch what the other workers have done, in the background, and call `then` from there."""
 
         def fetch() -> None:
             self._others = self.inner.get_all_trials(self.study_id, deepcopy=False)
+            then()
 
         self.put(fetch)
 
@@ -118,6 +123,21 @@ class BackgroundStorage(BaseStorage):
         if self.running is not None:
             self.running.release()
             self.running = None
+        self._fetched = float("-inf")
+
+    def own(self) -> FrozenTrial:
+        """The record of the trial that runs here, as it will be in the database."""
+        return self._held().trial
+
+    def forget_reports(self, epoch: int) -> None:
+        """Before a resumed run repeats them: pruning must not see reports from `epoch` on. They are overwritten."""
+        reports = self._held().trial.intermediate_values
+        for step in [step for step in reports if step >= epoch]:
+            del reports[step]
+
+    def forget(self) -> None:
+        """Look at all trials anew before the next one is asked for."""
+        self._fetched = float("-inf")
 
     def _hold(self, trial: FrozenTrial, claim: Claim) -> None:
         self.drop()
@@ -166,8 +186,9 @@ class BackgroundStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         if study_id != self.study_id:
             return self.inner.get_all_trials(study_id, deepcopy, states)
-        if self.running is None:
+        if self.running is None and time.monotonic() - self._fetched > FRESH:
             self._others = self.inner.get_all_trials(study_id, deepcopy=False)
+            self._fetched = time.monotonic()
         trials = self._with_own(self._others)
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]

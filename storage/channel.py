@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from storage.claims import Batch
-from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
+from storage.errors import DatabaseUnavailable, StorageError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ Job = Batch | Callable[[], Batch | None]  # what a callable returns is written i
 class Channel:
     """Jobs in the order they were put; neighbouring batches are committed together.
 
-    While the database is away the thread keeps trying and the queue keeps what is due. Any other failure ends the
-    channel, and the next `put` or `flush` raises it.
+    While the database is away or full the thread keeps trying and the queue keeps what is due. Any other failure
+    ends the channel, and the next `put` or `flush` raises it.
     """
 
     def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY) -> None:
@@ -49,9 +49,7 @@ class Channel:
     def flush(self, timeout: float) -> None:
         """Wait until every job is done. Raises what ended the channel, or the outage that outlasts `timeout` s."""
         with self._changed:
-            done = self._changed.wait_for(
-                lambda: self._failure is not None or not (self._jobs or self._busy), timeout
-            )
+            done = self._changed.wait_for(lambda: self._failure is not None or not (self._jobs or self._busy), timeout)
             self._raise_failure()
             if not done:
                 raise self._outage or DatabaseUnavailable(f"the database took longer than {timeout:.0f} s")
@@ -89,7 +87,7 @@ class Channel:
             try:
                 job = self._do(job)
                 self._outage = None
-            except DatabaseUnavailable as error:
+            except Unavailable as error:
                 self._outage = error
                 if self._closed:
                     return
@@ -129,6 +127,3 @@ def _merged(first: Batch, later: Batch) -> Batch:
     both.merge(first)
     both.merge(later)
     return both
-
-
-__all__ = ["Channel", "ClaimLost", "Job"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -29,7 +29,7 @@ class SerialSqlite(SQLiteDialect_pysqlite):
 
         def tune(connection: sqlite3.Connection) -> None:
             if parent is not None:
-                parent(connection)
+                parent(cast(Any, connection))
             connection.isolation_level = None  # the driver's own BEGIN is the deferred kind
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")  # safe with WAL against a killed process

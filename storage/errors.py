@@ -9,11 +9,15 @@ class UrlError(StorageError):
     """A storage or artifact URL that cannot be used as it stands."""
 
 
-class DatabaseUnavailable(StorageError):
+class Unavailable(StorageError):
+    """Something that may work again later: an outage, a full disk. What was to be stored is kept and tried again."""
+
+
+class DatabaseUnavailable(Unavailable):
     """The database did not answer within the time a caller was ready to wait."""
 
 
-class DatabaseFull(StorageError):
+class DatabaseFull(Unavailable):
     """The database has no room left, or may not be written."""
 
 
@@ -22,7 +26,11 @@ class ClaimLost(StorageError):
 
 
 class ArtifactError(StorageError):
-    """An artifact that is missing, corrupt or could not be written."""
+    """An artifact that is missing or corrupt, or a store that cannot be opened."""
+
+
+class ArtifactNotStored(Unavailable, ArtifactError):
+    """A store that takes no bytes at the moment: a full disk, a bucket out of reach."""
 
 
 class DashboardError(StorageError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, cast
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -45,12 +45,20 @@ class Fleet(Protocol):
         """Commit `batch`, all of it or nothing; repeating it changes nothing. Raises `ClaimLost`."""
         ...
 
+    def seize(self, trial_id: int, claim: Claim) -> None:
+        """Take an unfinished trial, whoever holds it: its result is at hand. Raises `ClaimLost` if it is finished."""
+        ...
+
     def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
         """Put trials of silent workers back into the queue, or fail them after `max_retries` lost attempts more."""
         ...
 
+    def unheard(self, study_id: int, since: float) -> list[int]:
+        """Numbers of running trials without a beat since the moment `since` of `now()`: alive or not, nobody knows."""
+        ...
+
     def now(self) -> float:
-        """Seconds since 1970 by the clock all workers share."""
+        """Seconds by the clock that all workers share; only differences mean something."""
         ...
 
 
@@ -62,9 +70,9 @@ def fleet_of(storage: BaseStorage) -> Fleet:
 
         return SqlFleet(backend)
     if _is_proxy(storage):
-        from storage.proxy import ProxyFleet
+        from storage.proxy import ProxyFleet, ProxyStorage
 
-        return ProxyFleet(storage)  # type: ignore[arg-type]
+        return ProxyFleet(cast(ProxyStorage, storage))
     return PlainFleet(storage)
 
 
@@ -129,20 +137,35 @@ class PlainFleet:
                 storage.set_trial_system_attr(trial_id, CLAIM, None)
             storage.set_trial_state_values(trial_id, batch.state, batch.values)
 
+    def seize(self, trial_id: int, claim: Claim) -> None:
+        trial = self._get(trial_id)
+        if trial.state == WAITING:
+            self.storage.set_trial_state_values(trial_id, RUNNING)
+        elif trial.state != RUNNING:
+            raise ClaimLost(f"trial {trial.number} is {trial.state.name} already")
+        self.storage.set_trial_system_attr(trial_id, CLAIM, claim.to_json())
+
     def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
         found = []
         for trial in self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,)):
-            claim = Claim.from_json(trial.system_attrs.get(CLAIM))
-            beat = (trial.system_attrs.get(CLAIM), trial.system_attrs.get(BEAT))
-            last, since = self._seen.get(trial._trial_id, (None, 0.0))
-            if last != beat:
-                self._seen[trial._trial_id] = (beat, time.monotonic())
-            elif claim is not None and time.monotonic() - since > claim.grace:
+            claim = Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim("a worker without a name")
+            if time.monotonic() - self._last_change(trial) > claim.grace:
                 found.append(self._take_back(trial, claim, max_retries))
         return found
 
+    def unheard(self, study_id: int, since: float) -> list[int]:
+        running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
+        return [trial.number for trial in running if self._last_change(trial) <= since]
+
     def now(self) -> float:
-        return time.time()
+        return time.monotonic()  # of this process: there is no other
+
+    def _last_change(self, trial: FrozenTrial) -> float:
+        """When this process first saw the trial's present beat."""
+        beat = (trial.system_attrs.get(CLAIM), trial.system_attrs.get(BEAT))
+        if self._seen.get(trial._trial_id, (None, 0.0))[0] != beat:
+            self._seen[trial._trial_id] = (beat, time.monotonic())
+        return self._seen[trial._trial_id][1]
 
     def _take_back(self, trial: FrozenTrial, claim: Claim, max_retries: int) -> Recovered:
         losses = int(trial.system_attrs.get(LOSSES, 0)) + 1

@@ -70,6 +70,18 @@ class SqlFleet:
 
         self.storage.retry(attempt, "write")
 
+    def seize(self, trial_id: int, claim: Claim) -> None:
+        def attempt() -> None:
+            with self.engine.begin() as connection:
+                state, number, _ = self._lock(connection, trial_id)
+                if state.is_finished():
+                    raise ClaimLost(f"trial {number} is {state.name} already")
+                connection.execute(claims.delete().where(claims.c.trial_id == trial_id))
+                connection.execute(insert_claim(self.engine, trial_id, claim))
+                _set_trial(connection, trial_id, state=RUNNING)
+
+        self.storage.retry(attempt, "seize")
+
     def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
         silent = self._silent().where(trials.c.study_id == study_id)
 
@@ -79,6 +91,19 @@ class SqlFleet:
 
         taken = [self._take_back(trial_id, max_retries) for trial_id in self.storage.retry(look, "recover")]
         return [trial for trial in taken if trial is not None]
+
+    def unheard(self, study_id: int, since: float) -> list[int]:
+        query = (
+            sa.select(trials.c.number)
+            .join(claims, claims.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == study_id, trials.c.state == RUNNING, claims.c.beat <= since)
+        )
+
+        def look() -> list[int]:
+            with self.engine.begin() as connection:
+                return list(connection.scalars(query))
+
+        return self.storage.retry(look, "beats")
 
     def now(self) -> float:
         def read() -> float:

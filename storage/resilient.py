@@ -75,7 +75,7 @@ class ResilientStorage(RDBStorage):
                 if trial is None:
                     trial = self._get_prepared_new_trial(study_id, template_trial, session)
                     if claim is not None:  # in the same transaction: no moment without an owner
-                        session.execute(insert_claim(self.engine, trial.trial_id, claim))
+                        session.execute(insert_claim(self.engine, int(trial.trial_id), claim))
                 return _frozen(trial, template_trial)
 
         return self.retry(attempt, "ask")

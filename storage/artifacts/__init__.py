@@ -5,7 +5,7 @@ than the bytes themselves.
 """
 
 from storage.artifacts.stores import Entry, artifacts_of, open_artifacts
-from storage.artifacts.transfer import attribute_of, download, new_artifact_id, upload, upload_bytes
+from storage.artifacts.transfer import attribute_of, download, new_artifact_id, upload, upload_all, upload_bytes
 
 __all__ = [
     "Entry",
@@ -15,5 +15,6 @@ __all__ = [
     "new_artifact_id",
     "open_artifacts",
     "upload",
+    "upload_all",
     "upload_bytes",
 ]

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from storage.artifacts.entry import Entry
-from storage.errors import ArtifactError
+from storage.errors import ArtifactError, ArtifactNotStored
 
 
 class S3Artifacts:
@@ -60,7 +60,7 @@ class S3Artifacts:
         except self.client.exceptions.NoSuchKey:
             raise
         except (BotoCoreError, ClientError) as error:
-            raise ArtifactError(f"s3://{self.bucket}: {error}") from error
+            raise ArtifactNotStored(f"s3://{self.bucket}: {error}") from error
 
 
 class GoogleArtifacts:

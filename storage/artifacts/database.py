@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import BinaryIO, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, TypeVar
 
 import sqlalchemy as sa
 from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.artifacts.entry import Entry
 from storage.retry import with_retry
@@ -42,16 +43,22 @@ class DatabaseArtifacts:
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Store all bytes in one transaction: a reader sees all of them or no artifact."""
-        body = content_body.read()
+        self.write_all({artifact_id: content_body.read()})
+
+    def write_all(self, bodies: Mapping[str, bytes]) -> None:
+        """Store several artifacts in one transaction. An id that is there already keeps its bytes: ids are fresh."""
 
         def store() -> None:
             with self.engine.begin() as connection:
-                _delete(connection, artifact_id)
-                for number, start in enumerate(range(0, len(body), CHUNK)):
-                    row = {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
-                    connection.execute(chunks.insert(), row)
-                head = artifacts.insert().values(artifact_id=artifact_id, size=len(body), created=now(self.engine))
-                connection.execute(head)
+                for artifact_id, body in bodies.items():
+                    for number, start in enumerate(range(0, len(body), CHUNK)):
+                        row = {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
+                        connection.execute(self._insert(chunks).values(row))
+                heads = [
+                    {"artifact_id": artifact_id, "size": len(body), "created": now(self.engine)}
+                    for artifact_id, body in bodies.items()
+                ]
+                connection.execute(self._insert(artifacts).values(heads))
 
         self._retry(store)
 
@@ -74,6 +81,10 @@ class DatabaseArtifacts:
             return [Entry(row.artifact_id, row.size, float(row.now) - row.created) for row in rows]
 
         yield from self._retry(read)
+
+    def _insert(self, table: sa.Table) -> Any:
+        dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(table).on_conflict_do_nothing()
 
     def _retry(self, call: Callable[[], T]) -> T:
         return with_retry(call, self.patience, what="artifacts")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from storage.artifacts.entry import Entry
-from storage.errors import ArtifactError
+from storage.errors import ArtifactError, ArtifactNotStored
 
 NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # what ids are made of; nothing that could leave the folder
 
@@ -48,7 +48,7 @@ class FolderArtifacts:
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise ArtifactError(f"artifact folder {self.folder}: {error.strerror}; nothing was stored") from error
+            raise ArtifactNotStored(f"artifact folder {self.folder}: {error.strerror}; nothing was stored") from error
 
     def remove(self, artifact_id: str) -> None:
         """Delete the file. Raises `ArtifactNotFound`."""

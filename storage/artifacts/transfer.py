@@ -7,6 +7,7 @@ import io
 import json
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,18 @@ def upload_bytes(store: Store, data: bytes) -> str:
     artifact_id = new_artifact_id(data)
     store.write(artifact_id, io.BytesIO(data))
     return artifact_id
+
+
+def upload_all(store: Store, items: Sequence[bytes]) -> list[str]:
+    """Store several blobs, in one go where the store can; returns their fresh ids in order."""
+    ids = [new_artifact_id(data) for data in items]
+    write_all = getattr(store, "write_all", None)
+    if write_all is not None:
+        write_all(dict(zip(ids, items, strict=True)))
+    else:
+        for artifact_id, data in zip(ids, items, strict=True):
+            store.write(artifact_id, io.BytesIO(data))
+    return ids
 
 
 def attribute_of(artifact_id: str, filename: str, mimetype: str) -> tuple[str, str]:

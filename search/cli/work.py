@@ -1,0 +1,103 @@
+"""`lobtuna work`: lend this machine to a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
+
+if TYPE_CHECKING:
+    from search.worker import WorkSummary
+
+EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `work` command."""
+    app.command("work", epilog=EPILOG)(work)
+
+
+def work(
+    study: StudyArgument,
+    data: DataOption,
+    storage: StorageOption = DEFAULT_STORAGE,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="all|0,1,..", help="One supervised process for each slot of these GPUs.")
+    ] = None,
+    trials_per_gpu: Annotated[int, typer.Option(min=1, help="Slots on each GPU, with --gpus.")] = 1,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Supervised processes on the CPU, the cores shared out among them.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N of a single worker.", show_default="cuda if there is one")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a worker.", show_default="cores / slots")
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Stop well before this is over: 8h30m, 90m.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Most trials that each worker runs.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay when nothing is left to do; replicates may come.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0.5, help="Seconds of silence after which others take over a trial begun here.")
+    ] = 60.0,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0.0, help="Least seconds between two uploads of a running trial's state.")
+    ] = 60.0,
+    patience: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a database that is away.")] = 60.0,
+    keep: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where a finished run goes while the database cannot take it.")
+    ] = Path("lobtuna-kept"),
+    json: JsonOption = False,
+) -> None:
+    """Run trials of STUDY here until its budget is spent, a limit is reached, or Ctrl-C.
+
+    A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
+    """
+    from search.stopping import parse_duration
+    from search.worker import WorkOptions
+
+    options = WorkOptions(
+        device=device,
+        threads=threads,
+        trials=trials,
+        time_limit=None if time_limit is None else parse_duration(time_limit),
+        wait=wait,
+        grace=grace,
+        checkpoint_every=checkpoint_every,
+        patience=patience,
+        keep_folder=keep,
+    )
+    if gpus is None and slots is None:
+        summary = _alone(storage, study, data, options)
+    else:
+        from search.supervisor import plan, supervise
+
+        summary = supervise(storage, study, data, options, plan(gpus, trials_per_gpu, slots, threads), stderr)
+    if json:
+        print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})
+
+
+def _alone(storage: str, study: str, data: Path, options) -> WorkSummary:  # type: ignore[no-untyped-def]
+    """One worker in this process; as a slot, it tells its supervisor instead of the terminal."""
+    import dataclasses
+    import os
+
+    from search.events import to_pipe
+    from search.progress import Progress
+    from search.stopping import Stop
+    from search.worker import work as run
+
+    slot = os.environ.get("LOBTUNA_SLOT")
+    stop = Stop(options.time_limit)
+    if slot is None:
+        with Progress(stderr).shown() as progress:
+            return run(storage, study, data, options=options, stop=stop, tell=progress.tell)
+    descriptor, _, shared = slot.partition(":")
+    options = dataclasses.replace(options, shared_device=shared or None, follow_parent=True)
+    tell = to_pipe(int(descriptor), lambda: stop.ask("the supervisor is gone"))
+    return run(storage, study, data, options=options, stop=stop, tell=tell)

@@ -1,0 +1,93 @@
+"""Ending work well: at a signal, at a time limit, or when whoever started the worker is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from search.errors import SearchError
+
+UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+MARGIN = 10.0  # seconds kept before a time limit for storing and handing back
+SLACK = 1.25  # the next epoch may take this much longer than the last
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `8h30m`, `90m`, `45s`, `1d`, or of a plain number of seconds. Raises `SearchError`."""
+    stripped = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", stripped):
+        seconds = float(stripped)
+    elif re.fullmatch(r"(\d+(\.\d+)?[dhms])+", stripped):
+        seconds = sum(float(n) * UNITS[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)([dhms])", stripped))
+    else:
+        raise SearchError(f"{text!r} is no duration: write it like 8h30m, 90m or 45s")
+    if seconds <= 0:
+        raise SearchError(f"{text!r} is no duration: it must be longer than nothing")
+    return seconds
+
+
+class Stop:
+    """Whether to stop, and why. One object a worker; epochs and waits ask it."""
+
+    def __init__(self, time_limit: float | None = None) -> None:
+        self.reason: str | None = None
+        self.deadline = None if time_limit is None else time.monotonic() + time_limit
+        self._parent = os.getppid()
+        self.urgent = False  # a signal: another may follow and end the process
+        self.follow_parent = False  # a slot ends with the supervisor that started it
+        self._asked = threading.Event()
+
+    def ask(self, reason: str) -> None:
+        """Ask for an end after the present epoch. The first reason counts."""
+        if self.reason is None:
+            self.reason = reason
+        self._asked.set()
+
+    def due(self, next_epoch: float = 0.0) -> bool:
+        """Whether to end now: asked for, or an epoch of `next_epoch` seconds would pass the time limit."""
+        if self.deadline is not None and time.monotonic() + next_epoch * SLACK + MARGIN > self.deadline:
+            self.ask("time limit")
+        if self.follow_parent and os.getppid() != self._parent:
+            self.ask("the supervisor is gone")
+        return self.reason is not None
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until a stop is due."""
+        end = time.monotonic() + seconds
+        while not self.due() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+
+    def when_asked(self, then: Callable[[], None]) -> None:
+        """Call `then` once from a thread of its own as soon as a stop is asked for."""
+
+        def wait() -> None:
+            self._asked.wait()
+            then()
+
+        threading.Thread(target=wait, name="lobtuna-stop", daemon=True).start()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask for an end; a second one ends the process at once."""
+
+        def handle(number: int, _: FrameType | None) -> None:
+            if self.reason is not None:
+                os._exit(128 + number)  # the trial stays claimed; its last stored epoch is taken up by another worker
+            self.urgent = True
+            self.ask(signal.Signals(number).name)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may install handlers; elsewhere the caller asks for the stop itself
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

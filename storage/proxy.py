@@ -1,0 +1,207 @@
+"""A storage behind `lobtuna proxy`: Optuna's gRPC client with deadlines and patience, and the calls of a fleet."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
+
+import grpc
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages._grpc.auto_generated import api_pb2_grpc
+from optuna.storages._grpc.client import GrpcClientCache, GrpcStorageProxy
+from optuna.trial import FrozenTrial
+
+from storage.artifacts.entry import Entry
+from storage.claims import CLAIM, Batch, Claim
+from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
+from storage.fleet import Recovered
+from storage.retry import FIRST_WAIT, LONGEST_WAIT
+
+T = TypeVar("T")
+
+SERVICE = "lobtuna.Fleet"
+DEADLINE = 30.0  # seconds a call; a dead proxy is noticed after that, not never
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+Code = grpc.StatusCode
+TRANSIENT = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+
+
+class _Details(grpc.ClientCallDetails):
+    def __init__(self, details: Any, timeout: float) -> None:
+        self.method, self.metadata, self.credentials = details.method, details.metadata, details.credentials
+        self.wait_for_ready, self.compression = details.wait_for_ready, details.compression
+        self.timeout = details.timeout or timeout
+
+
+class _Deadlines(grpc.UnaryUnaryClientInterceptor):
+    """Gives every call of Optuna's stub a deadline."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(_Details(details, DEADLINE), request)
+
+
+class ProxyStorage(GrpcStorageProxy):
+    """Optuna's client with deadlines and patience, and the fleet's calls beside it."""
+
+    def __init__(self, host: str, port: int, patience: float) -> None:
+        self.patience = patience
+        super().__init__(host=host, port=port)
+
+    def _setup(self) -> None:
+        channel = grpc.insecure_channel(f"{self._host}:{self._port}", options=OPTIONS)
+        self._channel = grpc.intercept_channel(channel, _Deadlines())
+        self._stub = api_pb2_grpc.StorageServiceStub(self._channel)
+        self._cache = GrpcClientCache(self._stub)
+
+    def call(self, method: str, request: bytes) -> bytes:
+        """One call of the fleet's service. Raises `DatabaseUnavailable`, `ClaimLost` or `ArtifactNotFound`."""
+        stub = self._channel.unary_unary(f"/{SERVICE}/{method}")
+        return self.retry(lambda: stub(request))
+
+    def ask(self, method: str, **request: Any) -> Any:
+        """One call in JSON."""
+        return json.loads(self.call(method, json.dumps(request).encode()))
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """Run `call`, again while the proxy or its database is away, for at most `patience` seconds."""
+        end, wait = time.monotonic() + self.patience, FIRST_WAIT
+        while True:
+            try:
+                return call()
+            except grpc.RpcError as error:
+                left = end - time.monotonic()
+                if error.code() not in TRANSIENT or left <= 0:
+                    raise _expected(error, f"grpc://{self._host}:{self._port}") from error
+                time.sleep(min(wait, left))
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        sent = 0
+
+        def create() -> int:
+            nonlocal sent, template_trial
+            sent += 1
+            if sent == 2 and template_trial is not None and CLAIM in template_trial.system_attrs:
+                template_trial = copy.deepcopy(template_trial)
+                template_trial.system_attrs[CLAIM]["again"] = True  # the first one may have been heard
+            return GrpcStorageProxy.create_new_trial(self, study_id, template_trial)
+
+        return self.retry(create)
+
+
+RETRIED = (
+    "create_new_study",
+    "delete_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "set_trial_param",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "get_all_trials",
+)
+
+
+def _retried(name: str) -> Callable[..., Any]:
+    original = getattr(GrpcStorageProxy, name)
+
+    def method(self: ProxyStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.retry(lambda: original(self, *args, **kwargs))
+
+    method.__name__, method.__doc__ = name, original.__doc__
+    return method
+
+
+for _name in RETRIED:
+    setattr(ProxyStorage, _name, _retried(_name))
+
+
+def connect(host: str, port: int, *, patience: float) -> ProxyStorage:
+    """A storage behind a proxy. Raises `DatabaseUnavailable` where none answers."""
+    storage = ProxyStorage(host, port, patience)
+    storage.ask("Now")
+    return storage
+
+
+class ProxyFleet:
+    """`Fleet` through the proxy."""
+
+    def __init__(self, storage: ProxyStorage) -> None:
+        self.storage = storage
+
+    def claim(self, trial_id: int, claim: Claim) -> bool:
+        return bool(self.storage.ask("Claim", trial_id=trial_id, claim=claim.to_json()))
+
+    def beat(self, trial_id: int, claim: Claim) -> bool:
+        return bool(self.storage.ask("Beat", trial_id=trial_id, claim=claim.to_json()))
+
+    def seize(self, trial_id: int, claim: Claim) -> None:
+        self.storage.ask("Seize", trial_id=trial_id, claim=claim.to_json())
+
+    def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
+        self.storage.ask("Write", trial_id=trial_id, claim=claim.to_json(), batch=batch.to_json())
+
+    def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
+        return [Recovered(**r) for r in self.storage.ask("Recover", study_id=study_id, max_retries=max_retries)]
+
+    def unheard(self, study_id: int, since: float) -> list[int]:
+        numbers: list[int] = self.storage.ask("Unheard", study_id=study_id, since=since)
+        return numbers
+
+    def now(self) -> float:
+        return float(self.storage.ask("Now"))
+
+
+class ProxyArtifacts:
+    """Optuna's artifact protocol through the proxy, into the database behind it."""
+
+    def __init__(self, storage: ProxyStorage) -> None:
+        self.storage = storage
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes. Raises `ArtifactNotFound`."""
+        return io.BytesIO(self.storage.call("Read", artifact_id.encode()))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Store all bytes or nothing."""
+        self.storage.call("Store", artifact_id.encode() + b"\n" + content_body.read())
+
+    def remove(self, artifact_id: str) -> None:
+        """Delete the artifact. Raises `ArtifactNotFound`."""
+        self.storage.ask("Remove", artifact_id=artifact_id)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every stored artifact."""
+        yield from (Entry(**entry) for entry in self.storage.ask("Entries"))
+
+
+def _expected(error: grpc.RpcError, where: str) -> Exception:
+    code, text = error.code(), error.details() or ""
+    if code in TRANSIENT:
+        return DatabaseUnavailable(f"{where} does not answer: {text}; is `lobtuna proxy` running there?")
+    if code == Code.ABORTED:
+        return ClaimLost(text)
+    if code == Code.NOT_FOUND:
+        return ArtifactNotFound(text)
+    if code == Code.UNIMPLEMENTED:
+        return StorageError(f"{where} is not a proxy of this lobtuna: start one with lobtuna proxy")
+    return StorageError(f"{where}: {code.name.lower()}: {text}")

@@ -14,9 +14,6 @@ from storage.claims import BEAT, CLAIM, LOSSES, REASON, Batch, Claim, lost_reaso
 from storage.database import database_backend
 from storage.errors import ClaimLost
 
-if TYPE_CHECKING:
-    pass
-
 RUNNING, WAITING, FAIL = TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
 
 

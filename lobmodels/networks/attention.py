@@ -9,12 +9,14 @@ from torch.nn.functional import scaled_dot_product_attention
 from lobmodels.config import RunConfig
 from lobmodels.networks.recurrent import RecurrentNetwork, State
 
+BLOCK = 32  # queries computed together: a block of b reads window - 1 + b keys, so small blocks waste little
+
 
 class BandedSelfAttention(nn.Module):
     """Multi-head self-attention in which a step sees the last `window` steps, its own included.
 
-    Parameters carry the names and shapes of `nn.MultiheadAttention`. Sequences are cut into blocks of `window`
-    queries; each block attends to itself and its predecessor, so memory and time grow with T·window, not T².
+    Parameters carry the names and shapes of `nn.MultiheadAttention`. Sequences are cut into blocks of queries; each
+    block attends to itself and the keys its window reaches back to, so memory and time grow with T·window, not T².
     """
 
     def __init__(self, size: int, heads: int, window: int, dropout: float) -> None:
@@ -28,20 +30,27 @@ class BandedSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, H) -> (T, B, H)
         steps, batch, size = x.shape
-        width = min(self.window, steps)
-        blocks = -(-steps // width)
+        block = min(BLOCK, steps)
+        blocks = -(-steps // block)
+        reach = min(-(-(self.window - 1) // block), blocks)  # blocks before its own that a query may look into
         projected = torch.nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)  # (T, B, 3H)
-        # One empty block in front gives the first block a predecessor; the tail is padded to whole blocks.
-        projected = torch.nn.functional.pad(projected, (0, 0, 0, 0, width, blocks * width - steps))
-        q, k, v = projected.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each ((n+1)W, B, heads, d)
-        q = self._blocks(q[width:], blocks, width)  # (n, B*heads, W, d)
-        k = self._with_predecessor(k, blocks, width)  # (n, B*heads, 2W, d)
-        v = self._with_predecessor(v, blocks, width)
-        mask = self._mask(blocks, width, x.device)  # (n, 1, W, 2W)
-        dropout = self.dropout if self.training else 0.0
-        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (n, B*heads, W, d)
-        y = y.transpose(1, 2).reshape(blocks * width, batch, size)
+        q, k, v = projected.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (T, B, heads, d)
+        q = _blocks(q, block, blocks, 0)  # (n, B*heads, b, d)
+        k = _blocks(k, block, blocks, reach)  # (n, B*heads, p+b, d) with p = reach * b
+        v = _blocks(v, block, blocks, reach)
+        y = self._attend(q, k, v, self._mask(blocks, block, reach * block, x.device))  # (n, B*heads, b, d)
+        y = y.transpose(1, 2).reshape(blocks * block, batch, size)
         return self.out_proj(y[:steps])
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Softmax attention under a boolean mask (n, 1, b, p+b), with dropout of the weights while training."""
+        if q.device.type != "cpu" or not self.training or self.dropout == 0:
+            dropout = self.dropout if self.training else 0.0
+            return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        # torch's CPU attention draws dropout one double at a time, which costs as much as all the rest
+        hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
+        weights = torch.softmax(torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + hidden, dim=-1)
+        return torch.matmul(dropout_by_bits(weights, self.dropout), v)
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step: x (B, H), ring buffers (window, B, H) whose last `count[0, b]` rows are filled, newest last."""
@@ -59,22 +68,27 @@ class BandedSelfAttention(nn.Module):
         )
         return self.out_proj(y.reshape(batch, size)), keys, values
 
-    @staticmethod
-    def _blocks(x: Tensor, blocks: int, width: int) -> Tensor:
-        """(nW, B, heads, d) -> (n, B*heads, W, d)"""
-        return x.flatten(1, 2).unflatten(0, (blocks, width)).transpose(1, 2)
-
-    def _with_predecessor(self, x: Tensor, blocks: int, width: int) -> Tensor:
-        """((n+1)W, B, heads, d) -> (n, B*heads, 2W, d): each block behind the one before it."""
-        return torch.cat([self._blocks(x[:-width], blocks, width), self._blocks(x[width:], blocks, width)], dim=2)
-
-    def _mask(self, blocks: int, width: int, device: torch.device) -> Tensor:
-        """(n, 1, W, 2W), true where query i of a block may see key j: 0 <= distance < window, and the key exists."""
-        i = torch.arange(width, device=device)[:, None] + width
-        j = torch.arange(2 * width, device=device)[None, :]
-        band = (i - j >= 0) & (i - j < self.window)  # (W, 2W)
-        exists = (torch.arange(blocks, device=device)[:, None] > 0) | (j >= width)  # (n, 2W)
+    def _mask(self, blocks: int, block: int, past: int, device: torch.device) -> Tensor:
+        """(n, 1, b, p+b), true where query i of a block may see key j: 0 <= distance < window, and the key exists."""
+        i = torch.arange(block, device=device)[:, None] + past
+        j = torch.arange(past + block, device=device)[None, :]
+        band = (i - j >= 0) & (i - j < self.window)  # (b, p+b)
+        exists = torch.arange(blocks, device=device)[:, None] * block + j >= past  # (n, p+b)
         return (band[None] & exists[:, None, :]).unsqueeze(1)
+
+
+def _blocks(x: Tensor, block: int, blocks: int, reach: int) -> Tensor:
+    """(T, B, heads, d) -> (n, B*heads, p+b, d): each block of b steps behind the `reach` blocks before it."""
+    padding = (0, 0, 0, 0, reach * block, blocks * block - x.shape[0])
+    pieces = torch.nn.functional.pad(x.flatten(1, 2), padding).unflatten(0, (reach + blocks, block)).transpose(1, 2)
+    return torch.cat([pieces[i : i + blocks] for i in range(reach + 1)], dim=2)
+
+
+def dropout_by_bits(x: Tensor, p: float) -> Tensor:
+    """Dropout whose mask takes 16 random bits an element, so `p` is met to 2^-16; 1/(1-p) keeps the mean."""
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[: x.numel()].view_as(x)
+    return x * ((bits >= round(p * 2**16) - 2**15) * (1.0 / (1.0 - p)))
 
 
 class AttentionNetwork(RecurrentNetwork):

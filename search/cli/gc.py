@@ -1,0 +1,44 @@
+"""`lobtuna gc`: remove stored bytes that nothing refers to any more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `gc` command."""
+    app.command("gc", epilog="Example:  lobtuna gc --storage sqlite:///lobtuna.db --dry-run")(gc)
+
+
+def gc(
+    storage: StorageOption = DEFAULT_STORAGE,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A folder, s3:// or gs:// store.", show_default="the database itself"),
+    ] = None,
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Leave younger bytes alone: their upload may not be over.")
+    ] = "1h",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, remove nothing.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove checkpoints past each study's limit, states of finished trials, and what deleted studies left behind."""
+    from search.retention import collect
+    from search.runs import existing_storage
+    from search.stopping import parse_duration
+    from storage.artifacts import open_artifacts
+
+    opened = existing_storage(storage, "any")
+    sweep = collect(opened, open_artifacts(artifacts, opened), age=parse_duration(older_than), dry=dry_run)
+    if json:
+        print_json({**vars(sweep), "dry_run": dry_run})
+        return
+    verb = "would remove" if dry_run else "removed"
+    stdout.print(
+        f"{verb} {sweep.removed} artifacts ({sweep.removed_bytes / 1e6:.1f} MB), "
+        f"kept {sweep.kept} ({sweep.kept_bytes / 1e6:.1f} MB)"
+    )

@@ -72,6 +72,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
+    valid_fingerprint: str = ""  # of the validation sequences alone: whoever meets them again knows the split
     diagnostics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     git_revision: str | None = field(default_factory=git_revision)
@@ -111,6 +112,7 @@ class Checkpoint:
             "scores": self.scores,
             "data_fingerprint": self.data_fingerprint,
             "report_fraction": self.report_fraction,
+            "valid_fingerprint": self.valid_fingerprint,
             "diagnostics": self.diagnostics,
             "versions": self.versions,
             "git_revision": self.git_revision,
@@ -171,6 +173,7 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
         scores=document["scores"],
         data_fingerprint=document["data_fingerprint"],
         report_fraction=document["report_fraction"],
+        valid_fingerprint=document["valid_fingerprint"],
         diagnostics=document["diagnostics"],
         versions=document["versions"],
         git_revision=document["git_revision"],

@@ -188,6 +188,7 @@ class TrainingRun:
             scores={"select": {"t0": best.t0, "t1": best.t1, "mean": best.mean}, "report": report},
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
+            valid_fingerprint=self.data.dataset.valid.fingerprint,
             diagnostics={"shift_buckets": buckets},
         )
 

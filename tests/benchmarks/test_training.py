@@ -1,0 +1,164 @@
+"""How close an epoch is to the bare network, and how far from the usual loop. Ratios measured in one run.
+
+(a) the training part of our epoch / the bare nn.GRU forward + backward + optimiser step on the same tensors
+(b) our whole epoch / Dataset + DataLoader + boolean-mask loss + metric on the host
+(c) the attention network's epoch / its GRU's epoch
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from lobmodels.config import RunConfig
+from lobmodels.data import Dataset
+from lobmodels.host import tune_host
+from lobmodels.metric import weighted_pearson
+from lobmodels.residency import RunData
+from lobmodels.training import TrainingRun
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+CASES = {
+    "gru h=64 3 layers": {"hidden_size": 64, "num_layers": 3},
+    "gru h=144 2 layers": {"hidden_size": 144, "num_layers": 2},
+}
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """One batch of 192 and a validation set in the full set's proportion: an epoch in miniature."""
+    from lobmodels.data import load_dataset
+    from lobmodels.synthetic import write_dataset
+
+    folder = tmp_path_factory.mktemp("bench")
+    write_dataset(folder, train=192, valid=26, seed=0)
+    return load_dataset(folder)
+
+
+def interleaved(functions: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Median seconds of each function, run in turn so that a slow moment of the machine hits all alike."""
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(ROUNDS):
+        for name, function in functions.items():
+            seconds[name].append(function())
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def bare(config: RunConfig, data: RunData) -> Callable[[], float]:
+    """Seconds of nn.GRU + linear head on ready tensors: forward, sum of squares, backward, fused AdamW."""
+    gru = nn.GRU(32, config.hidden_size, config.num_layers).to(data.device)
+    head = nn.Linear(config.hidden_size, 2).to(data.device)
+    parameters = [*gru.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, fused=True)
+    batches = list(data.train.batches(torch.arange(len(data.train)), config.batch_size))
+    amp = data.device.type == "cuda"
+    scaler = torch.amp.GradScaler(data.device.type, enabled=amp)
+
+    def step() -> float:
+        start = time.perf_counter()
+        for x, _ in batches:
+            with torch.autocast(data.device.type, torch.float16, enabled=amp):
+                loss = head(gru(x)[0]).square().mean()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+        if amp:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    return step
+
+
+def usual(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable[[], float]:
+    """Seconds of an epoch as notebooks write it: a Dataset, a DataLoader, a mask, predictions gathered on the host."""
+
+    class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __init__(self, sequences) -> None:  # type: ignore[no-untyped-def]
+            self.sequences = sequences
+
+        def __len__(self) -> int:
+            return len(self.sequences)
+
+        def __getitem__(self, i: int):  # type: ignore[no-untyped-def]
+            mask = np.arange(1000) >= 99
+            s = self.sequences
+            return torch.from_numpy(np.array(s.features[i])), torch.from_numpy(np.array(s.targets[i])), mask
+
+    loaders = [torch.utils.data.DataLoader(Rows(s), config.batch_size) for s in (dataset.train, dataset.valid)]
+    gru = nn.GRU(32, config.hidden_size, config.num_layers, batch_first=True).to(device)
+    head = nn.Linear(config.hidden_size, 2).to(device)
+    optimizer = torch.optim.AdamW([*gru.parameters(), *head.parameters()])
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        for x, y, mask in loaders[0]:
+            x, y, mask = x.to(device), y.to(device), mask.to(device)
+            loss = nn.functional.mse_loss(head(gru(x)[0])[mask], y[mask])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_([*gru.parameters(), *head.parameters()], 1.0)
+            optimizer.step()
+            loss.item()
+        predictions, targets = [], []
+        with torch.no_grad():
+            for x, y, mask in loaders[1]:
+                p = head(gru(x.to(device))[0])
+                predictions.append(p[mask.to(device)].cpu().numpy())
+                targets.append(y[mask].numpy())
+        weighted_pearson(np.concatenate(predictions), np.concatenate(targets))
+        return time.perf_counter() - start
+
+    return epoch
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_epoch(dataset: Dataset, device: str) -> None:
+    """Prints (a), (b) and (c) for each architecture."""
+    tune_host(2)
+    table = Table(
+        title=f"training epoch on {device}, {torch.get_num_threads()} threads, batch 192, medians of {ROUNDS}"
+    )
+    for column in ("network", "(a) ours/bare", "(b) ours/usual", "(c) attention/gru", "s a batch"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for name, values in CASES.items():
+        config = RunConfig.parse(values | {"batch_size": 192, "epochs": 1000})
+        data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+        ours = TrainingRun(config, 0, data)
+        attention_config = RunConfig.parse(config.active() | {"architecture": "gru_attention"})
+        attention = TrainingRun(attention_config, 0, RunData.prepare(dataset, attention_config, device, 0.0))
+        training: list[float] = []
+
+        def epoch(run: TrainingRun = ours, training: list[float] = training) -> float:
+            record = run.train_epoch()
+            training.append(record.train_seconds)
+            return record.seconds
+
+        medians = interleaved(
+            {
+                "ours": epoch,
+                "bare": bare(config, data),
+                "usual": usual(config, dataset, data.device),
+                "attention": lambda run=attention: run.train_epoch().seconds,
+            }
+        )
+        trained = float(np.median(training[1:]))
+        table.add_row(
+            name,
+            f"{trained / medians['bare']:.2f}",
+            f"{medians['ours'] / medians['usual']:.2f}",
+            f"{medians['attention'] / medians['ours']:.2f}",
+            f"{trained:.2f}",
+        )
+    Console(width=100).print(table)

@@ -1,6 +1,18 @@
 """Where studies and checkpoints live: databases behind one door, artifacts behind one protocol."""
 
-from storage.database import open_storage
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from storage.url import redact
 
+if TYPE_CHECKING:
+    from storage.database import open_storage
+
 __all__ = ["open_storage", "redact"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the database side when it is first asked for: `lobtuna --help` must not wait for optuna."""
+    if name == "open_storage":
+        return import_module("storage.database").open_storage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

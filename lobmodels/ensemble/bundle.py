@@ -1,0 +1,266 @@
+"""Members and weights as a submission: a zip that holds all it needs, equal bytes for equal content."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+
+from lobmodels import features
+from lobmodels.checkpoint import Checkpoint
+from lobmodels.ensemble import runtime
+from lobmodels.errors import BundleError
+from lobmodels.inputs import InputPipeline
+
+MEGABYTE = 1_000_000
+SIZE_LIMIT_MB = 20.0  # of the challenge
+MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
+FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the bytes do not depend on when they are written
+NETWORK_FIELDS = (
+    "architecture",
+    "input_block",
+    "head",
+    "hidden_size",
+    "num_layers",
+    "attention_heads",
+    "attention_window",
+)
+
+SOLUTION_SOURCE = '''\
+"""Entry point of the submission: the ensemble beside this file, fed one row at a time."""
+
+import os
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER))
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # products this small lose time to a second thread
+
+import features  # noqa: E402
+import runtime  # noqa: E402
+
+
+class PredictionModel:
+    """What the challenge instantiates once and calls for every row."""
+
+    def __init__(self):
+        self.ensemble = runtime.load(FOLDER, features)
+
+    def predict(self, data_point):
+        """The prediction, an array of shape (2,), or None where none is needed."""
+        return self.ensemble.predict(
+            data_point.seq_ix, data_point.step_in_seq, data_point.need_prediction, data_point.state
+        )
+'''
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Members and what each of them weighs per target, (K, 2) float64 with columns that sum to 1."""
+
+    members: tuple[Checkpoint, ...]
+    weights: NDArray[np.float64]
+
+    @staticmethod
+    def of(members: list[Checkpoint] | tuple[Checkpoint, ...], weights: ArrayLike | None = None) -> Bundle:
+        """`weights` (K,) or (K, 2); uniform if there are none. Raises `BundleError` for what is no average."""
+        if not members:
+            raise BundleError("an ensemble needs at least one member; finish a run first: lobtuna work STUDY")
+        names = [member.name for member in members]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise BundleError(f"members named twice: {', '.join(repeated)}; name each once and give it a larger weight")
+        values = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if values.shape not in {(len(members),), (len(members), 2)}:
+            raise BundleError(
+                f"weights of shape {values.shape} for {len(members)} members; one each, or one per target"
+            )
+        if values.ndim == 1:
+            values = np.repeat(values[:, None], 2, 1)
+        check_weights(values, names)
+        return Bundle(tuple(members), values)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Every array by its name in the weights file."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for i, pipeline in enumerate(self.pipelines()):
+            if pipeline.normalizer is not None:
+                arrays[f"pipeline.{i}.mean"] = pipeline.normalizer.mean
+                arrays[f"pipeline.{i}.std"] = pipeline.normalizer.std
+        for k, member in enumerate(self.members):
+            arrays.update({f"member.{k}.{name}": tensor.numpy() for name, tensor in member.weights.items()})
+        return arrays
+
+    def pipelines(self) -> list[InputPipeline]:
+        """The distinct input pipelines, in order of first use."""
+        return list({_pipeline_key(member.pipeline): member.pipeline for member in self.members}.values())
+
+    def manifest(self) -> dict[str, Any]:
+        """What the runtime reads beside the arrays, and where each member comes from."""
+        pipelines = self.pipelines()
+        keys = [_pipeline_key(pipeline) for pipeline in pipelines]
+        return {
+            "format": runtime.FORMAT,
+            "pipelines": [
+                {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
+                for pipeline in pipelines
+            ],
+            "members": [
+                {
+                    "name": member.name,
+                    **{name: getattr(member.config, name) for name in NETWORK_FIELDS},
+                    "pipeline": keys.index(_pipeline_key(member.pipeline)),
+                    "weight": self.weights[k].tolist(),
+                    "origin": _origin(member),
+                }
+                for k, member in enumerate(self.members)
+            ],
+        }
+
+    def predictor(self, backend: str = "auto") -> runtime.Ensemble:
+        """The online predictor in this process. `backend` as in `runtime.Ensemble`."""
+        return runtime.Ensemble(self.manifest(), self.tensors(), features, backend)
+
+    def predict(self, raw: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float64]:
+        """Predictions (N, T, 2) of the ensemble for raw sequences (N, T, 32), by torch in whole sequences."""
+        total = np.zeros((*raw.shape[:2], 2))
+        for member, weight in zip(self.members, self.weights, strict=True):
+            total += weight * member.predict(raw, device)
+        return total
+
+
+def check_weights(weights: NDArray[np.float64], names: list[str]) -> None:
+    """Raise `BundleError` unless each column of `weights` (K, 2) is a weighted average over `names`."""
+    for name, row in zip(names, weights, strict=True):
+        if not np.isfinite(row).all() or (row < 0).any():
+            raise BundleError(f"weight {row.tolist()} of {name}: weights are finite and not negative")
+    sums = weights.sum(0)
+    if (np.abs(sums - 1) > 1e-6).any():
+        raise BundleError(f"weights sum to {sums.tolist()} for t0 and t1; they must sum to 1")
+
+
+def submission_bytes(bundle: Bundle) -> bytes:
+    """The zip. It holds no time, no path and no compression, so equal bundles give equal bytes."""
+    sources = {
+        SOLUTION: SOLUTION_SOURCE.encode(),
+        "runtime.py": Path(runtime.__file__).read_bytes(),
+        "features.py": Path(features.__file__).read_bytes(),
+        MANIFEST: (json.dumps(bundle.manifest(), indent=1, sort_keys=True, allow_nan=False) + "\n").encode(),
+        WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in bundle.tensors().items()}),
+    }
+    return zip_bytes({name: sources[name] for name in FILES})
+
+
+def zip_bytes(files: dict[str, bytes]) -> bytes:
+    """A stored zip of `files` in their order: deterministic on every machine and zlib."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, TIMESTAMP)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()
+
+
+def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
+    """Write the zip; returns its size in bytes. The file appears whole or not at all.
+
+    Raises `BundleError` where it would be larger than `max_mb` (10^6 bytes).
+    """
+    path = Path(path)
+    data = submission_bytes(bundle)
+    if len(data) > max_mb * MEGABYTE:
+        fits = max(1, int(len(bundle.members) * max_mb * MEGABYTE / len(data)))
+        raise BundleError(
+            f"{path}: {len(data) / MEGABYTE:.1f} MB with {len(bundle.members)} members, more than {max_mb:g} MB; "
+            f"about {fits} would fit: lower --top, or let --max-mb choose"
+        )
+    write_atomically(path, data)
+    return len(data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data`, or leave what was there. Raises `BundleError` where the folder does not take it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BundleError(f"{path} cannot be written ({error.strerror}); name another place with --output") from None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission made by lobtuna, read back: what its runtime would read."""
+
+    path: Path
+    manifest: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    size: int  # bytes of the zip
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the members."""
+        return [member["name"] for member in self.manifest["members"]]
+
+
+def read_submission(path: Path | str) -> Submission:
+    """Read a submission's manifest and arrays. Raises `BundleError` for a zip that lobtuna did not write."""
+    path = Path(path)
+    with open_zip(path) as archive:
+        missing = sorted(set(FILES) - set(archive.namelist()))
+        if missing:
+            raise BundleError(f"{path} was not made by `lobtuna export`: it holds no {', '.join(missing)}")
+        try:
+            manifest = json.loads(archive.read(MANIFEST))
+            arrays = safetensors.numpy.load(archive.read(WEIGHTS))
+        except (ValueError, safetensors.SafetensorError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{path} is damaged ({error}); export it again") from None
+    if manifest.get("format") != runtime.FORMAT:
+        raise BundleError(f"{path} has format {manifest.get('format')!r}, not {runtime.FORMAT}; export it again")
+    return Submission(path, manifest, arrays, path.stat().st_size)
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """The zip at `path`; `BundleError` where there is none."""
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file; write one with: lobtuna export STUDY --output {path.name}")
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
+
+
+def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
+    if pipeline.normalizer is None:
+        return (pipeline.groups, None)
+    return (pipeline.groups, pipeline.normalizer.mean.tobytes(), pipeline.normalizer.std.tobytes())
+
+
+def _origin(member: Checkpoint) -> dict[str, Any]:
+    """Where a member comes from; nothing that differs between two equal runs on one machine."""
+    return {
+        "key": member.config.key(),
+        "seed": member.seed,
+        "configuration": member.config.active(),
+        "best_epoch": member.best_epoch,
+        "scores": member.scores,
+        "report_fraction": member.report_fraction,
+        "data_fingerprint": member.data_fingerprint,
+        "valid_fingerprint": member.valid_fingerprint,
+        "versions": member.versions,
+        "git_revision": member.git_revision,
+    }

@@ -81,6 +81,15 @@ def _is_proxy(storage: BaseStorage) -> bool:
     return isinstance(storage, ProxyStorage)
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """A beat as an observer saw it: since when, and when a change was last seen, both by time.monotonic()."""
+
+    beat: object
+    since: float
+    heard: float
+
+
 class PlainFleet:
     """Fleet operations through Optuna's interface alone, for journals.
 
@@ -92,7 +101,7 @@ class PlainFleet:
     def __init__(self, storage: BaseStorage) -> None:
         self.storage = storage
         self._counts: dict[int, int] = {}  # trial id -> own beats so far
-        self._seen: dict[int, tuple[object, float]] = {}  # trial id -> last beat seen, when by time.monotonic()
+        self._seen: dict[int, _Sight] = {}  # by trial id
 
     def claim(self, trial_id: int, claim: Claim) -> bool:
         try:
@@ -115,7 +124,7 @@ class PlainFleet:
 
     def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
         trial = self._get(trial_id)
-        if trial.state != RUNNING and trial.state == batch.state:
+        if trial.state != RUNNING and (trial.state, trial.values) == (batch.state, batch.values):
             return  # an earlier try was committed
         if not self._holds(trial_id, claim):
             raise ClaimLost(f"trial {trial.number} is not {claim.worker}'s any more")
@@ -146,23 +155,26 @@ class PlainFleet:
         found = []
         for trial in self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,)):
             claim = Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim("a worker without a name")
-            if time.monotonic() - self._last_change(trial) > claim.grace:
+            if time.monotonic() - self._look(trial).since > claim.grace:
                 found.append(self._take_back(trial, claim, max_retries))
         return found
 
     def unheard(self, study_id: int, since: float) -> list[int]:
         running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
-        return [trial.number for trial in running if self._last_change(trial) <= since]
+        return [trial.number for trial in running if self._look(trial).heard <= since]
 
     def now(self) -> float:
         return time.monotonic()  # of this process: there is no other
 
-    def _last_change(self, trial: FrozenTrial) -> float:
-        """When this process first saw the trial's present beat."""
+    def _look(self, trial: FrozenTrial) -> _Sight:
+        """Compare the trial's beat with the one seen before."""
         beat = (trial.system_attrs.get(CLAIM), trial.system_attrs.get(BEAT))
-        if self._seen.get(trial._trial_id, (None, 0.0))[0] != beat:
-            self._seen[trial._trial_id] = (beat, time.monotonic())
-        return self._seen[trial._trial_id][1]
+        known = self._seen.get(trial._trial_id)
+        if known is None or known.beat != beat:
+            now = time.monotonic()
+            # The first sight starts the stopwatch; only a change is a sign of life.
+            self._seen[trial._trial_id] = _Sight(beat, now, float("-inf") if known is None else now)
+        return self._seen[trial._trial_id]
 
     def _take_back(self, trial: FrozenTrial, claim: Claim, max_retries: int) -> Recovered:
         losses = int(trial.system_attrs.get(LOSSES, 0)) + 1

@@ -62,7 +62,7 @@ class SqlFleet:
         def attempt() -> None:
             with self.engine.begin() as connection:
                 state, number, token = self._lock(connection, trial_id)
-                if token is None and state == batch.state:
+                if token is None and state == batch.state and _values(connection, trial_id) == (batch.values or []):
                     return  # an earlier try was committed though its answer was lost
                 if state != RUNNING or token != claim.token:
                     raise ClaimLost(f"trial {number} is not {claim.worker}'s any more: it is {state.name}")
@@ -200,6 +200,11 @@ def _attribute(connection: Connection, trial_id: int, key: str, default: int) ->
     own = (system_attrs.c.trial_id == trial_id) & (system_attrs.c.key == key)
     stored = connection.scalar(sa.select(system_attrs.c.value_json).where(own))
     return default if stored is None else int(json.loads(stored))
+
+
+def _values(connection: Connection, trial_id: int) -> list[float]:
+    query = sa.select(outcomes.c.value).where(outcomes.c.trial_id == trial_id).order_by(outcomes.c.objective)
+    return [float(value) for value in connection.scalars(query) if value is not None]
 
 
 def _set_trial(connection: Connection, trial_id: int, **values: Any) -> None:

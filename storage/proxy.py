@@ -6,11 +6,13 @@ import copy
 import io
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 import grpc
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages._grpc.auto_generated import api_pb2_grpc
 from optuna.storages._grpc.client import GrpcClientCache, GrpcStorageProxy
 from optuna.trial import FrozenTrial
@@ -55,7 +57,9 @@ class ProxyStorage(GrpcStorageProxy):
 
     def __init__(self, host: str, port: int, patience: float) -> None:
         self.patience = patience
-        super().__init__(host=host, port=port)
+        with warnings.catch_warnings():  # experimental in name, and since 4.2
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(host=host, port=port)
 
     def _setup(self) -> None:
         channel = grpc.insecure_channel(f"{self._host}:{self._port}", options=OPTIONS)

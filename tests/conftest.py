@@ -52,13 +52,13 @@ def small_dataset(small_data: Path):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def postgres_server():  # type: ignore[no-untyped-def]
     """A real PostgreSQL server of this test process; `tests.servers.Postgres`."""
     from tests.servers import Postgres
 
-    server = Postgres(tmp_path_factory.mktemp("postgres") / "data")
+    server = Postgres()
     yield server
-    server.stop("immediate")
+    server.close()
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Real servers that tests start themselves: PostgreSQL from a wheel, and a TCP proxy that delays or cuts the line."""
 
 import contextlib
+import shutil
 import socket
+import tempfile
 import threading
 import time
 import uuid
@@ -27,13 +29,22 @@ class Postgres:
 
     OPTIONS = "-c fsync=off -c shared_buffers=16MB -c max_connections=200 -c log_min_messages=fatal"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
+        self._base = Path(tempfile.mkdtemp(prefix="lobtuna-postgres-"))
+        self._base.chmod(0o755)
+        self.folder = self._base / "data"
+        self.folder.mkdir()
         self.port = free_port()
-        self._server = PostgresServer(folder, cleanup_mode=None)
-        folder.mkdir(exist_ok=True)
+        self._server = PostgresServer(self.folder, cleanup_mode=None)
         self._server.ensure_pgdata_inited()
         self.start()
+
+    def close(self) -> None:
+        """Stop the server, if it runs, and remove its files."""
+        if (self.folder / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self._base)
 
     def start(self) -> None:
         """Start, and wait until it answers."""

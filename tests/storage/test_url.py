@@ -69,6 +69,6 @@ def test_any_password_reaches_the_driver_and_nobody_else(password: str) -> None:
 
 def test_redaction_finds_passwords_inside_longer_texts() -> None:
     """Messages of drivers and options of URLs are covered, not only bare URLs."""
-    text = "cannot reach postgresql://me:s3@cret@host/db?sslpassword=s3cret&x=1, or s3://b?aws_secret_access_key=s3cret"
-    assert "cret" not in redact(text)
+    text = "cannot reach postgresql://me:pw@7c1@host/db?sslpassword=pw7c1&x=1, or s3://b?aws_secret_access_key=pw7c1"
+    assert "7c1" not in redact(text)
     assert redact("sqlite:///a.db") == "sqlite:///a.db"

@@ -12,12 +12,14 @@ import optuna
 import torch
 
 from lobmodels.data import load_dataset
+from lobmodels.host import tune_host
 from search.alone import Sharing
 from search.desk import Desk
 from search.errors import KeptError, SearchError
 from search.events import Event, Listener
 from search.objective import Outcome, TrialInProgress
 from search.place import Workplace
+from search.replication import advance
 from search.runs import SEEDS, existing_storage
 from search.stopping import Stop
 from storage.claims import DEFAULT_GRACE, Claim
@@ -34,7 +36,7 @@ class WorkOptions:
     """How a worker works. Durations in seconds."""
 
     device: str | None = None  # None: the first GPU if there is one, otherwise the CPU
-    threads: int | None = None  # None: all cores
+    threads: int = 1  # more than one stalls as soon as anything else computes on the machine
     trials: int | None = None  # most trials of this worker
     time_limit: float | None = None
     wait: bool = False  # stay when there is nothing to do: replicates may be asked for
@@ -92,7 +94,7 @@ class _Worker:
     def __init__(self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, tell: Listener) -> None:
         self.name, self.options, self.stop, self.tell = name, options, stop, tell
         device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.set_num_threads(options.threads or os.cpu_count() or 1)
+        tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)
         self.inner = existing_storage(url, name, patience=options.patience)
@@ -143,6 +145,9 @@ class _Worker:
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates()
         trial = replicates.take() if replicates is not None else None
+        if replicates is not None and trial is None and advance(self.inner, self.name):
+            replicates.storage.forget()
+            trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
         why = self.desk.spent()

@@ -1,6 +1,8 @@
 """What every command shares: where the study and the data are, and which stream says what."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +37,26 @@ stdout = Console(highlight=False)  # results
 stderr = Console(stderr=True, highlight=False)  # logs and progress
 
 
+def storage_flag(storage: str) -> str:
+    """What a suggested command needs to reach the same database: nothing for the default, never a password."""
+    from storage.url import redact
+
+    if storage == DEFAULT_STORAGE:
+        return ""
+    return f" --storage {storage}" if redact(storage) == storage else " --storage $LOBTUNA_STORAGE"
+
+
 def print_json(document: Any) -> None:
     """Write `document` to stdout as JSON, keys in their given order; NaN is refused, as other readers refuse it."""
     print(json.dumps(document, indent=2, allow_nan=False))
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that leaves no trace, moved by calls `(done, in all)`; nothing where stderr is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

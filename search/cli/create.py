@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout, storage_flag
 
 if TYPE_CHECKING:
     import optuna
@@ -100,13 +100,7 @@ def _print_created(study: optuna.Study, spec: StudySpec, storage: str) -> None:
 
 
 def _print_next(name: str, storage: str) -> None:
-    # A URL with a password is not repeated on the screen: the variable holds it for every command.
-    from storage.url import redact
-
-    where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    if redact(storage) != storage:
-        where = " --storage $LOBTUNA_STORAGE"
-    stdout.print(f"next: lobtuna work {name}{where} --data DIR", markup=False, soft_wrap=True)
+    stdout.print(f"next: lobtuna work {name}{storage_flag(storage)} --data DIR", markup=False, soft_wrap=True)
 
 
 def _budget(spec: StudySpec) -> str:

@@ -1,0 +1,123 @@
+"""`lobtuna rank`: configurations by what is likely true of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument, print_json, stderr, stdout
+
+if TYPE_CHECKING:
+    from search.ranking import RankedConfiguration, Ranking
+
+SHOWN_PARAMETERS = 8
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("rank", epilog="Example:  lobtuna rank joint --csv ranking.csv")(rank)
+
+
+def rank(
+    name: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Lines of the table.")] = 15,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write every line as CSV.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Rank configurations by a seed-aware estimate, with its uncertainty; the luckiest single run stands beside it.
+
+    The estimate shrinks each configuration's runs by how noisy they are and takes the search's own luck out.
+    """
+    from search.errors import SearchError
+    from search.ranking import rank_runs, to_csv, to_document
+    from search.replication import pool
+    from search.runs import SEEDS, open_study, spec_of
+
+    study = open_study(storage, name.removesuffix(SEEDS))
+    ranking = rank_runs(pool(study))
+    if not ranking.rows:
+        raise SearchError(
+            f"study {study.study_name!r} has no complete run to rank yet: lobtuna work {study.study_name}"
+        )
+    fraction = spec_of(study).validation.report_fraction
+    if csv is not None:
+        try:
+            csv.write_text(to_csv(ranking), encoding="utf-8")
+        except OSError as error:
+            raise SearchError(f"cannot write {csv}: {error.strerror}") from None
+    if json:
+        print_json(to_document(ranking, study.study_name, fraction))
+    else:
+        _print(ranking, study.study_name, fraction, limit)
+    if not ranking.repeated:
+        stderr.print(
+            f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate {study.study_name}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
+    from rich.table import Table
+
+    from search.ranking import varying
+
+    selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for i, row in enumerate(ranking.rows[:limit], 1):
+        table.add_row(str(i), *_cells(row))
+    stdout.print(f"{name}: mean weighted Pearson on the selection sequences ({selected})", markup=False, soft_wrap=True)
+    stdout.print(table)
+    names = varying(ranking.rows[:limit])
+    for i, row in enumerate(ranking.rows[:limit], 1):
+        stdout.print(f"{i:>3}  {_parameters(row.configuration, names)}", markup=False, soft_wrap=True)
+    for line in _remarks(ranking, fraction, len(ranking.rows) - limit):
+        stdout.print(line, markup=False, soft_wrap=True)
+
+
+def _cells(row: RankedConfiguration) -> list[str]:
+    def score(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4f}"
+
+    interval = "-" if row.low is None or row.high is None else f"{row.low:.4f}..{row.high:.4f}"
+    chance = "-" if row.probability_best is None else f"{row.probability_best:.2f}"
+    report = "-" if row.report is None else score(row.report[0])
+    trial = "-" if row.trial is None else str(row.trial)
+    cells = [trial, str(row.n), score(row.estimate), interval, chance, score(row.mean), score(row.spread)]
+    return [*cells, score(row.best_run.value), report]
+
+
+def _parameters(configuration: dict[str, Any], names: list[str]) -> str:
+    from search.parameters import show
+
+    parts = [f"{name}={show(configuration[name])}" for name in names if name in configuration]
+    more = f" and {len(parts) - SHOWN_PARAMETERS} more" if len(parts) > SHOWN_PARAMETERS else ""
+    return " ".join(parts[:SHOWN_PARAMETERS]) + more
+
+
+def _remarks(ranking: Ranking, fraction: float, hidden: int) -> list[str]:
+    lines = []
+    if hidden > 0:
+        lines.append(f"{hidden} more: --limit {len(ranking.rows)}")
+    if ranking.noise is not None and ranking.between is not None:
+        lines.append(
+            f"one run varies by {ranking.noise:.4f} (sd) under its seed, configurations by {ranking.between:.4f}"
+        )
+    if ranking.luck is not None:
+        lines.append(
+            f"the search's own runs of these are off by {ranking.luck:+.4f}, for they were chosen by it; taken out"
+        )
+    if ranking.repeated:
+        lucky = max(ranking.repeated, key=lambda row: row.best_run.value)
+        lines.append(
+            f"luckiest run: {lucky.best_run.name} with {lucky.best_run.value:.4f}, of the configuration ranked "
+            f"{ranking.rows.index(lucky) + 1}"
+        )
+    if fraction:
+        lines.append(f"report: mean on the {fraction:.0%} that no selection has seen; do not choose by it")
+    return lines

@@ -1,0 +1,100 @@
+"""`lobtuna replicate`: repeat the best configurations under more seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    print_json,
+    stdout,
+    storage_flag,
+)
+
+if TYPE_CHECKING:
+    import optuna
+
+    from search.replication import Plan, Queued
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
+
+
+def replicate(
+    name: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best configurations to repeat.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, help="Runs of each in all; the search's own run is the first of them.")
+    ] = 5,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option("--trial", metavar="N", help="Repeat this trial instead of the best ones; may be given often."),
+    ] = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto", help="Then go on by successive elimination: one more seed for all that could still be the best."
+        ),
+    ] = False,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs", min=1, help="Replicates that --auto may make in all.", show_default="twice --top and --seeds"
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Queue replicates of the best configurations; running workers take them before anything else.
+
+    All configurations get the same seeds. What was queued before is not queued again.
+    """
+    from search.errors import SearchError
+    from search.replication import Plan, choose, store_plan
+    from search.replication import replicate as queue
+    from search.runs import open_study
+
+    if runs is not None and not auto:
+        raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
+    study = open_study(storage, name)
+    chosen = choose(study, top, trial or ())
+    asked = len(chosen) * (seeds - 1)
+    if runs is not None and runs < asked:
+        raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
+    result = queue(study, chosen, seeds)
+    plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
+    if plan is not None:
+        store_plan(study, plan)
+    if json:
+        counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
+        trials = [run.number for run in result.chosen]
+        print_json({"study": f"{name}.seeds", "trials": trials, **counts, "auto_runs": plan and plan.runs})
+    else:
+        _print(study, result, seeds, plan, storage)
+
+
+def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, storage: str) -> None:
+    from search.replication import seed_list
+    from search.runs import spec_of
+
+    used = seed_list(spec_of(study), seeds - 1)
+    name = study.study_name
+    stdout.print(f"{name}.seeds: {result.queued} runs queued, {result.present} there already", markup=False)
+    if result.failed:
+        stdout.print(f"  {result.failed} failed before and are not tried again", markup=False)
+    best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
+    stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
+    stdout.print(f"  each under its own seed and {used[0]} to {used[-1]}", markup=False)
+    if plan is not None:
+        stdout.print(f"  then on by elimination, up to {plan.runs} replicates", markup=False)
+    flag = storage_flag(storage)
+    stdout.print("next: running workers take these first; without one:", markup=False)
+    for command in (f"work {name}{flag} --data DIR", f"rank {name}{flag}"):
+        stdout.print(f"  lobtuna {command}", markup=False, soft_wrap=True)

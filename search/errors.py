@@ -36,4 +36,6 @@ class KeptError(SearchError):
     """A run finished while the database was gone; it is on disk, and can be handed in."""
 
     def __init__(self, where: str) -> None:
-        super().__init__(f"the finished run is kept in {where}; hand it in later with: lobtuna submit FILE --storage URL")
+        super().__init__(
+            f"the finished run is kept in {where}; hand it in later with: lobtuna submit FILE --storage URL"
+        )

@@ -36,8 +36,8 @@ class Slot:
     shared: str = ""
 
 
-def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int | None) -> list[Slot]:
-    """The slots of `--gpus` and `--trials-per-gpu`, or of `--slots` on the CPU; the cores are shared out.
+def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int = 1) -> list[Slot]:
+    """The slots of `--gpus` and `--trials-per-gpu`, or of `--slots` on the CPU, with `threads` CPU threads each.
 
     Raises `SearchError` for GPUs that are not there.
     """
@@ -48,8 +48,7 @@ def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int 
             raise SearchError("--slots is for the CPU: with --gpus use --trials-per-gpu")
         devices = [name for name in _gpus(gpus) for _ in range(trials_per_gpu)]
         shared = [name.replace(":", "") if trials_per_gpu > 1 else "" for name in devices]
-    each = threads or max(1, _cores() // len(devices))
-    return [Slot(device, each, name) for device, name in zip(devices, shared, strict=True)]
+    return [Slot(device, threads, name) for device, name in zip(devices, shared, strict=True)]
 
 
 def _gpus(wanted: str) -> list[str]:
@@ -68,10 +67,6 @@ def _gpus(wanted: str) -> list[str]:
     if absent:
         raise SearchError(f"--gpus {wanted}: there is no GPU {absent[0]}, only 0 to {there - 1}")
     return [f"cuda:{number}" for number in numbers]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def supervise(

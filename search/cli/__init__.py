@@ -11,7 +11,19 @@ from search.errors import SearchError
 from storage.errors import StorageError
 
 # Modules of this package, each with `register(app)`. The order is that of `lobtuna --help`: a day with the tool.
-COMMANDS: tuple[str, ...] = ("demo", "data", "create", "work", "run", "replicate", "rank", "submit", "gc", "proxy", "launch")
+COMMANDS: tuple[str, ...] = (
+    "demo",
+    "data",
+    "create",
+    "work",
+    "run",
+    "replicate",
+    "rank",
+    "submit",
+    "gc",
+    "proxy",
+    "launch",
+)
 
 app = typer.Typer(
     name="lobtuna",

@@ -29,14 +29,14 @@ def work(
     ] = None,
     trials_per_gpu: Annotated[int, typer.Option(min=1, help="Slots on each GPU, with --gpus.")] = 1,
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Supervised processes on the CPU, the cores shared out among them.")
+        int | None, typer.Option(min=1, help="Supervised processes on the CPU; one a core is best.")
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N of a single worker.", show_default="cuda if there is one")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of a worker.", show_default="cores / slots")
-    ] = None,
+        int, typer.Option(min=1, help="CPU threads of a worker; a slot a core beats a thread a core.")
+    ] = 1,
     time_limit: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Stop well before this is over: 8h30m, 90m.")
     ] = None,

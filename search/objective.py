@@ -219,7 +219,8 @@ class TrialInProgress:
             both.merge(batch)
             return both
 
-        text = f"{run.stop_reason}, best epoch {checkpoint.best_epoch}"
+        ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
+        text = f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}"
         try:
             self.storage.put(finish)
             self.storage.end(Batch())
@@ -229,7 +230,7 @@ class TrialInProgress:
         return Outcome("complete", text, value)
 
     def _finish_pruned(self, run: TrainingRun) -> Outcome:
-        reason = f"pruned at epoch {run.epoch - 1}"
+        reason = f"pruned after {run.epoch} epochs"
         batch = self._summary(run, reason)
         best = run.history[run.best_epoch].mean
         batch.state, batch.values = TrialState.PRUNED, [best]

@@ -1,1 +1,26 @@
 """What a data set is like before anything is trained on it: scale, shift, signal, and where the score comes from."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lobmodels.profile.measure import Profile, profile_dataset
+    from lobmodels.profile.page import write_profile
+    from lobmodels.profile.tabulation import Table, tables
+
+__all__ = ["Profile", "profile_dataset", "Table", "tables", "write_profile"]
+
+_HOMES = {
+    "Profile": "measure",
+    "profile_dataset": "measure",
+    "Table": "tabulation",
+    "tables": "tabulation",
+    "write_profile": "page",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a part when it is first asked for: `data check` compares distributions and must not wait for torch."""
+    if name in _HOMES:
+        return getattr(import_module(f"lobmodels.profile.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

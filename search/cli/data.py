@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from search.cli.common import JsonOption, print_json, stderr, stdout
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    print_json,
+    progress_bar,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from lobmodels.audit import FileAudit, Shift
+    from lobmodels.checkpoint import Checkpoint
 
 COLUMN_GROUPS = {
     "bid prices": "p0-p5",
@@ -35,6 +43,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     data.command("check", epilog="Example:  lobtuna data check ~/lob")(check)
+    data.command("profile", epilog="Example:  lobtuna data profile ~/lob --output profile")(profile)
     data.command("synth", epilog="Example:  lobtuna data synth --output lob --train 400 --valid 100")(synth)
     app.add_typer(data, name="data")
 
@@ -63,6 +72,70 @@ def check(
         raise DataError(f"{path}: breaks the format: {', '.join(broken)}; mend or download what is named above")
 
 
+def profile(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with train.parquet and valid.parquet.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the page and the CSV files.")],
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="STUDY", help="Also ask a trained run of this study.")
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", help="Number of that run's trial; the best one if not given.")
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    json: JsonOption = False,
+) -> None:
+    """Measure a data set: scale, shift, targets, signal, what models lean on. Writes one HTML page and CSV files.
+
+    The page opens without a network. Scores come from the sequences that its sentences name.
+    """
+    from lobmodels.data import load_dataset
+    from lobmodels.profile import profile_dataset
+    from lobmodels.profile.findings import findings
+    from lobmodels.profile.page import write_profile
+
+    if trial is not None and study is None:
+        raise typer.BadParameter("--trial names a trial of a study: give --study too")
+    checkpoint = None if study is None else _checkpoint(storage, study, trial)
+    with stderr.status("reading") as status:
+
+        def tell(part: str) -> None:
+            status.update(part)
+            if not stderr.is_terminal:
+                stderr.print(part)
+
+        dataset = load_dataset(path)
+        found = profile_dataset(dataset, checkpoint, _device(), tell)
+        tell("writing")
+        paths = write_profile(found, output)
+    if json:
+        print_json({"page": str(paths[0]), "tables": [str(file) for file in paths[1:]], "findings": findings(found)})
+        return
+    for sentence in findings(found):
+        stdout.print(f"- {escape(sentence)}")
+    stdout.print(f"\n{escape(str(paths[0]))}", soft_wrap=True)
+
+
+def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
+    """The stored weights of a run: of `trial`, or else of the study's best one."""
+    from search.errors import SearchError
+    from search.runs import best_run, finished_runs, load_checkpoint, open_study
+
+    opened = open_study(storage, study)
+    runs = finished_runs(opened)
+    chosen = best_run(runs) if trial is None else next((run for run in runs if run.number == trial), None)
+    if chosen is None:
+        known = ", ".join(str(run.number) for run in runs[:20]) or "none yet"
+        which = "no complete run" if trial is None else f"no complete trial {trial}"
+        raise SearchError(f"study {study!r} has {which}; complete trials: {known}")
+    return load_checkpoint(opened, chosen)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def synth(
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write into.")],
     train: Annotated[int, typer.Option(help="Sequences of train.parquet.")] = 400,
@@ -77,9 +150,15 @@ def synth(
     """
     from lobmodels.synthetic import write_dataset
 
-    with _progress() as bar:
-        task = bar.add_task("simulating", total=train + valid)
-        write_dataset(output, train, valid, seed, progress=lambda n: bar.advance(task, n), overwrite=overwrite)
+    written = 0
+    with progress_bar("simulating") as step:
+
+        def advance(sequences: int) -> None:
+            nonlocal written
+            written += sequences
+            step(written, train + valid)
+
+        write_dataset(output, train, valid, seed, progress=advance, overwrite=overwrite)
     for name in ("train", "valid"):
         file = output / f"{name}.parquet"
         count = train if name == "train" else valid
@@ -89,15 +168,8 @@ def synth(
 def _audit(path: Path) -> FileAudit:
     from lobmodels.audit import audit_file
 
-    with _progress() as bar:
-        task = bar.add_task(f"reading {path.name}", total=None)
-        return audit_file(path, progress=lambda done, rows: bar.update(task, completed=done, total=rows))
-
-
-def _progress() -> Progress:
-    """A bar on stderr that leaves no trace; nothing where stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
-    return Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    with progress_bar(f"reading {path.name}") as step:
+        return audit_file(path, progress=step)
 
 
 def _document(audits: list[FileAudit], differences: list[Shift], hints: list[str]) -> dict[str, Any]:

@@ -104,3 +104,70 @@ def test_synth_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments, "--overwrite") == 0
     assert run("data", "synth", "--output", str(tmp_path / "c"), "--train", "0") == 1
     assert run("data", "synth") == 2
+
+
+STUDY = """
+name: tiny
+parameters: {hidden_size: 8, num_layers: 1, epochs: 2, batch_size: 8, lr: {float: [1e-3, 1e-2], log: true}}
+sampler: {name: random}
+pruner: {name: none}
+budget: {trials: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def storage(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with one study of two finished trials."""
+    from search.create import create_study
+    from search.spec import load_spec
+    from search.worker import work
+
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(STUDY)
+    url = f"sqlite:///{folder / 'lobtuna.db'}"
+    create_study(load_spec(folder / "tiny.yaml"), url)
+    work(url, "tiny", small_data)
+    return url
+
+
+def test_profile(small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The findings on stdout, what is being done on stderr, page and tables in the folder."""
+    assert run("data", "profile", str(small_data), "--output", str(tmp_path / "new")) == 0
+    output = capsys.readouterr()
+    assert "A ridge on the raw columns" in output.out.replace("\n", " ")
+    assert str(tmp_path / "new" / "profile.html") in output.out
+    assert "ridge models" in output.err
+    assert len(list((tmp_path / "new").glob("*.csv"))) == 7
+
+
+def test_profile_of_a_run(small_data: Path, storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a study, its best run, or the one that is named, is asked too."""
+    arguments = ["data", "profile", str(small_data), "--output", str(tmp_path), "--storage", storage]
+    assert run(*arguments, "--study", "tiny", "--trial", "1", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert all(Path(name).is_file() for name in [document["page"], *document["tables"]])
+    assert len(document["findings"]) == 10
+    page = (tmp_path / "profile.html").read_text()
+    assert "What the run tiny#1 leans on" in page
+    assert "#1,3,bid volumes,6," in (tmp_path / "importance.csv").read_text()
+    assert run(*arguments, "--study", "tiny", "--trial", "7") == 1
+    assert "no complete trial 7; complete trials: 0, 1" in capsys.readouterr().err
+    assert run(*arguments, "--study", "tine") == 1
+    assert "did you mean tiny?" in capsys.readouterr().err
+    assert run(*arguments, "--trial", "1") == 2
+
+
+def test_profile_of_bad_data(small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without a member, a broken member and a folder that cannot be written fail in one line each."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "train.parquet").symlink_to(small_data / "train.parquet")
+    for message in ("holds no valid.parquet", "missing column p3"):
+        assert run("data", "profile", str(broken), "--output", str(tmp_path / "page")) == 1
+        error = capsys.readouterr().err.splitlines()
+        assert message in error[-1] and error[-1].startswith("lobtuna: ")
+        pq.write_table(pq.read_table(small_data / "valid.parquet").drop(["p3"]), broken / "valid.parquet")
+    assert not (tmp_path / "page").exists()
+    (tmp_path / "file").write_text("")
+    assert run("data", "profile", str(small_data), "--output", str(tmp_path / "file")) == 1
+    assert "cannot be written" in capsys.readouterr().err

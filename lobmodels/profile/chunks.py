@@ -1,0 +1,92 @@
+"""Walks over a data set a few sequences at a time, on all cores, so that a profile needs little memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lobmodels import schema
+from lobmodels.data import Sequences
+from lobmodels.features import GROUPS, feature_names
+from lobmodels.inputs import append_features
+
+SEQUENCES = 8  # a chunk: 8,000 rows of 66 features are 4 MB in float64
+ALL_GROUPS = tuple(GROUPS)
+RAW_GROUPS = {
+    "bid prices": schema.BID_PRICES,
+    "ask prices": schema.ASK_PRICES,
+    "bid volumes": schema.BID_VOLUMES,
+    "ask volumes": schema.ASK_VOLUMES,
+    "trade prices": schema.TRADE_PRICES,
+    "trade volumes": schema.TRADE_VOLUMES,
+}
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive sequences with every derived feature appended."""
+
+    first: int  # index of its first sequence
+    features: Tensor  # (B, T, 66) float64
+    targets: Tensor  # (B, T, 2) float64
+
+
+def all_feature_names() -> tuple[str, ...]:
+    """The 32 raw columns and the features of all groups, in their order."""
+    return schema.LOB.features + feature_names(ALL_GROUPS)
+
+
+def column_groups(groups: tuple[str, ...] = ALL_GROUPS) -> dict[str, list[int]]:
+    """Columns of each group of raw columns, then of each group of `groups` appended to them."""
+    names = schema.LOB.features + feature_names(groups)
+    members = {**RAW_GROUPS, **{group: feature_names((group,)) for group in groups}}
+    return {group: [names.index(name) for name in columns] for group, columns in members.items()}
+
+
+def map_chunks(
+    sequences: Sequences, work: Callable[[Chunk], R], indices: NDArray[np.int64] | None = None
+) -> Iterator[R]:
+    """`work` of each chunk, in order; of the sequences at `indices` only, if given. Runs on as many cores as there are.
+
+    At most two chunks a core are in memory, whatever the consumer's speed.
+    """
+    chosen = np.arange(len(sequences)) if indices is None else indices
+    cores = os.cpu_count() or 1
+    starts = range(0, len(chosen), SEQUENCES)
+
+    def one(start: int) -> R:
+        part = chosen[start : start + SEQUENCES]
+        rows = torch.from_numpy(np.array(sequences.features[part]))
+        targets = torch.from_numpy(np.array(sequences.targets[part])).double()
+        return work(Chunk(start, append_features(rows, ALL_GROUPS), targets))
+
+    with _one_thread_each(), ThreadPoolExecutor(cores) as pool:
+        waiting: deque[Future[R]] = deque()
+        for start in starts:
+            waiting.append(pool.submit(one, start))
+            if len(waiting) >= 2 * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Torch works with one thread a chunk: chunks are the parallelism."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,136 @@
+"""The sentences a reader takes away from a profile, each with the figures that carry it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lobmodels.profile.ridge import ALL, RAW
+from lobmodels.profile.targets import TOP_SHARES
+
+if TYPE_CHECKING:
+    from lobmodels.profile.measure import ColumnProfile, Profile
+
+FEW = 20  # sequences below which a classifier's verdict on them is luck
+
+
+def findings(profile: Profile) -> list[str]:
+    """What stands out, most consequential first."""
+    return [
+        *_integrity(profile),
+        _shift(profile),
+        _adversarial(profile),
+        _concentration(profile),
+        _clustering(profile),
+        _memory(profile),
+        _signal(profile),
+        _sign_changes(profile),
+        _derived(profile),
+        _resolution(profile),
+    ]
+
+
+def _integrity(profile: Profile) -> list[str]:
+    found = []
+    if profile.shared:
+        found.append(
+            f"{profile.shared:,} of {profile.valid.sequences:,} validation sequences are in train too: every score on "
+            "them is flattered."
+        )
+    for facts in (profile.train, profile.valid):
+        if facts.repeated:
+            found.append(f"{facts.path.name}: {facts.repeated:,} sequences repeat an earlier one.")
+    return found or ["Both files keep the format, without NaN or inf; no sequence occurs twice."]
+
+
+def shifted_columns(profile: Profile) -> list[ColumnProfile]:
+    """Columns by KS distance, largest first."""
+    return sorted(profile.columns, key=lambda column: -column.ks)
+
+
+def _shift(profile: Profile) -> str:
+    top = [column for column in shifted_columns(profile) if column.group.endswith(("prices", "volumes"))][:5]
+    named = ", ".join(f"{column.name} {column.ks:.2f}" for column in top)
+    chance = max(column.ks_chance for column in top)
+    verdict = "" if top[0].ks > chance else ", so no shift is shown"
+    return (
+        f"Most shifted raw columns from train to valid (KS distance): {named}; as many sequences drawn from train "
+        f"itself would show up to {chance:.2f}{verdict}."
+    )
+
+
+def _adversarial(profile: Profile) -> str:
+    auc = profile.adversarial
+    if profile.valid.sequences < FEW:
+        return f"Fewer than {FEW} validation sequences: too few to ask a classifier which file a sequence comes from."
+    verdict = "hardly" if auc.sequences < 0.6 else "in part" if auc.sequences < 0.75 else "well"
+    return (
+        f"A linear classifier can tell {verdict} which file a sequence comes from (AUC {auc.sequences:.2f} by "
+        f"sequence, {auc.rows:.2f} by row; 0.5 is chance)."
+    )
+
+
+def _concentration(profile: Profile) -> str:
+    at = TOP_SHARES.index(0.2)
+    shares = [f"{name} {profile.train_targets.top_share[at, k]:.0%}" for k, name in enumerate(profile.target_names)]
+    return f"A fifth of the scored rows of train carries most of the metric's weight: {', '.join(shares)}."
+
+
+def _clustering(profile: Profile) -> str:
+    lifts = [f"{name} {profile.train_targets.large_lift[1, k]:.1f}" for k, name in enumerate(profile.target_names)]
+    return f"After a large move the next step is large more often than usual, by a factor of: {', '.join(lifts)}."
+
+
+def _memory(profile: Profile) -> str:
+    values = [
+        f"{name} {profile.train_targets.autocorrelation[1, k]:.3f}" for k, name in enumerate(profile.target_names)
+    ]
+    return (
+        f"Lag-1 autocorrelation of the targets in train: {', '.join(values)}; their correlation with each other is "
+        f"{profile.train_targets.correlation:.2f} in train and {profile.valid_targets.correlation:.2f} in valid."
+    )
+
+
+def _signal(profile: Profile) -> str:
+    best = max(profile.ridges.scores, key=lambda item: item.valid.mean)
+    raw = next(item for item in profile.ridges.scores if item.ridge.name == RAW)
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in zip(profile.target_names, raw.valid.values, strict=True))
+    return (
+        f"A ridge on the raw columns of one row scores {raw.valid.mean:.3f} ± {raw.valid.mean_error:.3f} on all "
+        f"validation sequences ({parts}); the best set of columns, {best.ridge.name}, {best.valid.mean:.3f}."
+    )
+
+
+def _sign_changes(profile: Profile) -> str:
+    changed = [
+        f"{column.name} ({name})"
+        for column in profile.columns
+        for k, name in enumerate(profile.target_names)
+        if column.weighted_train[k] * column.weighted_valid[k] < 0
+        and min(abs(column.weighted_train[k]), abs(column.weighted_valid[k])) > 0.05
+    ]
+    if not changed:
+        return "No column whose weighted correlation with a target exceeds .05 in both files changes its sign."
+    more = f" and {len(changed) - 6} more" if len(changed) > 6 else ""
+    return f"Weighted correlations that change sign from train to valid: {', '.join(changed[:6])}{more}."
+
+
+def _derived(profile: Profile) -> str:
+    scores = {item.ridge.name: item.valid for item in profile.ridges.scores}
+    base = scores[RAW].mean
+    gains = [(score.mean - base, name) for name, score in scores.items() if name not in (RAW, ALL)]
+    gain, name = max(gains)
+    if gain < 0.001:
+        return "No group of derived features lifts the ridge's validation score by .001 or more."
+    return f"The group of derived features that lifts the ridge most is {name.removeprefix('raw + ')}: {gain:+.3f}."
+
+
+def _resolution(profile: Profile) -> str:
+    raw = next(item for item in profile.ridges.scores if item.ridge.name == RAW)
+    effective = ", ".join(
+        f"{name} {profile.valid_targets.effective_sequences[k]:,.0f}" for k, name in enumerate(profile.target_names)
+    )
+    return (
+        f"The validation file weighs as much as this many equally weighted sequences: {effective} of "
+        f"{profile.valid.sequences:,}. A single model's score on it is uncertain by about "
+        f"± {raw.valid.mean_error:.3f} (one standard error); differences between models on the same sequences by less."
+    )

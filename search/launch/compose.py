@@ -11,6 +11,7 @@ import yaml
 
 from search.launch import SECRET, Job
 
+PASSWORD = "/run/secrets/dashboard_password"
 URL = "postgresql://lobtuna:${POSTGRES_PASSWORD:?write it into .env}@db:5432/lobtuna"
 
 
@@ -20,15 +21,11 @@ def project(job: Job, gpus: bool) -> dict[str, Any]:
     if not gpus:
         first = command.index("--gpus")
         command[first : first + 4] = ["--slots", "${SLOTS:-1}"]
-    environment = {SECRET: URL}
-    built = {"build": ".", "image": f"lobtuna-{job.slug}", "environment": environment, "restart": "unless-stopped"}
-    ready = {"db": {"condition": "service_healthy"}}
     worker: dict[str, Any] = {
-        **built,
+        **_built(job),
         "command": [*command, "--wait"],
         "volumes": ["${LOBTUNA_DATA:?write the data folder into .env}:/data:ro", "cache:/cache", "kept:/kept"],
         "working_dir": "/kept",
-        "depends_on": ready,
         "stop_grace_period": "10m",  # an epoch may take a while; it is stored and handed back
         "deploy": {"replicas": job.workers},
     }
@@ -36,10 +33,10 @@ def project(job: Job, gpus: bool) -> dict[str, Any]:
         device = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
         worker["deploy"]["resources"] = {"reservations": {"devices": [device]}}
     dashboard = {
-        **built,
-        "command": ["lobtuna", "dashboard", "--host", "0.0.0.0", "--port", "8080"],
+        **_built(job),
+        "command": ["lobtuna", "dashboard", "--host", "0.0.0.0", "--port", "8080", "--auth", f"lobtuna:{PASSWORD}"],
+        "secrets": ["dashboard_password"],
         "ports": ["127.0.0.1:8080:8080"],
-        "depends_on": ready,
     }
     database = {
         "image": "postgres:17",
@@ -57,6 +54,18 @@ def project(job: Job, gpus: bool) -> dict[str, Any]:
         "name": f"lobtuna-{job.slug}",
         "services": {"db": database, "dashboard": dashboard, "worker": worker},
         "volumes": {"database": {}, "cache": {}, "kept": {}},
+        "secrets": {"dashboard_password": {"file": "./dashboard-password"}},
+    }
+
+
+def _built(job: Job) -> dict[str, Any]:
+    """What the services made from our image have in common."""
+    return {
+        "build": ".",
+        "image": f"lobtuna-{job.slug}",
+        "environment": {SECRET: URL},
+        "depends_on": {"db": {"condition": "service_healthy"}},
+        "restart": "unless-stopped",
     }
 
 
@@ -75,6 +84,7 @@ def files(job: Job, gpus: bool, folder: Path) -> dict[Path, str]:
     head = (
         f"# The study {job.study} on one Docker host: database, dashboard, workers\n"
         "#   cp env.example .env   # and fill it in\n"
+        "#   (umask 077; openssl rand -base64 24 > dashboard-password)   # user lobtuna at http://localhost:8080\n"
         "#   docker compose up --build --detach\n"
     )
     return {

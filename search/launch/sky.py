@@ -31,8 +31,8 @@ def task(job: Job, data: str, gpu: str) -> dict[str, Any]:
         },
         "secrets": {SECRET: None},  # given with --secret; launching without it is refused
         "file_mounts": {DATA: mount},
-        "setup": f"pip install {shlex.quote(job.package)}\n",
-        "run": shlex.join(job.command(DATA)) + "\n",
+        "setup": f"pip install {shlex.quote(job.package)}",
+        "run": shlex.join(job.command(DATA)),
     }
 
 

@@ -340,11 +340,10 @@ def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None
     create(url, small_study(trials=1, epochs=3))
     worker = Worker(url, "small", small_data, tmp_path, patience=1.0, grace=600.0, checkpoint_every=600.0)
     worker.wait_epoch(0)
-    with (small_disk / "filler").open("wb") as filler:
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
         try:
             while True:
                 filler.write(b"x" * 4096)
-                filler.flush()
         except OSError:
             pass
     assert worker.join() == 1

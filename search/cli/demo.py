@@ -18,7 +18,6 @@ from search.cli.common import stdout
 SEQUENCES = {"train": 160, "valid": 64}
 STEPS = (
     f"data synth --output data --train {SEQUENCES['train']} --valid {SEQUENCES['valid']} --seed 1",
-    "data check data",
     "run demo.yaml --data data --slots 2",
     "status demo",
     "export demo --top 3 --output submission.zip",

@@ -102,7 +102,7 @@ def render(now: Status) -> Group:
         trial = str(worker.trial) if worker.study == now.study else f"{worker.study}#{worker.trial}"
         score = "-" if worker.score is None else f"{worker.score:.4f}"
         state = f"{worker.worker} ({worker.device}){', silent' if worker.silent else ''}"
-        table.add_row(trial, "-" if worker.epoch is None else str(worker.epoch), score, Text(state))
+        table.add_row(trial, "-" if worker.epoch is None else str(worker.epoch + 1), score, Text(state))
     return Group(*lines, table)
 
 

@@ -26,7 +26,7 @@ data = load_dataset(sys.argv[1])
 seconds = time.perf_counter() - start
 touched = float(data.train.features.sum())  # every page is read, as a first epoch does
 memory = dict(line.split(":") for line in open("/proc/self/smaps_rollup").read().splitlines()[1:])
-mib = {key: int(memory[key].split()[0]) / 1024 for key in ("Private_Dirty", "Rss")}
+mib = {key: int(memory[key].split()[0]) / 1024 for key in ("Anonymous", "Rss")}
 print(json.dumps({"seconds": seconds, **mib}))
 """
 READ = """
@@ -67,7 +67,7 @@ def test_loading(tmp_path: Path) -> None:
         table.add_row(name, f"{seconds:.4f}", f"{seconds / median['parquet']:.4f}")
     console = Console(width=100)
     console.print(table)
-    private = np.median([c["Private_Dirty"] for c in cached])
+    private = np.median([c["Anonymous"] for c in cached])
     console.print(
         f"arrays on disk {size:.0f} MiB ({size * FULL / (SEQUENCES + 100) / 1024:.2f} GiB at full size), mapped and "
         f"shared; a process that has read all of them holds {private:.0f} MiB of its own"

@@ -28,7 +28,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist
 
 soak: $(STAMP)
-	$(BIN)/python -m pytest -m soak --timeout 3600
+	$(BIN)/python -m pytest -m soak -s -p no:xdist
 
 clean:
 	rm -rf $(VENV)

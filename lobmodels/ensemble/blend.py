@@ -1,0 +1,245 @@
+"""What each member weighs: uniform unless something else is asked, fitted or given, and never more than an average.
+
+The score of a blend depends on its members through few numbers: the weighted covariances of the predictions with each
+other and with the target (the metric's weights, `lobmodels.metric`). They are summed once per fold of sequences; every
+fit afterwards is arithmetic on K x K matrices. Clipping at ±6 is left out of the fits, and in of every reported score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lobmodels.ensemble.bundle import check_weights
+from lobmodels.errors import BundleError
+from lobmodels.metric import WEIGHT_FLOOR
+
+FITTED = ("optimised", "shrunk", "greedy")  # need predictions and targets
+FOLDS = 5
+SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+GREEDY_ROUNDS = 20
+TARGETS = ("t0", "t1")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted sums over scored rows of one target: of 1, p, y, p p', p y, y² with w = max(|y|, 1e-8)."""
+
+    weight: float
+    prediction: Floats  # (K,)
+    target: float
+    products: Floats  # (K, K)
+    cross: Floats  # (K,)
+    square: float
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def centred(self) -> tuple[Floats, Floats, float]:
+        """Covariances of the predictions (K, K), with the target (K,), and the target's variance."""
+        p, y = self.prediction / self.weight, self.target / self.weight
+        return (
+            self.products / self.weight - np.outer(p, p),
+            self.cross / self.weight - p * y,
+            self.square / self.weight - y * y,
+        )
+
+    def correlation(self, weights: Floats) -> float:
+        """Weighted Pearson correlation of the blend `weights` (K,) with the target; 0 where one does not vary."""
+        covariance, cross, variance = self.centred()
+        spread = float(weights @ covariance @ weights) * variance
+        return float(weights @ cross) / spread**0.5 if spread > 0 else 0.0
+
+
+def moments(predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> list[Moments]:
+    """Moments of each target from the members' predictions, K arrays (N, S, 2), and targets (N, S, 2)."""
+    found = []
+    for j in range(targets.shape[-1]):
+        total: Moments | None = None
+        for i in range(len(targets)):  # a sequence at a time: double precision of a few, not of all
+            y = targets[i, :, j].astype(np.float64)
+            p = np.stack([member[i, :, j] for member in predictions]).astype(np.float64)  # (K, S)
+            w = np.maximum(np.abs(y), WEIGHT_FLOOR)
+            wp = w * p
+            part = Moments(float(w.sum()), wp.sum(1), float(w @ y), wp @ p.T, wp @ y, float(w @ (y * y)))
+            total = part if total is None else total + part
+        assert total is not None, "moments need sequences"
+        found.append(total)
+    return found
+
+
+def uniform(count: int) -> Floats:
+    """(K, 2), equal weights."""
+    return np.full((count, len(TARGETS)), 1 / count)
+
+
+def by_family(families: Sequence[str], shares: dict[str, float]) -> Floats:
+    """(K, 2): each family's share, split evenly among its members. Raises `BundleError` for what does not fit."""
+    unknown, silent = sorted(set(shares) - set(families)), sorted(set(families) - set(shares))
+    if unknown:
+        raise BundleError(f"weights name {', '.join(unknown)}, but the members are {', '.join(sorted(set(families)))}")
+    if silent:
+        raise BundleError(f"weights do not say what {', '.join(silent)} weighs; give it a share, 0 to leave it out")
+    values = [shares[family] / families.count(family) for family in families]
+    return _checked(np.repeat(np.array(values)[:, None], 2, 1), list(families))
+
+
+def listed(text: str, names: Sequence[str]) -> Floats:
+    """(K, 2) of `0.5,0.3,0.2`, in the members' order, or of `0.5,0.5/0.2,0.8`, one list per target."""
+    parts = text.split("/")
+    try:
+        columns = [[float(value) for value in part.split(",")] for part in parts]
+    except ValueError:
+        raise BundleError(
+            f"weights {text!r}: give uniform, optimised, shrunk, greedy, numbers (0.5,0.5), families "
+            "(gru=0.7,gru_attention=0.3) or a JSON file"
+        ) from None
+    if len(parts) > len(TARGETS) or any(len(column) != len(names) for column in columns):
+        counts = " and ".join(str(len(column)) for column in columns)
+        raise BundleError(f"weights {text!r} are {counts} numbers for {len(names)} members: {', '.join(names)}")
+    if len(columns) == 1:
+        columns *= 2
+    return _checked(np.array(columns).T, names)
+
+
+def from_json(path: Path, names: Sequence[str], variant: str | None = None) -> Floats:
+    """(K, 2) from a file: {name: weight}, {name: [w0, w1]}, {"t0": {...}, "t1": {...}}, or the `variant` of an
+    optimal_weights.json. Members that the file leaves out weigh 0; names that are no member are refused."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"weights {path} cannot be read: {error}") from None
+    if isinstance(document, dict) and "variants" in document:
+        variants = document["variants"]
+        if variant not in variants:
+            raise BundleError(f"{path} holds the variants {', '.join(variants)}; say which: --weights {path}#optimised")
+        document = variants[variant]["weights"]
+    if not isinstance(document, dict) or not document:
+        raise BundleError(f"{path} holds no weights: expected an object of member names and numbers")
+    per_target = [document[name] for name in TARGETS] if set(document) == set(TARGETS) else None
+    given = {name for part in per_target for name in part} if per_target else set(document)
+    unknown = sorted(given - set(names))
+    if unknown:
+        raise BundleError(f"{path} names {', '.join(unknown)}, but the members are {', '.join(names)}")
+    try:
+        if per_target:
+            rows = [[float(part.get(name, 0.0)) for part in per_target] for name in names]
+        else:
+            rows = [np.broadcast_to(np.asarray(document.get(name, 0.0), float), 2).tolist() for name in names]
+    except (TypeError, ValueError):
+        raise BundleError(f"{path}: a weight is a number, or two numbers for t0 and t1") from None
+    return _checked(np.array(rows), names)
+
+
+def optimised(parts: Sequence[Moments]) -> Floats:
+    """(K, 2): per target the weights on the simplex that correlate best.
+
+    The correlation does not depend on the weights' scale, so the best direction minimises w'Cw - 2c'w over w >= 0,
+    a convex problem that coordinate descent solves; uniform where nothing correlates.
+    """
+    return np.stack([_best_direction(part) for part in parts], 1)
+
+
+def shrunk(folds: Sequence[Sequence[Moments]]) -> tuple[Floats, float]:
+    """Optimised weights drawn towards uniform, (K, 2), by the amount that scores best across `folds` of sequences
+    (moments per fold and target); returned with them. 1 is uniform."""
+    count = len(folds[0][0].cross)
+    even = uniform(count)
+    held_out = []
+    for i in range(len(folds)):
+        fitted = optimised(_total([fold for k, fold in enumerate(folds) if k != i]))
+        held_out.append(score([(1 - a) * fitted + a * even for a in SHRINKAGES], folds[i]))
+    means = np.mean(held_out, 0)
+    amount = max(a for a, mean in zip(SHRINKAGES, means, strict=True) if mean >= means.max() - 1e-12)
+    return (1 - amount) * optimised(_total(folds)) + amount * even, amount
+
+
+def greedy(parts: Sequence[Moments], rounds: int = GREEDY_ROUNDS) -> Floats:
+    """(K, 2), equal for both targets: members added one by one, again and again, each the one that helps most; the
+    best of all prefixes (Caruana et al. 2004)."""
+    count = len(parts[0].cross)
+    counts = np.zeros(count)
+    best, best_score = uniform(count), -np.inf
+    for _ in range(rounds):
+        options = [np.repeat(_normalised(counts + unit)[:, None], 2, 1) for unit in np.eye(count)]
+        scores = score(options, parts)
+        k = int(np.argmax(scores))
+        counts[k] += 1
+        if scores[k] > best_score:
+            best, best_score = options[k], scores[k]
+    return best
+
+
+def score(candidates: Sequence[Floats], parts: Sequence[Moments]) -> list[float]:
+    """Mean correlation over targets of each candidate (K, 2)."""
+    return [float(np.mean([part.correlation(weights[:, j]) for j, part in enumerate(parts)])) for weights in candidates]
+
+
+def folds_of(predictions: Sequence[NDArray[Any]], targets: NDArray[Any], count: int = FOLDS) -> list[list[Moments]]:
+    """Moments of `count` interleaved folds of the sequences (fewer where there are fewer)."""
+    count = min(count, len(targets))
+    return [moments([p[i::count] for p in predictions], targets[i::count]) for i in range(count)]
+
+
+def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> Floats:
+    """Weights (K, 2) of a fitted blend, one of `FITTED`."""
+    folds = folds_of(predictions, targets)
+    if name == "optimised":
+        return optimised(_total(folds))
+    if name == "greedy":
+        return greedy(_total(folds))
+    if name == "shrunk":
+        return shrunk(folds)[0] if len(folds) > 1 else uniform(len(predictions))
+    raise BundleError(f"weights {name!r}: the fitted ones are {', '.join(FITTED)}")
+
+
+def combine(predictions: Sequence[NDArray[Any]], weights: Floats) -> Floats:
+    """The blend's predictions, shaped like one member's."""
+    total = np.zeros(predictions[0].shape)
+    for member, weight in zip(predictions, weights, strict=True):
+        total += weight * member
+    return total
+
+
+def _best_direction(part: Moments, sweeps: int = 10_000, tolerance: float = 1e-12) -> Floats:
+    covariance, cross, _ = part.centred()
+    scale = np.sqrt(np.maximum(np.diag(covariance), 0))
+    useful = scale > 1e-12 * max(scale.max(), 1e-300)
+    unit = np.where(useful, scale, 1.0)
+    matrix, aim = covariance / np.outer(unit, unit), np.where(useful, cross / unit, -1.0)
+    weights = np.zeros(len(aim))
+    for _ in range(sweeps):
+        moved = 0.0
+        for i in range(len(aim)):
+            if not useful[i]:
+                continue
+            new = max(0.0, weights[i] + (aim[i] - matrix[i] @ weights) / matrix[i, i])
+            moved, weights[i] = max(moved, abs(new - weights[i])), new
+        if moved < tolerance * max(1e-300, np.abs(weights).max()):
+            break
+    weights = weights / unit
+    return _normalised(weights) if weights.sum() > 0 else np.full(len(aim), 1 / len(aim))
+
+
+def _total(folds: Sequence[Sequence[Moments]]) -> list[Moments]:
+    totals = list(folds[0])
+    for fold in folds[1:]:
+        totals = [a + b for a, b in zip(totals, fold, strict=True)]
+    return totals
+
+
+def _normalised(weights: Floats) -> Floats:
+    return weights / weights.sum()
+
+
+def _checked(weights: Floats, names: Sequence[str]) -> Floats:
+    check_weights(weights, list(names))
+    return weights

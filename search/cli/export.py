@@ -1,0 +1,138 @@
+"""`lobtuna export`: a study's best runs as one submission."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    print_json,
+    progress_bar,
+    stderr,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from search.shipping import Shipment
+
+WEIGHTS_HELP = (
+    "uniform; families: gru=0.7,gru_attention=0.3; numbers in the members' order: 0.5,0.3,0.2, or two lists for t0/t1; "
+    "a JSON file, or FILE#VARIANT; fitted on the selection sequences of --data: optimised, shrunk, greedy."
+)
+EPILOG = "Example:  lobtuna export joint --top 10 --output submission.zip"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export", epilog=EPILOG)(export)
+
+
+def export(
+    name: StudyArgument,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Members: the best runs.", show_default="10")] = None,
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The zip to write.")] = Path(
+        "submission.zip"
+    ),
+    storage: StorageOption = DEFAULT_STORAGE,
+    members: Annotated[
+        str | None,
+        typer.Option("--members", metavar="A,B,..", help="Exactly these runs: 3,7,joint.seeds#12."),
+    ] = None,
+    per_config: Annotated[
+        int | None, typer.Option("--per-config", min=1, help="At most this many seeds of one configuration.")
+    ] = None,
+    weights: Annotated[str, typer.Option("--weights", metavar="HOW", help=WEIGHTS_HELP)] = "uniform",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            envvar="LOBTUNA_DATA",
+            metavar="DIR",
+            help="Data of the study: compares other weights with uniform ones; fitted weights need it.",
+        ),
+    ] = None,
+    max_mb: Annotated[
+        float | None,
+        typer.Option(
+            "--max-mb", help="Leave out the last members until the zip is this small.", show_default="20, or fail"
+        ),
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option("--max-seconds", help="Likewise until 1,500 sequences take no longer, measured here."),
+    ] = None,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Write NAME-conservative, -optimised, -shrunk and a manifest of them.")
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write the ensemble as one ONNX graph beside the zip.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Write the best runs of STUDY, its replicates included, as a submission: their uniform average unless told else.
+
+    Runs are chosen by their selection score; `--top 10` is the default, or all where there are fewer.
+    """
+    from search.shipping import Request, ship
+
+    request = Request(
+        top=top,
+        members=tuple(part for part in (members or "").split(",") if part.strip()),
+        per_config=per_config,
+        weights=weights,
+        max_mb=max_mb,
+        max_seconds=max_seconds,
+        candidates=candidates,
+        onnx=onnx,
+    )
+    with progress_bar("predicting validation") as progress:
+        shipments = ship(storage, name, request, output, data, progress)
+    if json:
+        print_json({"study": name, "submissions": [shipment.document() for shipment in shipments]})
+    else:
+        for shipment in shipments:
+            _print(shipment)
+    for shipment in shipments:
+        for remark in shipment.remarks:
+            stderr.print(remark, markup=False, soft_wrap=True)
+
+
+def _print(shipment: Shipment) -> None:
+    from rich.table import Table
+
+    members = shipment.bundle.members
+    line = f"{shipment.path}: {len(members)} members, {shipment.weights} weights, {shipment.bytes / 1e6:.2f} MB"
+    stdout.print(line, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in (("run", "left"), ("weight", "right"), ("select", "right"), ("", "left")):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for member, weight in zip(members, shipment.bundle.weights, strict=True):
+        table.add_row(member.name, _weight(weight), f"{member.score:.4f}", _shape(member))
+    stdout.print(table)
+    for part, uniform in (("select", "uniform_select"), ("report", "uniform_report")):
+        if part in shipment.scores:
+            beside = "" if shipment.weights == "uniform" else f"   uniform {shipment.scores[uniform]:.4f}"
+            stdout.print(f"ensemble on the {_sequences(part)}: {shipment.scores[part]:.4f}{beside}", soft_wrap=True)
+    if shipment.onnx is not None:
+        stdout.print(f"{shipment.onnx}: the same as one ONNX graph", markup=False, soft_wrap=True)
+
+
+def _weight(weight: Any) -> str:
+    t0, t1 = weight.tolist()
+    return f"{t0:.3f}" if t0 == t1 else f"{t0:.3f}/{t1:.3f}"
+
+
+def _shape(member: Any) -> str:
+    config = member.config
+    extra = "".join(f" +{group}" for group in member.pipeline.groups)
+    return f"{config.architecture} {config.num_layers}x{config.hidden_size}{extra} seed {member.seed}"
+
+
+def _sequences(part: str) -> str:
+    return "selection sequences" if part == "select" else "report sequences, which no run was chosen by"

@@ -113,7 +113,7 @@ class TrialInProgress:
             record = run.train_epoch()
             self.latest, self.latest_epoch = run.state(), run.epoch
             self._report(run, record)
-            if self._should_prune(record.epoch):
+            if self._should_prune(record.epoch, last=run.finished):
                 return self._finish_pruned(run)
             if time.monotonic() - self.saved >= self.place.checkpoint_every and not run.finished:
                 self.save_state()
@@ -152,14 +152,14 @@ class TrialInProgress:
             seconds=record.seconds,
         )
 
-    def _should_prune(self, epoch: int) -> bool:
+    def _should_prune(self, epoch: int, last: bool) -> bool:
         """The verdict with what is known here now; with the others' latest news it follows from the background."""
         if isinstance(self.desk.study.pruner, optuna.pruners.NopPruner):
             return False
         if self.trial.should_prune():
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
-        if self.pruned_at is not None:
-            return True
+        if self.pruned_at is not None or last:
+            return self.pruned_at is not None
         known = copy.deepcopy(self._record())
 
         def judge() -> None:

@@ -8,6 +8,7 @@ that of the others is at most an epoch old.
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from collections.abc import Callable, Container, Sequence
 from datetime import datetime
@@ -34,6 +35,8 @@ class Running:
 
     def __init__(self, trial: FrozenTrial, claim: Claim, fleet: Fleet) -> None:
         self.trial, self.claim = trial, claim
+        self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
+        self.looking = threading.Lock()
         trial_id = trial._trial_id
         self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch))
         self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
@@ -99,11 +102,22 @@ class BackgroundStorage(BaseStorage):
             running.channel.flush(self.patience)
 
     def refresh(self, then: Callable[[], None] = lambda: None) -> None:
-        """Fetch what the other workers have done, in the background, and call `then` from there."""
+        """Fetch what the other workers have done, in the background, and call `then` from there.
+
+        While one such look is still queued, a further one joins it.
+        """
+        running = self._held()
+        with running.looking:
+            running.then.append(then)
+            if len(running.then) > 1:
+                return
 
         def fetch() -> None:
+            with running.looking:
+                calls, running.then = running.then, []
             self._others = self.inner.get_all_trials(self.study_id, deepcopy=False)
-            then()
+            for call in calls:
+                call()
 
         self.put(fetch)
 

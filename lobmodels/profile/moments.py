@@ -41,7 +41,7 @@ class _Part:
 
     rows: int
     sums: Tensor  # (2, F + K): values and squares of all rows, shifted
-    low: Tensor
+    low: Tensor  # (F + K,), shifted
     high: Tensor
     gram: Tensor  # (F + K + 1, F + K + 1) of scored rows, shifted
     first: Tensor  # (K, F) Σ w x per target's weight, shifted
@@ -77,7 +77,7 @@ def measure(sequences: Sequences) -> Moments:
     features = first.shape[1]
     return Moments(
         rows=rows,
-        scale=torch.stack([mean + shift, std, low, high]).numpy(),
+        scale=torch.stack([mean + shift, std, low + shift, high + shift]).numpy(),
         plain=_plain_correlation(grams.sum(0), features).numpy(),
         weighted=_weighted_correlation(first, second, cross, own).numpy(),
         gram=_unshifted(grams, shift).numpy(),
@@ -100,28 +100,38 @@ def _stride(rows: int, length: int) -> int:
 
 def _part(chunk: Chunk, shift: Tensor, stride: int, warmup: int) -> _Part:
     count, length, features = chunk.features.shape
+    width = len(shift)
+    z = torch.ones(count, length, width + 1, dtype=torch.float64)  # (features, targets) - shift, and a one
+    torch.sub(chunk.features, shift[:features], out=z[:, :, :features])
+    torch.sub(chunk.targets, shift[features:], out=z[:, :, features:width])
+    flat = z.reshape(-1, width + 1)
+    scored = torch.zeros(width + 1, width + 1, dtype=torch.float64)
+    unscored = torch.zeros_like(scored)
+    w = chunk.targets.abs().clamp_min(WEIGHT_FLOOR)[:, warmup:]  # (B, S, K): |y| itself, not shifted
+    y = chunk.targets[:, warmup:]
+    heavy = torch.cat([w, w * y], dim=2)  # (B, S, 2K)
+    sums, squares = torch.zeros(heavy.shape[2], features, dtype=torch.float64), []
+    for i in range(count):  # a sequence's rows lie together: no copies of the scored ones
+        scored.addmm_(z[i, warmup:].T, z[i, warmup:])
+        unscored.addmm_(z[i, :warmup].T, z[i, :warmup])
+        x = z[i, warmup:, :features]
+        sums.addmm_(heavy[i].T, x)
+        squares.append(w[i].T @ x.square())
+    targets = w.shape[2]
+    everything = scored + unscored
     begin = -(chunk.first * length) % stride
-    raw = chunk.features.reshape(-1, features)
-    z = torch.cat([chunk.features, chunk.targets], dim=2)  # (B, T, F + K)
-    low, high = z.amin((0, 1)), z.amax((0, 1))
-    z = z - shift
-    y = chunk.targets[:, warmup:].reshape(-1, chunk.targets.shape[2])  # as they are: the weight is |y|
-    scored = z[:, warmup:].reshape(-1, z.shape[2])
-    x = scored[:, :features]
-    w = y.abs().clamp_min(WEIGHT_FLOOR)
-    with_one = torch.cat([scored, torch.ones(len(scored), 1, dtype=torch.float64)], dim=1)
     owners = chunk.first + np.arange(begin, count * length, stride) // length
     return _Part(
         rows=count * length,
-        sums=torch.stack([z.sum((0, 1)), z.square().sum((0, 1))]),
-        low=low,
-        high=high,
-        gram=with_one.T @ with_one,
-        first=w.T @ x,
-        second=w.T @ x.square(),
-        cross=(w * y).T @ x,
-        own=torch.stack([w.sum(0), (w * y).sum(0), (w * y * y).sum(0)]),
-        sample=raw[begin::stride].float().numpy(),
+        sums=torch.stack([everything[-1, :-1], everything.diagonal()[:-1]]),
+        low=flat.amin(0)[:-1],
+        high=flat.amax(0)[:-1],
+        gram=scored,
+        first=sums[:targets],
+        second=torch.stack(squares).sum(0),
+        cross=sums[targets:],
+        own=torch.stack([w.sum((0, 1)), (w * y).sum((0, 1)), (w * y * y).sum((0, 1))]),
+        sample=chunk.features.reshape(-1, features)[begin::stride].float().numpy(),
         sample_sequence=owners.astype(np.int64),
     )
 

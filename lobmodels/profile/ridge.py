@@ -50,21 +50,26 @@ class RidgeProfile:
 def profile_ridges(train: Sequences, valid: Sequences, gram: Array) -> RidgeProfile:
     """Fit on the normal equations of `gram` (folds, F+K+1, F+K+1), score on both files."""
     ridges = fit_ridges(gram, len(train.schema.targets))
+    asked = [ridge for ridge in ridges if ridge.name in (RAW, ALL)]
+    parts = {ridge.name: _parts(ridge) for ridge in asked}
     some = np.unique(np.linspace(0, len(train) - 1, min(len(train), TRAIN_SEQUENCES)).astype(np.int64))
-    on_train = _predict(train, ridges, some)
-    on_valid = _predict(valid, ridges, np.arange(len(valid)))
+    train_target = train.targets[some, train.schema.warmup_steps :]
+    on_train = {
+        ridge.name: scores_of(sequence_sums(forecast, train_target))
+        for ridge, forecast in zip(ridges, _predict(train, ridges, some), strict=True)
+    }
     target = valid.targets[:, valid.schema.warmup_steps :]
-    scores = [
-        RidgeScores(
-            ridge,
-            scores_of(sequence_sums(on_train[ridge.name], train.targets[some, train.schema.warmup_steps :])),
-            scores_of(sequence_sums(on_valid[ridge.name], target)),
-        )
-        for ridge in ridges
-    ]
-    named = {ridge.name: ridge for ridge in ridges}
-    del on_train, on_valid
-    return RidgeProfile(scores, {name: _permuted(valid, named[name], target) for name in (RAW, ALL)})
+    together = [*ridges, *(part for members in parts.values() for part in members)]
+    forecasts = _predict(valid, together, np.arange(len(valid)))  # one pass for models and parts
+    sums = {ridge.name: sequence_sums(forecast, target) for ridge, forecast in zip(ridges, forecasts, strict=False)}
+    scores = [RidgeScores(ridge, on_train[ridge.name], scores_of(sums[ridge.name])) for ridge in ridges]
+    named = dict(zip([ridge.name for ridge in ridges], forecasts, strict=False))
+    pieces = iter(forecasts[len(ridges) :])
+    importances = {
+        name: _importances(named[name], sums[name], [(part, next(pieces)) for part in members], target)
+        for name, members in parts.items()
+    }
+    return RidgeProfile(scores, importances)
 
 
 def fit_ridges(gram: Array, targets: int) -> list[Ridge]:
@@ -117,38 +122,42 @@ def _squared_error(gram: Array, w: Array, a: Array, k: int, targets: int) -> flo
     return float(residual @ gram @ residual)
 
 
-def _predict(sequences: Sequences, ridges: list[Ridge], indices: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+def _predict(sequences: Sequences, ridges: list[Ridge], indices: NDArray[np.int64]) -> list[NDArray[np.float32]]:
     """Forecasts (n, scored, K) of each ridge for the sequences at `indices`."""
     weights = torch.from_numpy(np.concatenate([ridge.weights for ridge in ridges], axis=1))
     intercept = torch.from_numpy(np.concatenate([ridge.intercept for ridge in ridges]))
     warmup, k = sequences.schema.warmup_steps, len(sequences.schema.targets)
 
     def work(chunk: Chunk) -> NDArray[np.float32]:
-        return (chunk.features[:, warmup:] @ weights + intercept).float().numpy()
+        forecast = (chunk.features[:, warmup:] @ weights + intercept).float()  # (B, S, models * K)
+        return forecast.unflatten(2, (-1, k)).permute(2, 0, 1, 3).contiguous().numpy()
 
-    together = np.concatenate(list(map_chunks(sequences, work, indices)))
-    return {ridge.name: together[:, :, k * i : k * (i + 1)] for i, ridge in enumerate(ridges)}
+    return list(np.concatenate(list(map_chunks(sequences, work, indices)), axis=1))
 
 
-def _permuted(sequences: Sequences, ridge: Ridge, target: NDArray[np.float32], seed: int = 0) -> list[Importance]:
-    """Drop of the score when a group's columns come from another row.
-
-    A linear forecast is a sum of its groups' parts, so permuting a part is permuting the columns.
-    """
-    members = {name: columns for name, columns in column_groups().items() if name in ridge.groups}
-    parts = [
+def _parts(ridge: Ridge) -> list[Ridge]:
+    """The summands of a linear forecast, one a group of columns, without the intercept."""
+    groups = {name: columns for name, columns in column_groups().items() if name in ridge.groups}
+    return [
         Ridge(name, (name,), tuple(columns), _only(ridge.weights, columns), np.zeros_like(ridge.intercept), ())
-        for name, columns in members.items()
+        for name, columns in groups.items()
     ]
-    contributions = _predict(sequences, parts, np.arange(len(sequences)))
-    whole = np.sum(list(contributions.values()), axis=0) + ridge.intercept.astype(np.float32)
-    base = sequence_sums(whole, target)
+
+
+def _importances(
+    forecast: NDArray[np.float32],
+    base: Array,
+    parts: list[tuple[Ridge, NDArray[np.float32]]],
+    target: NDArray[np.float32],
+    seed: int = 0,
+) -> list[Importance]:
+    """Drop of the score when a group's columns come from another row: its summand is permuted, which is the same."""
     rng = np.random.default_rng(seed)
     found = []
-    for name, part in contributions.items():
+    for ridge, part in parts:
         flat = part.reshape(-1, part.shape[2])
         moved = flat[rng.permutation(len(flat))].reshape(part.shape)
-        found.append(importance(name, len(members[name]), base, sequence_sums(whole - part + moved, target)))
+        found.append(importance(ridge.name, len(ridge.columns), base, sequence_sums(forecast - part + moved, target)))
     return sorted(found, key=lambda item: -item.drop.mean)
 
 

@@ -67,12 +67,16 @@ def open_study(url: str, name: str) -> optuna.Study:
     return load_study(existing_storage(url, name), name, redact(url))
 
 
-def existing_storage(url: str, name: str, *, patience: float = PATIENCE) -> BaseStorage:
-    """`open_storage(url)`, but a database file that is not there is an error and is not created."""
+def existing_storage(url: str, name: str | None = None, *, patience: float = PATIENCE) -> BaseStorage:
+    """`open_storage(url)`, but a database file that is not there is an error and is not created.
+
+    `name` is the study that is looked for; None where it is any.
+    """
     path = parse_url(url).path
     if path is not None and not path.exists():
+        what = "no study" if name is None else f"no study {name!r}"
         raise StudyNotFoundError(
-            f"no study {name!r}: there is no database {path}; create it with "
+            f"{what}: there is no database {path}; create it with "
             f"lobtuna create STUDY.yaml --storage {redact(url)}, or name another with --storage"
         )
     return open_storage(url, patience=patience)

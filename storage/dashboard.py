@@ -1,21 +1,24 @@
 """optuna-dashboard on our storage and artifacts, behind a guard and a real server, so that showing a study is safe."""
 
-import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
-from optuna.artifacts._protocol import ArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 
-from storage.errors import DashboardError
+from storage.artifacts import open_artifacts
+from storage.artifacts.entry import Store
+from storage.artifacts.stores import ATTRIBUTE
+from storage.errors import DashboardError, StorageError
 from storage.guard import Application, Credentials, Guard, Rules, is_local
+from storage.shown import ShownStorage
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 SHORTEST_PASSWORD = 12  # characters: there is no lock-out, so guessing has to be hopeless
@@ -69,11 +72,44 @@ def read_credentials(auth: str) -> Credentials:
     return Credentials.of(user, password)
 
 
-def build(storage: BaseStorage, artifacts: ArtifactStore | None, rules: Rules) -> Application:
+class EveryStudysArtifacts:
+    """One artifact store over those of all studies: the application asks by id and does not say whose it is."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The bytes from whichever study's store has them. Raises `ArtifactNotFound`, or why a store is closed."""
+        return self._first(artifact_id, lambda store: store.open_reader(artifact_id))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Store beside the database: what is added by hand belongs to no study's bucket."""
+        open_artifacts(None, self._storage).write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        """Delete from whichever store has it. Raises `ArtifactNotFound`, or why a store is closed."""
+        self._first(artifact_id, lambda store: store.remove(artifact_id))
+
+    def _first(self, artifact_id: str, call: Callable[[Store], T]) -> T:
+        urls = [study.user_attrs.get(ATTRIBUTE) for study in self._storage.get_all_studies()]
+        closed: StorageError | None = None
+        for url in dict.fromkeys([None, *urls]):
+            try:
+                return call(open_artifacts(url, self._storage))
+            except ArtifactNotFound:
+                continue
+            except StorageError as error:  # a bucket without its package hides no other study's files
+                closed = error
+        raise closed or ArtifactNotFound(f"artifact {artifact_id} is in no study's store")
+
+
+def build(storage: BaseStorage, rules: Rules) -> Application:
     """The guarded WSGI application."""
     import optuna_dashboard
 
-    return Guard(optuna_dashboard.wsgi(storage, artifacts), rules)
+    # Renaming copies a study through what the application sees: where it may write, it has to see everything.
+    seen = storage if rules.writable else ShownStorage(storage)
+    return Guard(optuna_dashboard.wsgi(seen, EveryStudysArtifacts(storage)), rules)
 
 
 @dataclass(frozen=True)
@@ -81,6 +117,7 @@ class Server:
     """A server that listens; `run` answers until `close` or Ctrl-C. `url` is where a browser finds it."""
 
     url: str
+    local: bool
     _server: Any
 
     def run(self) -> None:
@@ -91,11 +128,11 @@ class Server:
 
 
 @contextmanager
-def listening(storage: BaseStorage, artifacts: ArtifactStore | None, settings: Settings) -> Iterator[Server]:
+def listening(storage: BaseStorage, settings: Settings) -> Iterator[Server]:
     """A server bound to its port. Raises `DashboardError` for unsafe settings or a port that cannot be had."""
     import waitress
 
-    application = build(storage, artifacts, settings.rules())
+    application = build(storage, settings.rules())
     host = settings.host.strip("[]")
     # One address: `localhost` may resolve to two, and a random port would then differ between them.
     address = "127.0.0.1" if host.lower() == "localhost" else host
@@ -110,6 +147,6 @@ def listening(storage: BaseStorage, artifacts: ArtifactStore | None, settings: S
         ) from None
     try:
         shown = f"[{host}]" if ":" in host else host
-        yield Server(f"http://{shown}:{server.effective_port}", server)
+        yield Server(f"http://{shown}:{server.effective_port}", is_local(settings.host), server)
     finally:
         server.close()

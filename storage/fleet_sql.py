@@ -18,6 +18,7 @@ from storage.claims import LOSSES, REASON, Batch, Claim, lost_reason
 from storage.errors import ClaimLost
 from storage.fleet import Recovered
 from storage.resilient import ResilientStorage, insert_claim
+from storage.retry import with_retry
 from storage.tables import claims, now
 
 trials: sa.Table = models.TrialModel.__table__
@@ -26,6 +27,8 @@ outcomes: sa.Table = models.TrialValueModel.__table__
 reports: sa.Table = models.TrialIntermediateValueModel.__table__
 user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
 system_attrs: sa.Table = models.TrialSystemAttributeModel.__table__
+
+BEAT_PATIENCE = 1.0  # seconds
 
 RUNNING, WAITING, FAIL = TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
 
@@ -56,7 +59,8 @@ class SqlFleet:
                 own = (claims.c.trial_id == trial_id) & (claims.c.token == claim.token)
                 return connection.execute(claims.update().where(own).values(beat=now(self.engine))).rowcount == 1
 
-        return self.storage.retry(attempt, "beat")
+        # Late is as good as never: a short try, and the next beat is due soon.
+        return with_retry(attempt, BEAT_PATIENCE, what="beat")
 
     def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
         def attempt() -> None:
@@ -113,12 +117,18 @@ class SqlFleet:
         return self.storage.retry(read, "clock")
 
     def _silent(self) -> sa.Select[Any]:
-        """Running trials whose claim has had no beat for its grace, by the database's clock."""
+        """Running trials whose claim has had no beat for its grace, by the database's clock.
+
+        Nobody could beat while a server was down: its start counts as a beat of everyone.
+        """
+        last: sa.ColumnElement[float] = claims.c.beat
+        if self.engine.dialect.name == "postgresql":
+            last = sa.func.greatest(last, sa.func.extract("epoch", sa.func.pg_postmaster_start_time()))
         return (
             sa.select(trials.c.number, claims.c.worker)
             .join(claims, claims.c.trial_id == trials.c.trial_id)
             .where(trials.c.state == RUNNING)
-            .where(now(self.engine) - claims.c.beat > claims.c.grace)
+            .where(now(self.engine) - last > claims.c.grace)
         )
 
     def _take_back(self, trial_id: int, max_retries: int) -> Recovered | None:

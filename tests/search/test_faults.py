@@ -218,10 +218,11 @@ def own_postgres() -> Iterator[Postgres]:
 def test_postgres_restarted_under_workers(
     workers: int, outage: float, own_postgres: Postgres, small_data: Path, tmp_path: Path
 ) -> None:
-    """The server goes away under working workers and comes back: all of them go on, nothing is lost or done twice."""
+    """The server goes away under working workers for longer than their grace and comes back: all of them go on,
+    nothing is lost or done twice."""
     url = own_postgres.create_database()
     create(url, small_study(trials=2 * workers, epochs=6))
-    fleet = [Worker(url, "small", small_data, tmp_path, grace=60.0, patience=60.0) for _ in range(workers)]
+    fleet = [Worker(url, "small", small_data, tmp_path, grace=3.0, patience=60.0) for _ in range(workers)]
     for worker in fleet:
         worker.wait_epoch(0)
     own_postgres.stop("fast")

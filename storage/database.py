@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,5 @@ def _quiet_optuna() -> None:
     """Optuna's own lines would name every trial twice; warnings and errors stay."""
     if optuna.logging.get_verbosity() < optuna.logging.WARNING:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # It shows whole statements when a connection breaks, which is tried again and told in one line if it lasts.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)

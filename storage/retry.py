@@ -58,6 +58,8 @@ def is_transient(error: BaseException) -> bool:
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
         return True
+    if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+        return True  # the connection broke earlier in this transaction, and Optuna went on with another query
     if not isinstance(
         cause,
         (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError),
@@ -70,6 +72,8 @@ def is_transient(error: BaseException) -> bool:
 def translate(error: BaseException) -> StorageError | None:
     """The expected failure that `error` is, or None for a bug."""
     cause = cause_of(error)
+    if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+        return DatabaseUnavailable("the database does not answer: the connection broke within a transaction")
     if not isinstance(cause, sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutError):
         return None
     text = str(cause).lower()

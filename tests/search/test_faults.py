@@ -278,7 +278,7 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
         time.sleep(0.15)
         proxy.cut()
         cuts += 1
-    assert [worker.join() for worker in workers] == [0, 0]
+    assert [worker.join() for worker in workers] == [0, 0], [worker.error for worker in workers]
     assert cuts > 10
     assert_sound(direct)
     done = trials(direct)

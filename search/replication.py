@@ -55,7 +55,7 @@ class Queued:
     chosen: tuple[Run, ...]
     queued: int
     present: int  # asked for, and there already: waiting, running or complete
-    failed: int  # asked for, and failed before; they are not tried again
+    failed: int  # asked for, failed before, and not tried again
 
 
 def seed_list(spec: StudySpec, count: int) -> list[int]:
@@ -63,10 +63,11 @@ def seed_list(spec: StudySpec, count: int) -> list[int]:
     return [spec.seed + FIRST_SEED + i for i in range(count)]
 
 
-def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int) -> Queued:
+def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: bool = False) -> Queued:
     """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs, its own included.
 
-    May be repeated: what is there is not queued again. Raises `SearchError` for fewer than two seeds.
+    May be repeated: what is there is not queued again; with `retry`, what failed is. Raises `SearchError` for fewer
+    than two seeds.
     """
     if seeds < 2:
         raise SearchError(f"--seeds {seeds} asks for nothing new: the search's own run is the first; ask for 2 or more")
@@ -78,9 +79,10 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int) -> Queued:
     for seed in seed_list(spec, seeds - 1):
         for run in chosen:
             state = states.get((run.key, seed))
-            if state is None:
+            new = state is None or (retry and state == TrialState.FAIL)
+            if new:
                 _enqueue(target, spec, run, seed)
-            counts["queued" if state is None else "failed" if state == TrialState.FAIL else "present"] += 1
+            counts["queued" if new else "failed" if state == TrialState.FAIL else "present"] += 1
     withdraw_duplicates(target)
     return Queued(tuple(chosen), **counts)
 
@@ -223,6 +225,8 @@ def withdraw_duplicates(target: optuna.Study) -> int:
     withdrawn = 0
     for trial in target.get_trials(deepcopy=False):
         pair = _pair(trial)
+        if trial.state == TrialState.FAIL:
+            continue  # it may be tried again
         if pair not in seen:
             seen.add(pair)
         elif trial.state == TrialState.WAITING and storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):

@@ -14,7 +14,8 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from search.create import TERMS, bind_data, create_in, differences, enqueue_baselines
 from search.errors import SearchError, SpaceError
-from search.runs import IMPORTED, existing_storage, load_study, revisions, spec_of
+from search.replication import find_replicates, open_replicates
+from search.runs import IMPORTED, SEEDS, existing_storage, load_study, revisions, spec_of
 from search.space import suggest, to_params
 from search.spec import StudySpec
 from storage.url import redact
@@ -34,6 +35,7 @@ class Revision:
     changes: dict[str, tuple[Any, Any]]
     imported: int = 0
     offered: int = 0  # finished trials of the previous revision
+    replicates: int = 0  # taken over with the trials they repeat
     reasons: Counter[str] = field(default_factory=Counter)  # why trials were left behind, and how many
 
     @property
@@ -88,6 +90,25 @@ def import_trials(source: optuna.Study, target: optuna.Study, spec: StudySpec) -
     return imported, reasons
 
 
+def import_replicates(source: optuna.Study, target: optuna.Study) -> int:
+    """Copy the complete replicates of trials that `target` has taken over; returns how many are there now."""
+    old = find_replicates(source)
+    finished = [] if old is None else old.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    numbers = {trial.user_attrs.get(IMPORTED): trial.number for trial in target.get_trials(deepcopy=False)}
+    parents = {trial.number: numbers.get(f"{source.study_name}#{trial.user_attrs['parent']}") for trial in finished}
+    fitting = [trial for trial in finished if parents[trial.number] is not None]
+    if not fitting:
+        return 0
+    new = open_replicates(target)
+    spec = spec_of(new)
+    present = {trial.user_attrs.get(IMPORTED) for trial in new.get_trials(deepcopy=False)}
+    for trial in fitting:
+        origin = f"{source.study_name}{SEEDS}#{trial.number}"
+        if origin not in present:
+            new.add_trial(adapt(trial, spec, {IMPORTED: origin, "parent": parents[trial.number]}))
+    return len(fitting)
+
+
 def adapt(trial: FrozenTrial, spec: StudySpec, attributes: Mapping[str, Any]) -> FrozenTrial:
     """A finished trial as one of `spec`'s study. Raises `SpaceError` where it does not lie in the space."""
     fixed = FixedTrial(to_params(spec, RunConfig.parse(trial.user_attrs["configuration"])))
@@ -122,8 +143,10 @@ def _finish(
     study: optuna.Study, previous: optuna.Study, spec: StudySpec, changes: dict[str, tuple[Any, Any]]
 ) -> Revision:
     imported, reasons = import_trials(previous, study, spec)
+    replicates = import_replicates(previous, study)
     enqueue_baselines(study, spec)
-    return Revision(study, previous.study_name, changes, imported, imported + reasons.total(), reasons)
+    offered = imported + reasons.total()
+    return Revision(study, previous.study_name, changes, imported, offered, replicates, reasons)
 
 
 def _require_comparable(study: optuna.Study, changes: dict[str, tuple[Any, Any]]) -> None:

@@ -120,7 +120,9 @@ def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: boo
     if json:
         changes: dict[str, Any] = {key: {"old": old, "new": new} for key, (old, new) in revision.changes.items()}
         document = {"study": name, "previous": revision.previous, "in_place": revision.in_place, "changes": changes}
-        print_json({**document, "imported": revision.imported, "offered": revision.offered})
+        print_json(
+            {**document, "imported": revision.imported, "offered": revision.offered, "replicates": revision.replicates}
+        )
         return
     if not revision.changes and revision.in_place:
         stdout.print(f"{name} says already what the file says: nothing to revise", markup=False)
@@ -131,6 +133,8 @@ def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: boo
         return
     stdout.print(f"{name} follows {revision.previous}{f': {said}' if said else ''}", markup=False)
     stdout.print(f"  {revision.imported} of {revision.offered} finished trials lie in its space and were imported")
+    if revision.replicates:
+        stdout.print(f"  with {revision.replicates} replicates of them")
     for reason, count in revision.reasons.most_common(3):
         stdout.print(f"  {count} left behind: {reason}", markup=False)
     _print_next(name, storage)

@@ -66,7 +66,7 @@ def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
     from search.ranking import varying
 
     selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for column in ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report"):
         table.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(ranking.rows[:limit], 1):
@@ -105,13 +105,9 @@ def _remarks(ranking: Ranking, fraction: float, hidden: int) -> list[str]:
     if hidden > 0:
         lines.append(f"{hidden} more: --limit {len(ranking.rows)}")
     if ranking.noise is not None and ranking.between is not None:
-        lines.append(
-            f"one run varies by {ranking.noise:.4f} (sd) under its seed, configurations by {ranking.between:.4f}"
-        )
+        lines.append(f"spread (sd): {ranking.noise:.4f} under the seed, {ranking.between:.4f} between configurations")
     if ranking.luck is not None:
-        lines.append(
-            f"the search's own runs of these are off by {ranking.luck:+.4f}, for they were chosen by it; taken out"
-        )
+        lines.append(f"luck of the search's own runs, by which these were chosen: {ranking.luck:+.4f}; taken out")
     if ranking.repeated:
         lucky = max(ranking.repeated, key=lambda row: row.best_run.value)
         lines.append(

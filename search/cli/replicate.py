@@ -50,6 +50,7 @@ def replicate(
             "--runs", min=1, help="Replicates that --auto may make in all.", show_default="twice --top and --seeds"
         ),
     ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Queue again what failed before.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Queue replicates of the best configurations; running workers take them before anything else.
@@ -59,23 +60,23 @@ def replicate(
     from search.errors import SearchError
     from search.replication import Plan, choose, store_plan
     from search.replication import replicate as queue
-    from search.runs import open_study
+    from search.runs import SEEDS, open_study
 
     if runs is not None and not auto:
         raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
-    study = open_study(storage, name)
+    study = open_study(storage, name.removesuffix(SEEDS))
     chosen = choose(study, top, trial or ())
     asked = len(chosen) * (seeds - 1)
     if runs is not None and runs < asked:
         raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
-    result = queue(study, chosen, seeds)
+    result = queue(study, chosen, seeds, retry=retry)
     plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
     if plan is not None:
         store_plan(study, plan)
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [run.number for run in result.chosen]
-        print_json({"study": f"{name}.seeds", "trials": trials, **counts, "auto_runs": plan and plan.runs})
+        print_json({"study": study.study_name + SEEDS, "trials": trials, **counts, "auto_runs": plan and plan.runs})
     else:
         _print(study, result, seeds, plan, storage)
 
@@ -88,7 +89,7 @@ def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, s
     name = study.study_name
     stdout.print(f"{name}.seeds: {result.queued} runs queued, {result.present} there already", markup=False)
     if result.failed:
-        stdout.print(f"  {result.failed} failed before and are not tried again", markup=False)
+        stdout.print(f"  {result.failed} failed before: --retry queues them again", markup=False)
     best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
     stdout.print(f"  each under its own seed and {used[0]} to {used[-1]}", markup=False)

@@ -294,3 +294,38 @@ def test_a_ranking_can_be_read_by_scripts(study: optuna.Study) -> None:
     lines = list(csv.DictReader(io.StringIO(to_csv(ranking))))
     assert len(lines) == len(ranking.rows) and lines[0]["select_estimate"] and not lines[-1]["select_estimate"]
     assert set(varying(ranking.rows)) == {"hidden_size", "lr"} <= set(lines[0]) and "epochs" not in lines[0]
+
+
+def test_what_failed_is_tried_again_only_if_asked(study: optuna.Study) -> None:
+    """A replicate that failed for the machine's sake can be repeated; the new one is not taken for a double."""
+    chosen = choose(study, top=2)
+    replicate(study, chosen, seeds=2)
+    target = find_replicates(study)
+    assert target is not None
+    first = target.get_trials()[0]._trial_id
+    target._storage.set_trial_state_values(first, TrialState.RUNNING)
+    target._storage.set_trial_state_values(first, TrialState.FAIL)
+    again = replicate(study, chosen, seeds=2, retry=True)
+    assert (again.queued, again.present, again.failed) == (1, 1, 0)
+    assert serve(study) == 2
+
+
+def test_a_revision_takes_replicates_over(study: optuna.Study, tmp_path: Path) -> None:
+    """Runs already paid for are ranked in the next revision with the trials they repeat, and only with those."""
+    from search.revise import revise
+
+    chosen = choose(study, top=4)
+    replicate(study, chosen, seeds=3)
+    serve(study)
+    narrowed = SPEC.to_json()
+    widths = sorted(run.configuration["hidden_size"] for run in chosen)
+    narrowed["parameters"]["hidden_size"] = {"int": [widths[1], 128 + 16], "step": 16}
+    fitting = [run for run in chosen if run.configuration["hidden_size"] >= widths[1]]
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    for _ in range(2):  # the second call finds everything there
+        revision = revise(StudySpec.from_json(narrowed), url)
+        assert revision.study.study_name == "s@2" and revision.replicates == 2 * len(fitting)
+    ranking = rank(open_study(url, "s@2"))
+    assert {row.key for row in ranking.repeated} == {run.key for run in fitting}
+    old = {row.key: row.mean for row in rank(study).repeated}
+    assert {row.key: row.mean for row in ranking.repeated} == {run.key: old[run.key] for run in fitting}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -12,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
+from lobmodels.config import RunConfig
 from lobmodels.ensemble import runtime
-from lobmodels.errors import BundleError
-from lobmodels.inputs import InputPipeline
+from lobmodels.errors import BundleError, ConfigError
+from lobmodels.inputs import InputPipeline, Normalizer
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
@@ -33,6 +36,17 @@ NETWORK_FIELDS = (
     "num_layers",
     "attention_heads",
     "attention_window",
+)
+
+ORIGIN_FIELDS = (
+    "seed",
+    "best_epoch",
+    "scores",
+    "report_fraction",
+    "data_fingerprint",
+    "valid_fingerprint",
+    "versions",
+    "git_revision",
 )
 
 SOLUTION_SOURCE = '''\
@@ -198,7 +212,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise BundleError(f"{path} cannot be written ({error.strerror}); name another place with --output") from None
 
 
@@ -215,6 +230,33 @@ class Submission:
     def names(self) -> list[str]:
         """Names of the members."""
         return [member["name"] for member in self.manifest["members"]]
+
+    def bundle(self) -> Bundle:
+        """The members as torch networks again. Raises `BundleError` where a part is missing."""
+        members = self.manifest["members"]
+        weights = np.array([member["weight"] for member in members])
+        return Bundle.of([self._member(k, member) for k, member in enumerate(members)], weights)
+
+    def _member(self, k: int, member: dict[str, Any]) -> Checkpoint:
+        origin, i = member["origin"], member["pipeline"]
+        pipeline, prefix = self.manifest["pipelines"][i], f"member.{k}."
+        arrays = {name: torch.from_numpy(array.copy()) for name, array in self.arrays.items()}
+        try:
+            normalizer = None
+            if pipeline["normalizer"]:
+                normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
+            checkpoint = Checkpoint(
+                name=member["name"],
+                config=RunConfig.parse(origin["configuration"]),
+                pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer),
+                weights={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
+                history=[],
+                **{name: origin[name] for name in ORIGIN_FIELDS},
+            )
+            checkpoint.network()
+        except (KeyError, RuntimeError, ConfigError) as error:
+            raise BundleError(f"{self.path}: {member['name']} is incomplete ({error}); export it again") from None
+        return checkpoint
 
 
 def read_submission(path: Path | str) -> Submission:
@@ -252,15 +294,5 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 
 def _origin(member: Checkpoint) -> dict[str, Any]:
     """Where a member comes from; nothing that differs between two equal runs on one machine."""
-    return {
-        "key": member.config.key(),
-        "seed": member.seed,
-        "configuration": member.config.active(),
-        "best_epoch": member.best_epoch,
-        "scores": member.scores,
-        "report_fraction": member.report_fraction,
-        "data_fingerprint": member.data_fingerprint,
-        "valid_fingerprint": member.valid_fingerprint,
-        "versions": member.versions,
-        "git_revision": member.git_revision,
-    }
+    fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
+    return {"key": member.config.key(), "configuration": member.config.active(), **fields}

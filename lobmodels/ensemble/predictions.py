@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -61,7 +62,8 @@ def _store(path: Path, predicted: NDArray[np.float32]) -> None:
         np.save(temporary, predicted)
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _digest(member: Checkpoint) -> str:

@@ -1,0 +1,229 @@
+"""From a study's runs to submissions: the members that were asked for, weighed as asked, within the limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from lobmodels.data import Dataset
+from lobmodels.ensemble.bundle import read_submission
+from lobmodels.errors import BundleError
+from search.cli import main
+from search.errors import SearchError
+from search.export import Choice, choose, load_members
+from search.shipping import Request, ship
+from tests.search.shipping import add_replicate, add_runs, make_study
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+SCORES = (0.20, 0.26, 0.24, 0.25, 0.22)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, small_dataset: Dataset) -> str:
+    """A study of five runs and one replicate of the first configuration."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('study') / 'study.db'}"
+    study = make_study(url, small_dataset.valid)
+    add_runs(study, small_dataset.valid, SCORES)
+    add_replicate(study, small_dataset.valid, 0.27, 1_000_000)
+    return url
+
+
+@pytest.fixture(scope="module")
+def study(url: str) -> optuna.Study:
+    """The study, opened."""
+    from search.export import open_pool
+
+    return open_pool(url, "joint")
+
+
+def names(study: optuna.Study, **choice: object) -> list[str]:
+    return [run.name for run in choose(study, Choice(**choice))]  # type: ignore[arg-type]
+
+
+def test_best_runs_first_replicates_included(study: optuna.Study) -> None:
+    """The K best by selection score, whether the search or `replicate` made them."""
+    assert names(study, top=3) == ["joint.seeds#0", "joint#1", "joint#3"]
+    assert len(names(study)) == 6
+
+
+def test_more_than_there_are(study: optuna.Study) -> None:
+    """Too large a K is refused with what there is."""
+    with pytest.raises(SearchError, match=r"--top 9: study 'joint' has 6 runs to export; take them all with --top 6"):
+        names(study, top=9)
+
+
+def test_at_most_so_many_of_one_configuration(study: optuna.Study) -> None:
+    """--per-config 1 takes the best run of each configuration; --top counts what is left."""
+    assert names(study, per_config=1) == ["joint.seeds#0", "joint#1", "joint#2"]
+    with pytest.raises(SearchError, match="has 3 runs to export with --per-config 1"):
+        names(study, top=4, per_config=1)
+
+
+def test_named_members(study: optuna.Study) -> None:
+    """Exactly those named, in their order, by number or by full name."""
+    assert names(study, members=("3", "joint.seeds#0", "joint#0")) == ["joint#3", "joint.seeds#0", "joint#0"]
+    with pytest.raises(SearchError, match=r"--members 44: no run of that name.*there are joint\.seeds#0, joint#1"):
+        names(study, members=("44",))
+    with pytest.raises(SearchError, match="--members best: no run"):
+        names(study, members=("best",))
+    with pytest.raises(SearchError, match="names joint#3 twice"):
+        names(study, members=("3", "joint#3"))
+
+
+def test_members_carry_the_names_of_their_runs(study: optuna.Study) -> None:
+    """Checkpoints are those of the runs."""
+    members = load_members(study, choose(study, Choice(top=2)))
+    assert [(member.name, member.score) for member in members] == [("joint.seeds#0", 0.27), ("joint#1", 0.26)]
+
+
+def test_no_finished_run(tmp_path: Path, small_dataset: Dataset) -> None:
+    """An empty study has nothing to export, and the next command is named."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    make_study(url, small_dataset.valid)
+    with pytest.raises(SearchError, match=r"no finished run with stored weights; finish one with: lobtuna work joint"):
+        ship(url, "joint", Request(), tmp_path / "s.zip")
+    assert not (tmp_path / "s.zip").exists()
+
+
+def test_runs_past_the_retention_limit(tmp_path: Path, small_dataset: Dataset) -> None:
+    """A run whose weights may have been removed is no candidate, though its record is there."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = make_study(url, small_dataset.valid, checkpoints={"keep": 2})
+    add_runs(study, small_dataset.valid, SCORES)
+    assert names(study) == ["joint#1", "joint#3"]
+
+
+def test_uniform_is_the_default(url: str, tmp_path: Path) -> None:
+    """One zip, equal weights, equal bytes when repeated; no data needed."""
+    (shipment,) = ship(url, "joint", Request(top=3), tmp_path / "a.zip")
+    ship(url, "joint", Request(top=3), tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    members = read_submission(tmp_path / "a.zip").manifest["members"]
+    assert [member["name"] for member in members] == ["joint.seeds#0", "joint#1", "joint#3"]
+    assert {tuple(member["weight"]) for member in members} == {(1 / 3, 1 / 3)}
+    assert shipment.remarks == ()
+
+
+def test_uniform_on_the_data(url: str, tmp_path: Path, small_data: Path) -> None:
+    """With the data, the ensemble's score is told on selection and report sequences, by name."""
+    (shipment,) = ship(url, "joint", Request(top=3), tmp_path / "a.zip", small_data)
+    assert set(shipment.scores) == {"select", "report", "uniform_select", "uniform_report"}
+    assert shipment.scores["report"] == shipment.scores["uniform_report"]
+
+
+@pytest.mark.parametrize("how", ["optimised", "shrunk", "greedy"])
+def test_fitted_weights_stand_beside_uniform_ones(url: str, tmp_path: Path, small_data: Path, how: str) -> None:
+    """Fitted on selection, compared on report sequences, and told whether they beat uniform weights there."""
+    (shipment,) = ship(url, "joint", Request(top=4, weights=how), tmp_path / "a.zip", small_data)
+    scores = shipment.scores
+    assert shipment.bundle.weights.sum(0) == pytest.approx([1, 1])
+    if how != "shrunk":
+        assert scores["select"] >= scores["uniform_select"] - 1e-9
+    (remark,) = shipment.remarks
+    assert f"{how} weights on the 3 report sequences: {scores['report']:.4f}" in remark
+    assert ("do not beat" in remark) == (scores["report"] <= scores["uniform_report"])
+
+
+def test_fitted_weights_need_data(url: str, tmp_path: Path) -> None:
+    """Nothing can be fitted without validation sequences."""
+    with pytest.raises(BundleError, match="greedy weights are fitted on validation sequences; name the data"):
+        ship(url, "joint", Request(weights="greedy"), tmp_path / "a.zip")
+
+
+def test_given_weights(url: str, tmp_path: Path) -> None:
+    """Families, lists and files weigh as they say; without data the missing comparison is told."""
+    request = Request(top=3, weights="gru=0.4,gru_attention=0.6")
+    (shipment,) = ship(url, "joint", request, tmp_path / "a.zip")
+    assert shipment.bundle.weights[:, 0] == pytest.approx([0.2, 0.6, 0.2])
+    assert "were not compared with uniform ones" in shipment.remarks[0]
+    (tmp_path / "w.json").write_text(json.dumps({"joint#1": 1}))
+    (shipment,) = ship(url, "joint", Request(top=3, weights=str(tmp_path / "w.json")), tmp_path / "b.zip")
+    assert shipment.bundle.weights[:, 1].tolist() == [0, 1, 0]
+    for wrong, message in {
+        "gru=0.5,lstm=0.5": "name lstm",
+        "gru=much": "is not FAMILY=NUMBER",
+        "0.5,0.5": "2 numbers for 3 members",
+        "0.5,0.5,0.5": "must sum to 1",
+    }.items():
+        with pytest.raises(BundleError, match=message):
+            ship(url, "joint", Request(top=3, weights=wrong), tmp_path / "c.zip")
+    assert not (tmp_path / "c.zip").exists()
+
+
+def test_other_data_is_refused(url: str, tmp_path: Path) -> None:
+    """Weights are not fitted on sequences that the runs were not validated on."""
+    from lobmodels.synthetic import write_dataset
+
+    write_dataset(tmp_path / "other", train=2, valid=4, seed=1)
+    with pytest.raises(BundleError, match="was validated on other data"):
+        ship(url, "joint", Request(weights="optimised"), tmp_path / "a.zip", tmp_path / "other")
+
+
+def test_candidates(url: str, tmp_path: Path, small_data: Path) -> None:
+    """Three variants of the same members and a manifest that compares them."""
+    shipments = ship(url, "joint", Request(top=3, candidates=True), tmp_path / "s.zip", small_data)
+    assert [s.path.name for s in shipments] == ["s-conservative.zip", "s-optimised.zip", "s-shrunk.zip"]
+    manifest = json.loads((tmp_path / "s-candidates.json").read_text())
+    assert set(manifest["candidates"]) == {"conservative", "optimised", "shrunk"}
+    for entry, shipment in zip(manifest["candidates"].values(), shipments, strict=True):
+        assert Path(entry["path"]) == shipment.path and shipment.path.is_file()
+        assert {"select", "report"} <= set(entry["scores"])
+    assert np.allclose(shipments[0].bundle.weights, 1 / 3)
+    with pytest.raises(BundleError, match="leave out --weights"):
+        ship(url, "joint", Request(candidates=True, weights="1"), tmp_path / "s.zip", small_data)
+
+
+def test_fits_size_and_time(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--max-mb and --max-seconds leave the last members out and say which; nothing fits: nothing is written."""
+    full = ship(url, "joint", Request(top=4), tmp_path / "a.zip")[0].bytes
+    (shipment,) = ship(url, "joint", Request(top=4, max_mb=full / 1e6 - 1e-6), tmp_path / "b.zip")
+    assert len(shipment.bundle.members) == 3
+    assert shipment.remarks == ("3 of 4 members fit the limits; left out: joint#2",)
+    seconds = {1: 40.0, 2: 70.0, 3: 100.0, 4: 130.0}
+    monkeypatch.setattr("lobmodels.ensemble.fitting.seconds_for_1500", lambda bundle: seconds[len(bundle.members)])
+    (shipment,) = ship(url, "joint", Request(top=4, max_seconds=75), tmp_path / "c.zip")
+    assert len(shipment.bundle.members) == 2
+    with pytest.raises(BundleError, match="not even one member fits into --max-seconds 30: it takes 40 s"):
+        ship(url, "joint", Request(top=4, max_seconds=30), tmp_path / "d.zip")
+    assert not (tmp_path / "d.zip").exists()
+
+
+def test_time_is_measured() -> None:
+    """The measured cost of an ensemble is its start-up and a million and a half steps."""
+    from lobmodels.ensemble.bundle import Bundle
+    from lobmodels.ensemble.fitting import seconds_for_1500
+    from tests.lobmodels.ensemble.runs import run
+
+    assert 1.0 < seconds_for_1500(Bundle.of([run(hidden_size=4, num_layers=1)])) < 600
+
+
+def test_the_command(
+    url: str, tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`export` and `score` from the command line: results on stdout, JSON with the promised keys, errors in a line."""
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("export", "joint", "--top", "2", "--storage", url, "--onnx") == 0
+    printed = capsys.readouterr().out
+    assert "submission.zip: 2 members, uniform weights" in printed and "joint.seeds#0" in printed
+    assert (tmp_path / "submission.onnx").is_file()
+    assert run_cli("score", "submission.zip", "--data", str(small_data), "--sequences", "6") == 0
+    printed = capsys.readouterr().out
+    assert "selection (seen by the search)" in printed and "1,500 sequences:" in printed
+    valid = str(small_data / "valid.parquet")
+    assert run_cli("score", "submission.zip", "--data", valid, "--sequences", "1", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    promised = {"t0", "t1", "weighted_pearson", "us_per_step", "seconds_for_1500", "megabytes", "sequences"}
+    assert promised <= set(document) and document["sequences"] == 1
+    assert run_cli("export", "joint", "--top", "20", "--storage", url) == 1
+    assert capsys.readouterr().err.startswith("lobtuna: --top 20: study 'joint' has 6 runs to export")
+
+
+def run_cli(*arguments: str) -> int:
+    """Exit status of the command line."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)

@@ -7,17 +7,8 @@ from typing import Any
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from search.conditions import assign, check_when, conditions, dead_parameters, ordered
-from search.parameters import (
-    NAMES,
-    Fixed,
-    FloatRange,
-    Parameter,
-    Problem,
-    coerce,
-    parse_parameter,
-    show,
-    suggestion,
-)
+from search.parameters import Fixed, FloatRange, Parameter, Problem, parse_parameter
+from search.values import NAMES, coerce, show, suggestion
 
 _PROBES = 300  # configurations drawn from a space to see whether its parts can contradict each other
 _MISSING = object()

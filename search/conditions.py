@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lobmodels.config import REQUIRES, RunConfig
-from search.parameters import NAMES, Fixed, FloatRange, Parameter, Problem, coerce, show, suggestion
+from search.parameters import Fixed, FloatRange, Parameter, Problem
+from search.values import NAMES, coerce, show, suggestion
 
 Parameters = Mapping[str, Parameter]
 

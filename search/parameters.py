@@ -1,10 +1,7 @@
 """What a study file may say about one parameter: a fixed value, choices, or a range; each checked by its name."""
 
-import difflib
-import functools
 import math
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -15,18 +12,15 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    TypeAdapter,
     ValidationError,
     field_validator,
 )
 
-from lobmodels.config import RunConfig
+from search.values import allowed_words, coerce, field_type, show, suggestion
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 Path_ = tuple[str | int, ...]
 Problem = tuple[Path_, str]  # where in the file, and what is wrong there
-
-NAMES: tuple[str, ...] = tuple(RunConfig.model_fields)  # the allow-list of parameter names
 
 
 class Model(BaseModel):
@@ -165,52 +159,6 @@ def dump_parameter(parameter: Parameter) -> Any:
     return parameter.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def coerce(name: str, value: Any) -> tuple[Any, str | None]:
-    """`value` as the type of the parameter `name`, or what is wrong with it."""
-    try:
-        return _adapter(name).validate_python(value, strict=True), None
-    except ValidationError as error:
-        item = error.errors()[0]
-        text = f"{show(value)} is no value of {name}: {item['msg'][0].lower()}{item['msg'][1:]}"
-        if item["type"] == "literal_error":
-            text += suggestion(value, allowed_words(name))
-        elif field_type(name) == "flag":
-            text += "; write true or false"
-        elif isinstance(value, str) and _is_number(value):
-            text += "; remove the quotes"
-        return None, text
-
-
-def allowed_words(name: str) -> tuple[str, ...]:
-    """The words that a parameter accepts; empty for numbers and flags."""
-    words = getattr(RunConfig.model_fields[name].annotation, "__args__", ())
-    return tuple(word for word in words if isinstance(word, str))
-
-
-def field_type(name: str) -> str:
-    """`flag`, `word`, `int` or `float`: the type of a parameter."""
-    annotation = RunConfig.model_fields[name].annotation
-    for kind, name_of_kind in ((bool, "flag"), (int, "int"), (float, "float")):
-        if annotation is kind:
-            return name_of_kind
-    return "word"
-
-
-def suggestion(word: Any, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when nothing is close."""
-    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def show(value: Any) -> str:
-    """A value as a study file would write it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "nothing"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def describe(item: Any, model: type[BaseModel]) -> str:
     """One pydantic error in the words of a study file."""
     known = [field.alias or name for name, field in model.model_fields.items()]
@@ -308,20 +256,3 @@ def _range_text(parameter: Any, step: str) -> str:
     low, high = parameter.bounds
     extra = f", or {' or '.join(map(show, parameter.extra))}" if parameter.extra else ""
     return f"{show(low)} to {show(high)}{step}{', logarithmic' if parameter.log else ''}{extra}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-@functools.cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    field = RunConfig.model_fields[name]
-    annotation: Any = field.annotation
-    for part in field.metadata:
-        annotation = Annotated[annotation, part]
-    return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))

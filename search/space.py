@@ -5,8 +5,9 @@ from typing import Any, Protocol
 from lobmodels.config import RunConfig
 from search.conditions import assign
 from search.errors import SpaceError
-from search.parameters import Choices, FloatRange, IntRange, Parameter, show
+from search.parameters import Choices, FloatRange, IntRange, Parameter
 from search.spec import StudySpec
+from search.values import show
 
 RANGE = "range"  # the choice of `<name>.or` that stands for the range itself
 

@@ -12,7 +12,8 @@ from lobmodels.config import RunConfig
 from search.checks import CheckedSpace
 from search.conditions import ordered
 from search.errors import SpecError
-from search.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter, show
+from search.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
+from search.values import show
 from search.yamlfile import YamlDocument, leading_comment
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?P<added>(@[0-9]+)?(\.seeds)?)")

@@ -93,7 +93,7 @@ def _cells(row: RankedConfiguration) -> list[str]:
 
 
 def _parameters(configuration: dict[str, Any], names: list[str]) -> str:
-    from search.parameters import show
+    from search.values import show
 
     parts = [f"{name}={show(configuration[name])}" for name in names if name in configuration]
     more = f" and {len(parts) - SHOWN_PARAMETERS} more" if len(parts) > SHOWN_PARAMETERS else ""

@@ -120,7 +120,7 @@ def _budget(use: BudgetUse) -> str:
 
 
 def _best(now: Status) -> str:
-    from search.parameters import show
+    from search.values import show
 
     if now.best is None:
         return "none: no trial is complete yet"

@@ -21,7 +21,7 @@ from storage.database import database_engine, open_storage
 from storage.fleet import fleet_of
 from storage.tables import artifacts, chunks
 from tests.machines import CONTEXT, Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
-from tests.servers import Postgres, TcpProxy
+from tests.servers import Postgres, TcpProxy, free_port
 
 
 @pytest.fixture
@@ -477,3 +477,40 @@ def test_replicates_come_first(small_data: Path, sqlite_url: str, tmp_path: Path
     (replicate,) = trials(sqlite_url, "small.seeds")
     assert replicate.user_attrs["seed"] == 77
     assert_sound(sqlite_url, "small.seeds")
+
+
+def _serve(url: str, port: int, ready) -> None:  # type: ignore[no-untyped-def]
+    """`lobtuna proxy` in a process of its own."""
+    ready.set()
+    main(["proxy", "--storage", url, "--port", str(port)])
+
+
+def test_a_fleet_behind_the_proxy(undisturbed, small_data: Path, postgres_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Workers that reach the database through the proxy alone: one is killed and taken over, the proxy itself is
+    killed and started again, and the study ends as if nothing had happened."""
+    port = free_port()
+    url = f"grpc://127.0.0.1:{port}"
+    create(postgres_url, small_study(trials=2, epochs=4))
+    proxy = _start_proxy(postgres_url, port)
+    victim = Worker(url, "small", small_data, tmp_path)
+    victim.wait_epoch(1, trial=0)
+    victim.kill()
+    peer = Worker(url, "small", small_data, tmp_path, grace=60.0)
+    peer.wait_for(lambda event: event.kind == "resume" and event.trial == 0)
+    proxy.kill()
+    proxy.join(10)
+    proxy = _start_proxy(postgres_url, port)
+    assert peer.join() == 0, peer.error
+    assert_sound(url)
+    assert (outcome_of(postgres_url), list(weights_of(postgres_url))) == undisturbed
+    proxy.terminate()
+    proxy.join(10)
+    assert proxy.exitcode == 0
+
+
+def _start_proxy(url: str, port: int):  # type: ignore[no-untyped-def]
+    ready = CONTEXT.Event()
+    proxy = CONTEXT.Process(target=_serve, args=(url, port, ready), daemon=True)
+    proxy.start()
+    assert ready.wait(30)
+    return proxy

@@ -37,6 +37,7 @@ EPOCH = float(os.environ.get("LOBTUNA_BENCH_EPOCH", "3.0"))  # seconds
 EPOCHS, PARAMETERS, EARLIER = 20, 12, 30
 WEIGHTS = bytes(300_000)  # a small network's checkpoint
 TRIALS = int(os.environ.get("LOBTUNA_BENCH_TRIALS", "10000"))
+THINKING = float(os.environ.get("LOBTUNA_BENCH_THINKING", "6.0"))  # seconds that a simulated trial trains
 PROCESSES, THREADS = 8, 8
 
 
@@ -163,6 +164,7 @@ def _many(url: str, queue, share: int) -> None:  # type: ignore[no-untyped-def]
             x = trial.suggest_float("x", 0, 1)
             trial.suggest_categorical("c", ["a", "b"])
             for epoch in range(3):
+                time.sleep(THINKING / 3)
                 storage.put(Batch(intermediate={epoch: x}, user_attrs={"seconds": epoch}))
                 storage.refresh()
             storage.end(Batch(user_attrs={"worker": claim.worker}, state=TrialState.COMPLETE, values=[x]))
@@ -217,6 +219,7 @@ def test_a_large_fleet(server: Postgres) -> None:
     table = Table(title=f"{PROCESSES * THREADS} workers, {len(trials)} trials, {os.cpu_count()} cores for all of it")
     for column in ("figure", "value"):
         table.add_column(column)
+    table.add_row("seconds a simulated trial trains", f"{THINKING:g}")
     table.add_row("trials per second", f"{len(trials) / seconds:.1f}")
     table.add_row("ask, median of the last 500, all 64 at once", f"{statistics.median(last):.3f} s")
     table.add_row("ask, median, one worker on the full study", f"{statistics.median(alone):.3f} s")

@@ -129,6 +129,21 @@ def test_ks_and_auc_by_definition(a: list[int], b: list[int]) -> None:
     assert auc(x, y) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
+def test_chance_is_ks_of_whole_sequences() -> None:
+    """What chance would show is the mean KS distance between drawn sequences and the others, ties and all."""
+    rng = np.random.default_rng(1)
+    owners = np.repeat(np.arange(10), 30)
+    column = rng.integers(0, 9, len(owners)).astype(np.float32)
+    expected = []
+    draw = np.random.default_rng(4)
+    for _ in range(3):
+        chosen = np.isin(owners, draw.choice(10, 3, replace=False))
+        expected.append(ks_distance(column[chosen], column[~chosen]))
+    found = ks_by_chance(np.stack([column, -column], axis=1), owners, 3, seed=4)
+    np.testing.assert_allclose(found, np.mean(expected), atol=1e-12)
+    assert ks_by_chance(column[:30, None], owners[:30], 3).tolist() == [0.0]  # one sequence: nothing to hold out
+
+
 def test_shift_by_chance_and_adversarial() -> None:
     """No shift: KS like chance's and an area of .5. A shift of one column by one deviation: both see it."""
     rng = np.random.default_rng(0)

@@ -1,0 +1,68 @@
+"""The page on data: its commands run, and print what it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "data.md").read_text()
+COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
+
+
+def shape(line: str) -> str:
+    """A line without its digits, signs and widths: figures may differ in the last place between machines."""
+    return re.sub(r"[\s\d.,+-]+", " ", line).strip()
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Output of each command of the page, run one after another in an empty folder."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "studies").symlink_to(ROOT / "studies")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    found = {}
+    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL):
+        for line in block.splitlines():
+            name, *arguments = shlex.split(line, comments=True)
+            assert name == "lobtuna"
+            done = subprocess.run(
+                [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=250
+            )
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+            found[line] = done.stdout
+    assert (folder / "profile" / "profile.html").is_file()
+    assert "What the run smoke#0 leans on" in (folder / "profile-smoke" / "profile.html").read_text()
+    return found
+
+
+@pytest.mark.parametrize("command", ["lobtuna data check lob", "lobtuna data profile lob --output profile"])
+def test_page_shows_what_is_printed(command: str, printed: dict[str, str]) -> None:
+    """Every line shown below a command is among the lines it prints."""
+    after = PAGE.split(command, 1)[1]
+    shown = re.search(r"```\n(.*?)```", after.split("```", 1)[1], re.DOTALL)
+    assert shown is not None
+    lines = {shape(line) for line in printed[command].splitlines()}
+    expected = [line for line in shown[1].splitlines() if line != "[...]"]
+    assert len(expected) > 8
+    assert [line for line in expected if shape(line) not in lines] == []
+
+
+def test_options_exist() -> None:
+    """Every `--option` in the page is one of the commands'."""
+    from typer.main import get_command
+
+    from search.cli import app
+
+    def options(command: object) -> set[str]:
+        own = {name for parameter in getattr(command, "params", []) for name in parameter.opts}
+        return own.union(*(options(sub) for sub in getattr(command, "commands", {}).values()))
+
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
+    assert len(named) > 5 and named <= options(get_command(app))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import re
 import shlex
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from search.cli import main
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text()
-COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
 
 
 def shape(line: str) -> str:
@@ -22,24 +23,29 @@ def shape(line: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Output of each command of the page, run one after another in an empty folder."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "studies").symlink_to(ROOT / "studies")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     found = {}
-    for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL):
-        for line in block.splitlines():
-            name, *arguments = shlex.split(line, comments=True)
-            assert name == "lobtuna"
-            done = subprocess.run(
-                [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=250
-            )
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
-            found[line] = done.stdout
-    assert (folder / "profile" / "profile.html").is_file()
-    assert "What the run smoke#0 leans on" in (folder / "profile-smoke" / "profile.html").read_text()
-    return found
+    with contextlib.chdir(folder):
+        for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL):
+            for line in block.splitlines():
+                name, *arguments = shlex.split(line, comments=True)
+                assert name == "lobtuna"
+                found[line] = run(arguments)
+        assert Path("profile/profile.html").is_file()
+        assert "What the run smoke#0 leans on" in Path("profile-smoke/profile.html").read_text()
+        yield found
+
+
+def run(arguments: list[str]) -> str:
+    """Stdout of a command that ends well. In this process: loading torch for each of them would take longer."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert not stop.value.code, f"{arguments}: exit {stop.value.code}"
+    return output.getvalue()
 
 
 @pytest.mark.parametrize("command", ["lobtuna data check lob", "lobtuna data profile lob --output profile"])

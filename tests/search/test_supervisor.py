@@ -28,7 +28,7 @@ class Supervised:
         environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "work", "small", "--data", str(data), "--grace", "2", "--checkpoint-every", "0", *options],
+                [*COMMAND, "work", "small", "--data", str(data), "--grace", "5", "--checkpoint-every", "0", *options],
                 env=environment,
                 stderr=log,
                 cwd=folder,

@@ -230,17 +230,16 @@ def test_a_large_fleet(server: Postgres) -> None:
 
 def test_a_worker_trains_soon(tmp_path: Path) -> None:
     """A worker is up and training within 10 s on a full-size data set that is cached already."""
+    from lobmodels.data import load_dataset
+    from lobmodels.synthetic import write_dataset
     from search.create import create_study
     from tests.machines import small_study
 
     folder = Path(os.environ.get("LOBTUNA_BENCH_DATA", str(tmp_path / "full")))
     if not folder.exists():
-        from lobmodels.data import load_dataset
-        from lobmodels.synthetic import write_dataset
-
         folder.mkdir()
         write_dataset(folder, train=10_721, valid=1_444, seed=0)
-        load_dataset(folder)
+    load_dataset(folder)  # into the cache
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create_study(small_study(trials=1, epochs=1), url)
     started = time.perf_counter()

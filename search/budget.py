@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
+from search.create import TWICE
 from search.runs import IMPORTED
 from search.spec import BudgetSpec
+from storage.claims import REASON
 
 
 def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | None = None) -> str | None:
@@ -19,12 +21,23 @@ def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | Non
     """
     if budget.until is not None and (now or datetime.now(UTC)) >= budget.until:
         return f"its end, {budget.until:%Y-%m-%d %H:%M %Z}, has come"
-    begun = [trial for trial in trials if trial.state != TrialState.WAITING and IMPORTED not in trial.user_attrs]
-    if budget.trials is not None and len(begun) >= budget.trials:
-        return f"{len(begun)} of {budget.trials} trials are done or running"
-    if budget.hours is not None and (hours := hours_of(begun)) >= budget.hours:
+    paid = begun(trials)
+    if budget.trials is not None and len(paid) >= budget.trials:
+        return f"{len(paid)} of {budget.trials} trials are done or running"
+    if budget.hours is not None and (hours := hours_of(paid)) >= budget.hours:
         return f"{hours:.2f} of {budget.hours:g} hours are spent"
     return None
+
+
+def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that a budget pays for: not those queued, imported, or withdrawn because they were queued twice."""
+    return [
+        trial
+        for trial in trials
+        if trial.state != TrialState.WAITING
+        and IMPORTED not in trial.user_attrs
+        and trial.user_attrs.get(REASON) != TWICE
+    ]
 
 
 def hours_of(trials: Sequence[FrozenTrial]) -> float:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError
 from search.runs import load_study, revisions, spec_of
 from search.space import to_params
 from search.spec import StudySpec
+from storage.claims import REASON
 from storage.database import open_storage
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+TWICE = "queued twice"  # the reason of a trial that was withdrawn
 
 # What may change in a study that has begun: none of it changes what its trials are or what they are compared with.
 TERMS = ("question", "budget", "max_retries", "checkpoints")
@@ -68,7 +73,37 @@ def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:
     missing = [(i, config) for i, config in enumerate(configs, 1) if config.key() not in present]
     for i, config in missing:
         study.enqueue_trial(to_params(spec, config), user_attrs={"key": config.key(), "baseline": i})
+    withdraw_duplicates(study, lambda trial: trial.user_attrs.get("baseline"))
     return len(missing)
+
+
+def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
+    """Fail queued trials that an earlier one equals by `identity` (None: equal to nothing); returns how many.
+
+    Two processes that queue the same trials at the same moment see nothing of each other; this sees both.
+    """
+    storage = study._storage
+    seen: set[Hashable] = set()
+    withdrawn = 0
+    for trial in study.get_trials(deepcopy=False):
+        name = identity(trial)
+        if name is None or trial.state == TrialState.FAIL:  # what failed may be tried again
+            continue
+        if name not in seen:
+            seen.add(name)
+        elif trial.state == TrialState.WAITING and _take(storage, trial):
+            storage.set_trial_user_attr(trial._trial_id, REASON, TWICE)
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            withdrawn += 1
+    return withdrawn
+
+
+def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
+    """Take a queued trial; False where somebody else has, be it to run it or to withdraw it."""
+    try:
+        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
 
 
 def bind_data(study: optuna.Study, fingerprint: str | None) -> None:

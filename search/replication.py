@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.create import create_in
+from search.create import TWICE, create_in, withdraw_duplicates
 from search.errors import SearchError
 from search.ranking import rank_runs
 from search.runs import SEEDS, Run, finished_runs, load_study, spec_of
@@ -30,7 +30,6 @@ FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered f
 PLAN = "replication_plan"  # user attribute of the study of replicates
 COULD_BE_BEST = 0.05  # a configuration less probable than this to be the best gets no further seed
 SETTLED = 0.95  # one that is this probable to be the best ends the plan
-TWICE = "queued twice"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: 
             if new:
                 _enqueue(target, spec, run, seed)
             counts["queued" if new else "failed" if state == TrialState.FAIL else "present"] += 1
-    withdraw_duplicates(target)
+    withdraw_duplicates(target, _pair)
     return Queued(tuple(chosen), **counts)
 
 
@@ -193,7 +192,7 @@ def advance(storage: BaseStorage, name: str) -> int:
         _enqueue(target, spec, run, seed)
     if not survivors:
         target.set_user_attr(PLAN, None)
-    withdraw_duplicates(target)
+    withdraw_duplicates(target, _pair)
     return len(survivors)
 
 
@@ -216,24 +215,6 @@ def next_round(
         return []
     alive = sorted((key for key in chances if chances[key] >= COULD_BE_BEST), key=lambda key: -chances[key])
     return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
-
-
-def withdraw_duplicates(target: optuna.Study) -> int:
-    """Fail the later of queued replicates that say the same; returns how many there were."""
-    storage = target._storage
-    seen: set[tuple[str, int]] = set()
-    withdrawn = 0
-    for trial in target.get_trials(deepcopy=False):
-        pair = _pair(trial)
-        if trial.state == TrialState.FAIL:
-            continue  # it may be tried again
-        if pair not in seen:
-            seen.add(pair)
-        elif trial.state == TrialState.WAITING and storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-            storage.set_trial_user_attr(trial._trial_id, REASON, TWICE)
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            withdrawn += 1
-    return withdrawn
 
 
 def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, seed: int) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.budget import hours_of, spent
+from search.budget import begun, hours_of, spent
 from search.replication import find_replicates
-from search.runs import IMPORTED, Run, best_run, finished_runs, spec_of
+from search.runs import Run, best_run, finished_runs, spec_of
 from search.spec import BudgetSpec
 from storage.claims import DEFAULT_GRACE, REASON
 from storage.fleet import Fleet, PlainFleet, fleet_of
@@ -146,7 +146,7 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
 
 def use_of(budget: BudgetSpec, trials: Sequence[FrozenTrial]) -> BudgetUse:
     """What the trials have used of a budget; counted as `spent` counts."""
-    begun = [trial for trial in trials if trial.state != TrialState.WAITING and IMPORTED not in trial.user_attrs]
+    paid = begun(trials)
     until = None if budget.until is None else budget.until.astimezone(UTC)
     reason = spent(budget, trials)
-    return BudgetUse(len(begun), budget.trials, hours_of(begun), budget.hours, until, reason)
+    return BudgetUse(len(paid), budget.trials, hours_of(paid), budget.hours, until, reason)

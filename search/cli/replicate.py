@@ -92,6 +92,7 @@ def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, s
         stdout.print(f"  {result.failed} failed before: --retry queues them again", markup=False)
     best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
+    stdout.print("  (their scores are the search's own, on the selection sequences)", markup=False)
     stdout.print(f"  each under its own seed and {used[0]} to {used[-1]}", markup=False)
     if plan is not None:
         stdout.print(f"  then on by elimination, up to {plan.runs} replicates", markup=False)

@@ -1,5 +1,6 @@
 """A study in the database: created once, opened by name, revised without losing a trial."""
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
+from search.budget import begun
 from search.create import create_study, refuse_past_end
 from search.errors import SearchError, StudyExistsError, StudyNotFoundError
 from search.revise import revise
@@ -225,3 +227,45 @@ def test_scores_on_other_sequences_are_not_mixed(url: str) -> None:
 def test_revising_what_is_not_there_says_so(url: str) -> None:
     with pytest.raises(StudyNotFoundError, match="no database"):
         revise(spec(), url)
+
+
+def _create_at(barrier: Any, url: str) -> None:
+    barrier.wait()
+    create_study(spec(), url)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_many_machines_may_create_at_once(kind: str, url: str, request: pytest.FixtureRequest) -> None:
+    """`run` started everywhere at the same moment makes one study, each baseline queued once."""
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    machines = [context.Process(target=_create_at, args=(barrier, url)) for _ in range(4)]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.join(60)
+    assert [machine.exitcode for machine in machines] == [0] * 4
+    study = open_study(url, "joint")
+    assert spec_of(study) == spec()
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    assert sorted(trial.user_attrs["baseline"] for trial in waiting) == [1, 2]
+    assert begun(study.trials) == []  # what was withdrawn is not paid for
+
+
+def test_the_whole_way_on_postgresql(postgres_url: str) -> None:
+    """Creating, finishing, repeating, ranking and revising are the same on the database of many machines."""
+    from search.ranking import rank_runs
+    from search.replication import choose, pool, replicate
+    from search.status import status_of
+
+    named = {"name": "whole", "baselines": DOCUMENT["baselines"]}
+    study = create_study(spec(**named), postgres_url, "f00d")
+    finish(study, 9)
+    assert replicate(study, choose(study, top=2), seeds=3).queued == 4
+    now = status_of(study)
+    assert now.trials["complete"] == 6 and now.replicates is not None and now.replicates["waiting"] == 4
+    assert len(rank_runs(pool(study)).rows) == 6
+    changed = spec(**named, parameters={**DOCUMENT["parameters"], "num_layers": {"choices": [1, 2, 3, 4]}})
+    assert revise(changed, postgres_url).imported == 9

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
-from search.create import create_study
+from search.create import create_study, withdraw_duplicates
 from search.errors import SearchError
 from search.ranking import Ranking, rank_runs, to_csv, to_document, varying
 from search.replication import (
@@ -22,7 +22,6 @@ from search.replication import (
     replicate,
     seed_list,
     store_plan,
-    withdraw_duplicates,
 )
 from search.runs import Run, open_study, spec_of
 from search.space import suggest
@@ -166,9 +165,13 @@ def test_equal_replicates_of_two_workers_are_withdrawn(study: optuna.Study) -> N
     replicate(study, chosen, seeds=3)
     target = find_replicates(study)
     assert target is not None
+
+    def pair(trial: FrozenTrial) -> tuple[str, int]:
+        return trial.user_attrs["key"], trial.user_attrs["seed"]
+
     for trial in target.get_trials():
         target.enqueue_trial(trial.system_attrs["fixed_params"], user_attrs=trial.user_attrs)
-    assert withdraw_duplicates(target) == 4 and withdraw_duplicates(target) == 0
+    assert withdraw_duplicates(target, pair) == 4 and withdraw_duplicates(target, pair) == 0
     assert len(target.get_trials(states=(TrialState.WAITING,))) == 4
     assert replicate(study, chosen, seeds=3).failed == 0
     assert serve(study) == 4

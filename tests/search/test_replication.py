@@ -332,3 +332,27 @@ def test_a_revision_takes_replicates_over(study: optuna.Study, tmp_path: Path) -
     assert {row.key for row in ranking.repeated} == {run.key for run in fitting}
     old = {row.key: row.mean for row in rank(study).repeated}
     assert {row.key: row.mean for row in ranking.repeated} == {run.key: old[run.key] for run in fitting}
+
+
+def test_a_worker_serves_replicates_and_follows_the_plan(tmp_path: Path, small_data: Path) -> None:
+    """With the study's budget spent, a worker still makes what `replicate --auto` asked for, and then stops."""
+    from search.worker import WorkOptions, work
+
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    document = {
+        "name": "t",
+        "parameters": {"hidden_size": {"choices": [4, 6]}, "num_layers": 1, "epochs": 1, "batch_size": 12},
+        "baselines": [{"hidden_size": 4}, {"hidden_size": 6}],
+        "pruner": {"name": "none"},
+        "budget": {"trials": 2},
+    }
+    made = create_study(StudySpec.from_json(document), url)
+    assert work(url, "t", small_data, options=WorkOptions(threads=1)).outcomes == {"complete": 2}
+    chosen = choose(made, top=2)
+    replicate(made, chosen, seeds=2)
+    store_plan(made, Plan(tuple(run.key for run in chosen), 5))
+    done = work(url, "t", small_data, options=WorkOptions(threads=1)).trials
+    target = find_replicates(made)
+    assert target is not None and 2 <= done <= 5 and len(target.trials) == done
+    assert target.user_attrs["replication_plan"] is None
+    assert all(run.checkpoint and run.seed >= 1_000_000 for run in pool(made) if run.study == "t.seeds")

@@ -7,7 +7,7 @@ from typing import Any
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from search.conditions import assign, check_when, conditions, dead_parameters, ordered
-from search.parameters import Fixed, FloatRange, Parameter, Problem, parse_parameter
+from search.parameters import Fixed, FloatRange, IntRange, Parameter, Problem, parse_parameter
 from search.values import NAMES, coerce, show, suggestion
 
 _PROBES = 300  # configurations drawn from a space to see whether its parts can contradict each other
@@ -155,9 +155,9 @@ def _draw(parameter: Parameter, source: random.Random) -> Any:
     values = parameter.values()
     if values is not None:
         return source.choice([values[0], values[-1], source.choice(values)])
-    assert isinstance(parameter, FloatRange)
+    assert isinstance(parameter, (IntRange, FloatRange))
     low, high = parameter.bounds
-    inside = source.uniform(low, high)
+    inside: float = source.uniform(low, high)
     if parameter.step is not None:
         inside = low + round((inside - low) / parameter.step) * parameter.step
     return source.choice([low, high, min(inside, high), *parameter.extra])

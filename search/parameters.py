@@ -20,6 +20,7 @@ from search.values import allowed_words, coerce, field_type, show, suggestion
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 Path_ = tuple[str | int, ...]
+MOST_COUNTED = 10_000  # a longer range of whole numbers is treated as one of real numbers
 Problem = tuple[Path_, str]  # where in the file, and what is wrong there
 
 
@@ -95,7 +96,8 @@ class IntRange(_Range):
 
     def values(self) -> tuple[Any, ...] | None:
         low, high = self.bounds
-        return (*self.extra, *range(low, high + 1, self.step))
+        inside = range(low, high + 1, self.step)
+        return (*self.extra, *inside) if len(inside) <= MOST_COUNTED else None
 
     def __str__(self) -> str:
         return _range_text(self, "" if self.step == 1 else f" in steps of {self.step}")

@@ -278,3 +278,9 @@ def test_numbers_are_read_as_yaml_1_2(load) -> None:
     assert merged.seed == 3
     twice = JOINT.replace("  - {arch", "  - &a {arch").replace("budget:", "  - {<<: *a, lr: 5e-4}\nbudget:")
     assert [baseline["lr"] for baseline in load(twice).baselines] == [1e-3, 5e-4]
+
+
+def test_a_huge_range_of_whole_numbers_is_not_written_out(load) -> None:
+    """A range is checked without listing its values."""
+    spec = load(with_parameters("attention_window: {int: [1, 2000000000]}\narchitecture: gru_attention"))
+    assert spec.parameters["attention_window"].contains(1_999_999_999)

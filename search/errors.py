@@ -39,3 +39,7 @@ class KeptError(SearchError):
         super().__init__(
             f"the finished run is kept in {where}; hand it in later with: lobtuna submit FILE --storage URL"
         )
+
+
+class ReportError(SearchError):
+    """A report cannot be written where it was asked for."""

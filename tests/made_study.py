@@ -219,7 +219,7 @@ def _trial(
         history = history[: int(rng.integers(0, 6))]
     factor = config.hidden_size / 64 * config.num_layers * (3 if config.architecture == "gru_attention" else 1)
     worker, device, seconds, start, end = fleet.take(max(len(history), 1) * 1.2 * factor + 4)
-    per_epoch = (seconds - 4) / max(len(history), 1)
+    per_epoch = 0.94 * seconds / max(len(history), 1)
     history = [{**r, "train_seconds": round(per_epoch * 0.85, 4), "seconds": round(per_epoch, 4)} for r in history]
     attrs: dict[str, Any] = {
         "seed": seed,

@@ -1,0 +1,36 @@
+"""`lobtuna report`: what a search learned, as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stderr, stdout
+
+EPILOG = "Example:  lobtuna report joint --output report/"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report", epilog=EPILOG)(report)
+
+
+def report(
+    name: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the page and its tables.")
+    ] = Path("report"),
+) -> None:
+    """Write what STUDY learned as one HTML page that needs no network, its tables as CSV, and the next study file."""
+    from search.report import write_report
+    from search.runs import SEEDS, open_study
+
+    study = open_study(storage, name.removesuffix(SEEDS))
+    with stderr.status("reading the trials") as status:
+        page = write_report(study, output, lambda stage: status.update(stage))
+    files = sorted(path.name for path in output.iterdir() if path.suffix == ".csv")
+    stdout.print(f"{page}", markup=False, soft_wrap=True)
+    stderr.print(f"{len(files)} tables beside it, and next.yaml: the study to run next", markup=False, soft_wrap=True)

@@ -1,0 +1,190 @@
+"""The next study as a file that is ready to run: the advised ranges, the best configurations as baselines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search.conditions import dead_parameters
+from search.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
+from search.report.effects import Effects
+from search.report.page import Section, Table
+from search.report.ranges import Advice, advise
+from search.report.record import Study
+from search.report.style import plural
+from search.spec import BudgetSpec
+from search.values import show
+
+BASELINES = 3
+DIGITS = 4  # of a real value in a baseline: more says nothing about the next run
+FILE = "next.yaml"
+ORDER = ("choices", "int", "float", "step", "log", "or", "when")  # of a parameter's keys, as people write them
+WIDE = 120
+
+
+@dataclass(frozen=True)
+class NextStudy:
+    """The advice, and the text of the study file that follows it."""
+
+    name: str
+    advice: tuple[Advice, ...]
+    text: str
+
+
+def next_study(study: Study, found: Effects | None) -> NextStudy:
+    """The study to run after `study`."""
+    best = [_rounded(row.configuration) for row in study.ranking.rows[:BASELINES]]
+    advice = tuple(advise(study.spec.parameters, found, best))
+    changed = {a.name: a.next for a in advice}
+    parameters = _living({name: changed.get(name, p) for name, p in study.spec.parameters.items()})
+    baselines = [_baseline(configuration, parameters) for configuration in best]
+    name = f"{re.split('[@.]', study.name)[0]}-next"
+    return NextStudy(name, advice, _text(study, name, parameters, advice, [b for b in baselines if b is not None]))
+
+
+def _rounded(configuration: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        for name, value in configuration.items()
+    }
+
+
+def _living(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """Without the parameters, and the conditions, that the advice has left without meaning."""
+    left = dict(parameters)
+    while True:
+        for name, parameter in list(left.items()):
+            when = {p: _possible(left.get(p), values) for p, values in parameter.when.items()}
+            if any(not values for values in when.values()):
+                del left[name]
+            else:
+                left[name] = parameter.model_copy(update={"when": when})
+        dead = {str(path[1]) for path, _ in dead_parameters(left, set())}
+        if not dead:
+            return left
+        left = {name: parameter for name, parameter in left.items() if name not in dead}
+
+
+def _possible(parent: Parameter | None, values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(values) if parent is None else tuple(value for value in values if parent.contains(value))
+
+
+def _baseline(configuration: dict[str, Any], parameters: dict[str, Parameter]) -> dict[str, Any] | None:
+    """The searched values of a configuration, or None where it no longer lies in the space."""
+    values = {name: configuration[name] for name in parameters if name in configuration}
+    if not all(parameters[name].contains(value) for name, value in values.items()):
+        return None
+    return {name: value for name, value in values.items() if not isinstance(parameters[name], Fixed)}
+
+
+def _text(
+    study: Study,
+    name: str,
+    parameters: dict[str, Parameter],
+    advice: Sequence[Advice],
+    baselines: Sequence[dict[str, Any]],
+) -> str:
+    why = {a.name: a.why for a in advice}
+    spec = study.spec
+    budget = spec.budget
+    limits = [plural(budget.trials, "trial")] if budget.trials else []
+    limits += [f"{budget.hours:g} hours"] if budget.hours else []
+    lines = [
+        f"# What do {'the changed' if any(a.changed for a in advice) else 'the same'} ranges find, starting from the "
+        "best "
+        f"of {study.name}?",
+        f"#   {', '.join(limits) or 'no budget: it goes on until it is stopped'}",
+        f"#   lobtuna run {FILE} --data ~/lob",
+        f"# Written by `lobtuna report {study.name}` from {plural(len(study.scored), 'finished or pruned run')}.",
+        f"name: {name}",
+        "parameters:",
+        *(_line(n, p, why.get(n, "")) for n, p in parameters.items()),
+    ]
+    if baselines:
+        lines += ["baselines:", *(f"  - {_flow(b)}" for b in _unique(baselines))]
+    terms = {
+        "sampler": spec.sampler,
+        "pruner": spec.pruner,
+        # A moment that ended this study would end the next one before it begins.
+        "budget": BudgetSpec(trials=budget.trials, hours=budget.hours),
+        "validation": spec.validation,
+        "checkpoints": spec.checkpoints,
+    }
+    for key, model in terms.items():
+        content = model.model_dump(mode="json", exclude_none=True)
+        if content:
+            lines.append(f"{key}: {_flow(content)}")
+    lines += [f"seed: {spec.seed}", f"max_retries: {spec.max_retries}"]
+    return "\n".join(lines) + "\n"
+
+
+def _unique(baselines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    return [b for b in baselines if b not in found and not found.append(b)]  # type: ignore[func-returns-value]
+
+
+def _line(name: str, parameter: Parameter, why: str) -> str:
+    content = dump_parameter(parameter)
+    if isinstance(content, dict):
+        content = {key: content[key] for key in ORDER if key in content}
+        content |= (
+            {"when": {k: v[0] if len(v) == 1 else v for k, v in content["when"].items()}} if "when" in content else {}
+        )
+    text = f"  {name}: {_flow(content)}"
+    if not why or why.startswith("kept"):
+        return text
+    beside = f"{text:<46}  # {why}"
+    return beside if len(beside) <= WIDE else f"  # {why}\n{text}"
+
+
+def _flow(value: Any) -> str:
+    """A value in YAML's flow style, every real number spelled so that YAML 1.1 reads it as one."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float):
+        text = f"{value:.12g}"
+        mantissa, e, exponent = text.partition("e")
+        return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) and value not in _YAML_WORDS:
+        return value
+    return json.dumps(value)
+
+
+_YAML_WORDS = frozenset(
+    {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "Yes", "No", "On", "Off", "Y", "N"}
+)
+
+
+def section(study: Study, following: NextStudy) -> Section:
+    """The advice as a table, and where the file is."""
+    rows = [[a.name, str(a.now), str(a.next) if a.changed else "the same", a.why] for a in following.advice]
+    changed = [a for a in following.advice if a.changed]
+    text = (
+        f"What the best runs used and the others did not, parameter by parameter. {FILE}, beside this page, is a "
+        "study file "
+        f"with these ranges and the best configurations as baselines:\n"
+        f"lobtuna run {FILE} --data ~/lob\n"
+        "A range is only narrowed where enough runs beyond it were tried and hardly one was among the best, and only "
+        "widened where the best crowd at its end. A range that stays says that nothing speaks against it."
+    )
+    table = Table("ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection")
+    words = [f"{a.name} {_change(a)}" for a in changed[:3]]
+    finding = f"For the next study: {'; '.join(words)}." if words else ""
+    return Section("next", "The next study", text, tables=[table], finding=finding)
+
+
+def _change(advice: Advice) -> str:
+    following = advice.next
+    if isinstance(following, Fixed):
+        return f"always {show(following.value)}"
+    if isinstance(following, Choices):
+        return "from " + ", ".join(map(show, following.choices))
+    assert isinstance(following, (IntRange, FloatRange))
+    return f"{show(following.bounds[0])} to {show(following.bounds[1])}"

@@ -1,0 +1,186 @@
+"""Puts a report together: reads the study once, lets each section speak, writes one page and its tables."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import optuna
+
+from search.errors import ReportError
+from search.report import (
+    effects,
+    failures,
+    fleet,
+    importance,
+    learning,
+    nextstudy,
+    pairs,
+    progress,
+    pruning,
+    seeds,
+    sequences,
+    shift,
+    trials,
+)
+from search.report.page import Page, render
+from search.report.record import Study, hours, read_study
+from search.report.style import plural, score, share
+
+PAGE = "report.html"
+HELD = {
+    "trials": "every trial with its configuration, scores, times and reason",
+    "epochs": "every epoch of every trial",
+    "best_runs": "the best finished runs",
+    "importance": "importance of each parameter",
+    "effects": "effect of each level of each parameter",
+    "pairs": "how much each pair of parameters shares",
+    "ranges": "recommended ranges and why",
+    "ranking": "repeated configurations with their estimates",
+    "replicates": "their runs",
+    "best_epochs": "best epochs by parameter",
+    "foresight": "how early a score tells",
+    "selection_report": "scores on selection and report sequences",
+    "targets": "scores on t0 and t1",
+    "shift_buckets": "scores where the data shift",
+    "workers": "what each worker did",
+    "failures": "reasons of failures",
+}
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished report: the page, the files beside it by name, the study file among them."""
+
+    page: Page
+    html: str
+    files: dict[str, str]
+
+
+def build_report(source: optuna.Study, tell: Progress = lambda _: None) -> Report:
+    """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study."""
+    tell("reading the trials")
+    study = read_study(source)
+    tell("importance")
+    ranked = importance.importance(study)
+    tell("effects")
+    found = effects.effects(study)
+    looked = [] if found is None else pairs.pairs(found, ranked)
+    following = nextstudy.next_study(study, found)
+    tell("checkpoints")
+    buckets, problems = shift.read_buckets(source, study)
+    tell("the page")
+    parts = [
+        progress.section(study),
+        seeds.section(study),
+        sequences.report_section(study),
+        importance.section(study, ranked),
+        effects.section(study, found, ranked),
+        pairs.section(found, looked),
+        nextstudy.section(study, following),
+        learning.curves_section(study),
+        learning.peaks_section(study),
+        pruning.section(study),
+        sequences.targets_section(study),
+        shift.section(buckets, problems),
+        fleet.section(study),
+        failures.section(study),
+        trials.section(study),
+    ]
+    files = {f"{table.name}.csv": table.to_csv() for part in parts for table in part.tables if table.rows}
+    files[nextstudy.FILE] = following.text
+    held = [(name, HELD.get(name.removesuffix(".csv"), "")) for name in sorted(files) if name != nextstudy.FILE]
+    downloads = [(nextstudy.FILE, f"study file of {following.name}, ready to run"), *held]
+    page = Page(study.name, study.spec.question, _facts(study), parts, _footer(study), downloads)
+    return Report(page, render(page), files)
+
+
+def write_report(source: optuna.Study, folder: Path, tell: Progress = lambda _: None) -> Path:
+    """Write the report of a study into `folder` and return the page's path.
+
+    Each file is replaced whole: a reader never sees half of one. Raises `ReportError` where that cannot be done.
+    """
+    _writable(folder)
+    report = build_report(source, tell)
+    _require_valid(report)
+    try:
+        for name, text in report.files.items():
+            _replace(folder / name, text)
+        _replace(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
+    except OSError as error:
+        raise ReportError(f"cannot write the report into {folder}: {error.strerror}") from None
+    return folder / PAGE
+
+
+def _require_valid(report: Report) -> None:
+    """The study file must be one: it is read back as `lobtuna create` reads it, before anything is written."""
+    from search.spec import load_spec
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / nextstudy.FILE
+        path.write_text(report.files[nextstudy.FILE], encoding="utf-8")
+        load_spec(path)
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"cannot write the report into {folder}: {error.strerror}; name another --output") from None
+    if not os.access(folder, os.W_OK):
+        raise ReportError(f"cannot write the report into {folder}: permission denied; name another --output")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    best = study.best
+    ended = study.of("complete", "pruned", "failed")
+    counts = ", ".join(f"{len(study.of(s))} {s}" for s in ("complete", "pruned", "failed", "running") if study.of(s))
+    facts = [
+        ("Trials", counts or "none"),
+        ("Best, selection", "none yet" if best is None else f"{score(best.value)} (trial {best.number})"),
+    ]
+    if best is not None and "mean" in best.report:
+        facts.append(("The same run, report", score(best.report["mean"])))
+    if study.ranking.noise is not None:
+        facts.append(("Spread under the seed", score(study.ranking.noise)))
+    facts.append((study.time_unit.capitalize() if study.time_unit[0].islower() else study.time_unit, _hours(study)))
+    if study.replicates:
+        facts.append(("Replicates", f"{sum(t.state == 'complete' for t in study.replicates)} complete"))
+    facts.append(("Validation", f"{share(1 - study.report_fraction)} selection, {share(study.report_fraction)} report"))
+    facts.append(("Data", study.fingerprint[:12] if study.fingerprint else "not bound yet"))
+    devices = sorted({t.device for t in ended if t.device})
+    if devices:
+        facts.append(
+            ("Devices", ", ".join(devices[:3]) + (f" and {len(devices) - 3} more" if len(devices) > 3 else ""))
+        )
+    if study.previous:
+        imported = sum(t.imported is not None for t in study.trials)
+        facts.append(("Follows", f"{study.previous} ({plural(imported, 'trial')} imported)"))
+    return facts
+
+
+def _hours(study: Study) -> str:
+    spent = hours([*study.trials, *study.replicates])
+    limit = study.spec.budget.hours
+    return f"{spent:.1f}" + (f" (budget {limit:g})" if limit else "")
+
+
+def _footer(study: Study) -> str:
+    now = datetime.now(UTC)
+    return (
+        f"lobtuna {version('lobtuna')}, {now:%Y-%m-%d %H:%M} UTC. All scores are weighted Pearson correlations as the "
+        f"challenge defines them, mean of t0 and t1 unless said; intervals are {share(0.8)} unless said. Selection "
+        f"sequences choose epochs, prune runs and rank; report sequences do none of that."
+    )

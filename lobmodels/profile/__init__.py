@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lobmodels.profile.measure import Profile, profile_dataset
-    from lobmodels.profile.page import write_profile
     from lobmodels.profile.tabulation import Table, tables
 
-__all__ = ["Profile", "profile_dataset", "Table", "tables", "write_profile"]
+__all__ = ["Profile", "profile_dataset", "Table", "tables"]
 
 _HOMES = {
     "Profile": "measure",
     "profile_dataset": "measure",
     "Table": "tabulation",
     "tables": "tabulation",
-    "write_profile": "page",
 }
 
 

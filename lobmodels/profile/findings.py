@@ -8,28 +8,29 @@ from lobmodels.profile.ridge import ALL, RAW
 from lobmodels.profile.targets import TOP_SHARES
 
 if TYPE_CHECKING:
+    from lobmodels.profile.importance import Importance, RunProfile
     from lobmodels.profile.measure import ColumnProfile, Profile
 
 FEW = 20  # sequences below which a classifier's verdict on them is luck
 
 
-def findings(profile: Profile) -> list[str]:
-    """What stands out, most consequential first."""
-    return [
-        *_integrity(profile),
-        _shift(profile),
-        _adversarial(profile),
-        _concentration(profile),
-        _clustering(profile),
-        _memory(profile),
-        _signal(profile),
-        _sign_changes(profile),
-        _derived(profile),
-        _resolution(profile),
-    ]
+def findings(profile: Profile) -> dict[str, str]:
+    """What stands out, by topic: integrity, shift, memory, concentration, clustering, columns, ridge, run."""
+    found = {
+        "integrity": _integrity(profile),
+        "shift": f"{_shift(profile)} {_adversarial(profile)}",
+        "memory": _memory(profile),
+        "concentration": f"{_concentration(profile)} {_resolution(profile)}",
+        "clustering": _clustering(profile),
+        "columns": _sign_changes(profile),
+        "ridge": f"{_signal(profile)} {_derived(profile)}",
+    }
+    if profile.run is not None:
+        found["run"] = _run(profile.run)
+    return found
 
 
-def _integrity(profile: Profile) -> list[str]:
+def _integrity(profile: Profile) -> str:
     found = []
     if profile.shared:
         found.append(
@@ -39,7 +40,7 @@ def _integrity(profile: Profile) -> list[str]:
     for facts in (profile.train, profile.valid):
         if facts.repeated:
             found.append(f"{facts.path.name}: {facts.repeated:,} sequences repeat an earlier one.")
-    return found or ["Both files keep the format, without NaN or inf; no sequence occurs twice."]
+    return " ".join(found) or "Both files keep the format, without NaN or inf; no sequence occurs twice."
 
 
 def shifted_columns(profile: Profile) -> list[ColumnProfile]:
@@ -48,7 +49,7 @@ def shifted_columns(profile: Profile) -> list[ColumnProfile]:
 
 
 def _shift(profile: Profile) -> str:
-    top = [column for column in shifted_columns(profile) if column.group.endswith(("prices", "volumes"))][:5]
+    top = [column for column in shifted_columns(profile) if column.is_raw][:5]
     named = ", ".join(f"{column.name} {column.ks:.2f}" for column in top)
     chance = max(column.ks_chance for column in top)
     verdict = "" if top[0].ks > chance else ", so no shift is shown"
@@ -122,6 +123,18 @@ def _derived(profile: Profile) -> str:
     if gain < 0.001:
         return "No group of derived features lifts the ridge's validation score by .001 or more."
     return f"The group of derived features that lifts the ridge most is {name.removeprefix('raw + ')}: {gain:+.3f}."
+
+
+def _run(run: RunProfile) -> str:
+    first, last = run.importance[0], run.importance[-1]
+    return (
+        f"The run {run.name} leans most on {first.group} (without them its score drops by {_drop(first)}) and least on "
+        f"{last.group} ({_drop(last)})."
+    )
+
+
+def _drop(item: Importance) -> str:
+    return f"{item.drop.mean:.3f} ± {item.drop.mean_error:.3f}"
 
 
 def _resolution(profile: Profile) -> str:

@@ -18,7 +18,8 @@ from lobmodels.profile.chunks import column_groups
 
 Array = NDArray[np.float64]
 BOOTSTRAPS = 200
-RUN_SEQUENCES = 192  # a trained network is asked about at most this many, once per group
+RUN_SEQUENCES = 192  # a trained network is asked about at most this many, few ones several times over
+MOST_REPEATS = 8
 BATCH = 64
 
 
@@ -67,10 +68,13 @@ def scores_of(sums: Array, seed: int = 0) -> Scores:
     return Scores(value, float(value.mean()), draws.std(0), float(draws.mean(1).std()))
 
 
-def importance(group: str, columns: int, base: Array, permuted: Array, seed: int = 0) -> Importance:
-    """Importance from the sums before and after; both are resampled together, so their common luck cancels."""
-    value = correlations(base.sum(0)) - correlations(permuted.sum(0))
-    draws = _resampled(base, seed) - _resampled(permuted, seed)
+def importance(group: str, columns: int, base: Array, permuted: list[Array], seed: int = 0) -> Importance:
+    """Importance from the sums before and after, the mean over several permutations.
+
+    Before and after are resampled together, so that their common luck cancels.
+    """
+    value = correlations(base.sum(0)) - np.mean([correlations(sums.sum(0)) for sums in permuted], axis=0)
+    draws = _resampled(base, seed) - np.mean([_resampled(sums, seed) for sums in permuted], axis=0)
     drop = Scores(value, float(value.mean()), draws.std(0), float(draws.mean(1).std()))
     return Importance(group, columns, drop)
 
@@ -99,16 +103,18 @@ def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", s
     warmup = valid.schema.warmup_steps
     target = valid.targets[indices, warmup:]
     base = sequence_sums(_forecast(network, x, device)[:, warmup:], target)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(indices))
-    other = np.empty_like(order)
-    other[order] = np.roll(order, 1)  # no sequence keeps its own columns
+    order = np.random.default_rng(seed).permutation(len(indices))
+    repeats = min(MOST_REPEATS, len(indices) - 1, max(1, RUN_SEQUENCES // len(indices)))
     found = []
     for group, columns in column_groups(checkpoint.pipeline.groups).items():
-        moved = x.clone()
-        moved[:, :, columns] = x[other][:, :, columns]
-        sums = sequence_sums(_forecast(network, moved, device)[:, warmup:], target)
-        found.append(importance(group, len(columns), base, sums))
+        after = []
+        for step in range(1, repeats + 1):
+            other = np.empty_like(order)
+            other[order] = np.roll(order, step)  # no sequence keeps its own columns
+            moved = x.clone()
+            moved[:, :, columns] = x[other][:, :, columns]
+            after.append(sequence_sums(_forecast(network, moved, device)[:, warmup:], target))
+        found.append(importance(group, len(columns), base, after))
     found.sort(key=lambda item: -item.drop.mean)
     return RunProfile(checkpoint.name, which, len(indices), scores_of(base), found)
 

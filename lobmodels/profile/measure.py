@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lobmodels.data import Dataset, Sequences
-from lobmodels.profile.chunks import all_feature_names, column_groups
+from lobmodels.profile.chunks import RAW_GROUPS, all_feature_names, column_groups
 from lobmodels.profile.moments import Moments, measure
 from lobmodels.profile.ridge import RidgeProfile, profile_ridges
 from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance, ks_by_column
@@ -50,6 +50,11 @@ class ColumnProfile:
     plain_valid: tuple[float, ...]
     weighted_train: tuple[float, ...]
     weighted_valid: tuple[float, ...]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is a column of the file, not a derived feature."""
+        return self.group in RAW_GROUPS
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def _importances(
     for ridge, part in parts:
         flat = part.reshape(-1, part.shape[2])
         moved = flat[rng.permutation(len(flat))].reshape(part.shape)
-        found.append(importance(ridge.name, len(ridge.columns), base, sequence_sums(forecast - part + moved, target)))
+        found.append(importance(ridge.name, len(ridge.columns), base, [sequence_sums(forecast - part + moved, target)]))
     return sorted(found, key=lambda item: -item.drop.mean)
 
 

@@ -1,10 +1,8 @@
-"""A profile as plain tables, one CSV file each."""
+"""A profile as plain tables: what its CSV files hold."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lobmodels.profile.targets import LAGS, QUANTILES, TOP_SHARES
@@ -20,17 +18,6 @@ class Table:
 
     columns: list[str]
     rows: list[list[Any]]
-
-    def write(self, path: Path) -> None:
-        """Write as CSV: numbers in seven significant digits."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows([[_plain(value) for value in row] for row in self.rows])
-
-
-def _plain(value: Any) -> Any:
-    return f"{value:.7g}" if isinstance(value, float) else value
 
 
 def tables(profile: Profile) -> dict[str, Table]:

@@ -91,7 +91,7 @@ def profile(
     from lobmodels.data import load_dataset
     from lobmodels.profile import profile_dataset
     from lobmodels.profile.findings import findings
-    from lobmodels.profile.page import write_profile
+    from search.profile import write_profile
 
     if trial is not None and study is None:
         raise typer.BadParameter("--trial names a trial of a study: give --study too")
@@ -110,7 +110,7 @@ def profile(
     if json:
         print_json({"page": str(paths[0]), "tables": [str(file) for file in paths[1:]], "findings": findings(found)})
         return
-    for sentence in findings(found):
+    for sentence in findings(found).values():
         stdout.print(f"- {escape(sentence)}")
     stdout.print(f"\n{escape(str(paths[0]))}", soft_wrap=True)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,16 +22,13 @@ from lobmodels.profile.chunks import ALL_GROUPS, Chunk, all_feature_names, colum
 from lobmodels.profile.findings import findings
 from lobmodels.profile.importance import profile_run, scores_of, sequence_sums
 from lobmodels.profile.moments import measure
-from lobmodels.profile.page import render, write_profile
 from lobmodels.profile.ridge import RAW, fit_ridges
-from lobmodels.profile.sections import sections
 from lobmodels.profile.shift import adversarial_auc, auc, ks_by_chance, ks_distance
 from lobmodels.profile.targets import LAGS, LARGE, TOP_SHARES
 from lobmodels.synthetic import write_dataset
 from lobmodels.training import RunData, TrainingRun
 
 WARMUP = 99
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -292,95 +286,35 @@ def test_run_that_ignores_its_inputs_leans_on_nothing(small_dataset: Dataset, ru
     assert found["bid volumes"].drop.mean != 0
 
 
-def test_tables_and_csv(profile: Profile, tmp_path: Path) -> None:
-    """Every table is a CSV file whose numbers read back; the page stands beside them."""
-    paths = write_profile(profile, tmp_path / "new" / "folder")
+def test_tables(profile: Profile) -> None:
+    """Every table is rectangular, holds plain numbers and says what the profile says."""
     found = tables(profile)
-    assert [path.name for path in paths] == ["profile.html", *(f"{name}.csv" for name in found)]
-    with (paths[0].parent / "columns.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [line["column"] for line in lines] == list(all_feature_names())
-    for line, column in zip(lines, profile.columns, strict=True):
-        assert float(line["ks"]) == pytest.approx(column.ks, rel=1e-6)
-        assert float(line["weighted_valid_t1"]) == pytest.approx(column.weighted_valid[1], rel=1e-6)
     for table in found.values():
-        assert all(len(row) == len(table.columns) for row in table.rows)
-    assert write_profile(profile, tmp_path / "new" / "folder") == paths  # a second time is no error
-    assert sorted(path.name for path in paths[0].parent.iterdir()) == sorted(path.name for path in paths)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
-        write_profile(profile, tmp_path / "file")
-
-
-def test_page_is_self_contained_and_explained(profile: Profile) -> None:
-    """No address is loaded from elsewhere; every figure stands below a heading and a sentence of its own."""
-    page = render(profile, ["columns.csv"])
-    outside = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-    assert "http" not in outside.replace("http-equiv", "")
-    assert not re.search(r"<(link|img|iframe)\b", outside) and not re.search(r"<script[^>]+src=", page)
-    parts = list(sections(profile))
-    assert all(part.text.endswith(".") and len(part.text) > 60 for part in parts)
-    assert len({part.title for part in parts}) == len(parts)
-    assert page.count('class="plotly-graph-div"') == sum(part.figure is not None for part in parts) == 11
-
-
-def test_names_are_escaped(profile: Profile, run, small_dataset: Dataset) -> None:  # type: ignore[no-untyped-def]
-    """A folder or a study whose name holds markup is shown as text."""
-    evil = "<img src=x onerror=alert(1)>"
-    facts = replace(profile.train, path=Path(evil) / "train.parquet")
-    asked = replace(profile_run(run, small_dataset.valid), name=evil)
-    page = render(replace(profile, train=facts, run=asked), [f"{evil}.csv"])
-    assert evil not in page
-    assert page.count("&lt;img src=x onerror=alert(1)&gt;") >= 4
+        assert all(len(row) == len(table.columns) for row in table.rows) and table.rows
+        assert {type(value) for row in table.rows for value in row} <= {str, int, float}
+    columns = found["columns"]
+    for row, column in zip(columns.rows, profile.columns, strict=True):
+        line = dict(zip(columns.columns, row, strict=True))
+        assert (line["column"], line["ks"]) == (column.name, column.ks)
+        assert (line["weighted_valid_t1"], line["plain_train_t0"]) == (column.weighted_valid[1], column.plain_train[0])
 
 
 def test_findings_name_what_they_should(profile: Profile) -> None:
     """The simulator's shift, its clustering and its strongest columns are among the sentences."""
-    text = "\n".join(findings(profile))
+    text = "\n".join(findings(profile).values())
     assert "no sequence occurs twice" in text
     assert re.search(r"KS distance\): p\d", text)
     assert "A ridge on the raw columns of one row scores 0." in text
     repeated = replace(profile, shared=3, valid=replace(profile.valid, repeated=2))
-    text = "\n".join(findings(repeated))
+    text = "\n".join(findings(repeated).values())
     assert "3 of 12 validation sequences are in train too" in text and "2 sequences repeat" in text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """The system's Chromium without a network."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; install the system's package to test pages")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_page_in_a_browser(width: int, profile: Profile, tmp_path: Path, browser) -> None:  # type: ignore[no-untyped-def]
-    """With the network off every figure is drawn, the console stays empty, nothing is wider than the window."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(write_profile(profile, tmp_path)[0].as_uri())
-    page.wait_for_function("document.querySelectorAll('.plotly-graph-div .main-svg').length >= 11")
-    drawn = page.evaluate(
-        "[...document.querySelectorAll('.plotly-graph-div')].map(d => d.querySelectorAll('.trace').length)"
-    )
-    assert len(drawn) == 11 and min(drawn) > 0
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert said == []
 
 
 def test_small_sets(tmp_path: Path) -> None:
     """Two sequences in each file are enough for a profile, one sentence says what they do not support."""
     write_dataset(tmp_path / "data", train=2, valid=2)
     found = profile_dataset(load_dataset(tmp_path / "data"))
-    assert "too few to ask a classifier" in "\n".join(findings(found))
-    write_profile(found, tmp_path / "page")
+    assert "too few to ask a classifier" in "\n".join(findings(found).values())
 
 
 def test_sample_sees_every_step(small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

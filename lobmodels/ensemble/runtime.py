@@ -201,6 +201,7 @@ class NumpyStep:
         self.inputs, self.features, self.blend = inputs, features, blend
         self.rows = [[0.0] * COLUMNS for _ in range(features.HISTORY)]  # plain floats: the definitions run fastest so
         self.raw = np.zeros(inputs.width)
+        self.x = np.zeros(len(inputs.columns), np.float32)
         self.members = np.zeros((len(members), 2), np.float32)
         groups: dict[tuple[int, ...], list[int]] = {}
         for k, member in enumerate(members):
@@ -219,7 +220,7 @@ class NumpyStep:
 
     def step(self, row: np.ndarray, t: int) -> np.ndarray:
         """Prediction (2,) after raw row (32,) float64, the t-th of its sequence."""
-        x = self._inputs(row, t)
+        x = self.x = self._inputs(row, t)
         for indices, stack, pipelines in self.stacks:
             for slot, pipeline in enumerate(pipelines):
                 start = self.inputs.offsets[pipeline]
@@ -316,29 +317,56 @@ class _Stack:
         return _layer_norm(h + np.matmul(mixed, w_out)[:, 0] + b_out, gamma, beta)
 
 
-class _GruLayer:
+class _Layer:
+    """Gates of K stacked cells. Products leave them side by side for each member; they are moved gate by gate into
+    contiguous blocks, because an operation on a strided view costs three times one on a block. One member's need no
+    move."""
+
     def __init__(self, wx: np.ndarray, wh: np.ndarray, hidden: int) -> None:
-        k = len(wx)
+        k, gates = len(wx), wx.shape[2] // hidden
         self.wx, self.wh = wx, wh
-        self.state = _ones(k, hidden)
-        self.a, self.b = np.empty((k, 1, 3 * hidden), np.float32), np.empty((k, 1, 3 * hidden), np.float32)
-        self.gates, self.delta = np.empty((k, 2 * hidden), np.float32), np.empty((k, hidden), np.float32)
-        # Views are made once: making them costs as much as the small operations on them.
-        self.h = self.state[:, 0, :-1]
-        self.n, self.gates_x = self.a[:, 0, :hidden], self.a[:, 0, hidden:]
-        self.gates_h, self.n_h = self.b[:, 0, : 2 * hidden], self.b[:, 0, 2 * hidden :]
-        self.r, self.z = self.gates[:, :hidden], self.gates[:, hidden:]
+        self.products = tuple(np.empty((k, 1, gates * hidden), np.float32) for _ in range(2))
+        self.delta, self.c = np.empty((k, hidden), np.float32), np.zeros((k, hidden), np.float32)
+        self.output = _ones(k, hidden)
+        sides = [product.reshape(k, gates, hidden).transpose(1, 0, 2) for product in self.products]
+        self.gates, self.h = sides, self.output[:, 0, :-1]
+        self.before: list[tuple[np.ndarray, np.ndarray]] = []  # copies (to, from) after the products
+        self.after: list[tuple[np.ndarray, np.ndarray]] = []  # and after the step
+        if k > 1:
+            self.gates, self.h = [np.empty(side.shape, np.float32) for side in sides], np.zeros((k, hidden), np.float32)
+            self.before = list(zip(self.gates, sides, strict=True))
+            self.after = [(self.output[:, 0, :-1], self.h)]
 
     def reset(self) -> None:
-        self.h[:] = 0.0
+        self.h[:] = self.c[:] = self.output[:, 0, :-1] = 0.0
 
     def step(self, x: np.ndarray) -> np.ndarray:
-        n, gates, delta, h = self.n, self.gates, self.delta, self.h
-        np.matmul(x, self.wx, self.a)
-        np.matmul(self.state, self.wh, self.b)
-        np.add(self.gates_x, self.gates_h, gates)
-        np.tanh(gates, gates)
-        np.add(gates, ONE, gates)
+        """(K, 1, n) to (K, 1, H), each with its last element 1."""
+        np.matmul(x, self.wx, self.products[0])
+        np.matmul(self.output, self.wh, self.products[1])
+        for to, source in self.before:
+            np.copyto(to, source)
+        self.advance()
+        for to, source in self.after:
+            np.copyto(to, source)
+        return self.output
+
+    def advance(self) -> None:
+        """The next state from `gates`."""
+        raise NotImplementedError
+
+
+class _GruLayer(_Layer):
+    def __init__(self, wx: np.ndarray, wh: np.ndarray, hidden: int) -> None:
+        super().__init__(wx, wh, hidden)
+        self.n, self.r, self.z = self.gates[0]
+        self.rz_x, self.rz_h, self.n_h = self.gates[0][1:], self.gates[1][:2], self.gates[1][2]
+
+    def advance(self) -> None:
+        n, rz, h, delta = self.n, self.rz_x, self.h, self.delta
+        np.add(rz, self.rz_h, rz)
+        np.tanh(rz, rz)
+        np.add(rz, ONE, rz)
         np.multiply(self.r, self.n_h, delta)
         np.add(n, delta, n)
         np.tanh(n, n)
@@ -346,34 +374,20 @@ class _GruLayer:
         np.multiply(delta, self.z, delta)
         np.multiply(delta, HALF, delta)
         np.add(n, delta, h)
-        return self.state
 
 
-class _LstmLayer:
-    def __init__(self, wx: np.ndarray, wh: np.ndarray, hidden: int) -> None:
-        k = len(wx)
-        self.wx, self.wh, self.size = wx, wh, hidden
-        self.state = _ones(k, hidden)
-        self.cell = np.zeros((k, hidden), np.float32)
-        self.a, self.b = np.empty((k, 1, 4 * hidden), np.float32), np.empty((k, 1, 4 * hidden), np.float32)
-
-    def reset(self) -> None:
-        self.state[:, 0, :-1] = 0.0
-        self.cell[:] = 0.0
-
-    def step(self, x: np.ndarray) -> np.ndarray:
-        size = self.size
-        np.matmul(x, self.wx, self.a)
-        np.matmul(self.state, self.wh, self.b)
-        gates = np.add(self.a, self.b, self.a)[:, 0]
+class _LstmLayer(_Layer):
+    def advance(self) -> None:
+        gates, c = self.gates[0], self.c
+        np.add(gates, self.gates[1], gates)
         np.tanh(gates, gates)
-        gates[:, : 3 * size] *= HALF
-        gates[:, : 3 * size] += HALF
-        i, f, o, g = (gates[:, j * size : (j + 1) * size] for j in range(4))
-        self.cell *= f
-        self.cell += i * g
-        np.multiply(o, np.tanh(self.cell), self.state[:, 0, :-1])
-        return self.state
+        np.multiply(gates[:3], HALF, gates[:3])
+        np.add(gates[:3], HALF, gates[:3])
+        i, f, o, g = gates
+        np.multiply(c, f, c)
+        np.multiply(i, g, self.delta)
+        np.add(c, self.delta, c)
+        np.multiply(o, np.tanh(c), self.h)
 
 
 ONE, HALF = np.float32(1.0), np.float32(0.5)
@@ -488,7 +502,7 @@ def _norm(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-d
     variance = ZERO
     for j in range(m):
         variance += (memory[y + j] - mean) * (memory[y + j] - mean)
-    scale = ONE / np.sqrt(variance / np.float32(m) + EPSILON)
+    scale = ONE / math.sqrt(variance / np.float32(m) + EPSILON)
     for j in range(m):
         memory[y + j] = (memory[y + j] - mean) * scale * memory[w + j] + memory[w + m + j]
 
@@ -510,7 +524,7 @@ def _softmax(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untype
         top = memory[y + j] if memory[y + j] > top else top
     total = ZERO
     for j in range(m):
-        share = np.exp(memory[y + j] - top) if j < filled else ZERO
+        share = math.exp(memory[y + j] - top) if j < filled else ZERO
         memory[y + j] = share
         total += share
     for j in range(filled):
@@ -524,35 +538,17 @@ def _relu(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-d
         memory[y + j] = memory[y + j] if memory[y + j] > ZERO else ZERO
 
 
-def _run(program, start, stop, pointer, t):  # type: ignore[no-untyped-def]
-    """Instructions [start, stop); their fields are those of `_Program._emit`."""
-    for i in range(start, stop):
-        code, w, x, y, m = program[i, 0], program[i, 1], program[i, 2], program[i, 3], program[i, 4]
-        a, b, n, stride = program[i, 5], program[i, 6], program[i, 7], program[i, 8]
-        if code == PRODUCT:
-            product(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == GRU_GATES:
-            gru_gates(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == LSTM_GATES:
-            lstm_gates(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == NORM:
-            norm(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == PUSH:
-            push(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == SOFTMAX:
-            softmax(pointer, w, x, y, m, a, b, n, stride, t)
-        elif code == RELU:
-            relu(pointer, w, x, y, m, a, b, n, stride, t)
-
-
 def _advance(row, t, rows, raw, columns, mean, std, program, bounds, blend, out, memory):  # type: ignore[no-untyped-def]
-    """Everything one row changes: the row history, features, network inputs, every member's state; out (2,) last."""
+    """Everything one row changes: the row history, features, network inputs, every member's state; out (2,) last.
+
+    Instructions are rows of `program`; their fields are those of `_Program._emit`.
+    """
     for k in range(rows.shape[0] - 1, 0, -1):
-        for j in range(rows.shape[1]):
+        for j in range(COLUMNS):
             rows[k, j] = rows[k - 1, j]
-    for j in range(row.shape[0]):
+    for j in range(COLUMNS):
         value = row[j]
-        value = value if np.isfinite(value) else rows[0, j]  # still the last row's
+        value = value if -HUGE <= value <= HUGE else rows[0, j]  # not NaN, not infinite; or still the last row's
         value = value if value < LIMIT else LIMIT
         value = value if value > -LIMIT else -LIMIT
         rows[0, j] = value
@@ -567,19 +563,35 @@ def _advance(row, t, rows, raw, columns, mean, std, program, bounds, blend, out,
         microstructure(rows, t, raw[MICROSTRUCTURE:])
     if LAG:
         lag(rows, t, raw[LAG:])
-    for j in range(columns.shape[0]):
+    first = columns.shape[0]
+    for j in range(first):
         memory[j] = (raw[columns[j]] - mean[j]) / std[j]
     # Every other step visits the members backwards: those used last are still in the cache.
-    count = blend.shape[0]
+    count, pointer, step = blend.shape[0], memory.ctypes, np.uint64(t)
     for i in range(count):
-        k = i if t % 2 == 0 else count - 1 - i
-        run(program, bounds[k], bounds[k + 1], memory.ctypes, np.uint64(t))
-    first = columns.shape[0]
-    out[0] = 0.0
-    out[1] = 0.0
-    for k in range(count):
-        out[0] += blend[k, 0] * memory[first + 2 * k]
-        out[1] += blend[k, 1] * memory[first + 2 * k + 1]
+        member = i if t % 2 == 0 else count - 1 - i
+        for k in range(bounds[member], bounds[member + 1]):
+            code, w, x, y, m = program[k, 0], program[k, 1], program[k, 2], program[k, 3], program[k, 4]
+            a, b, n, stride = program[k, 5], program[k, 6], program[k, 7], program[k, 8]
+            if code == PRODUCT:
+                product(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == GRU_GATES:
+                gru_gates(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == LSTM_GATES:
+                lstm_gates(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == NORM:
+                norm(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == PUSH:
+                push(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == SOFTMAX:
+                softmax(pointer, w, x, y, m, a, b, n, stride, step)
+            elif code == RELU:
+                relu(pointer, w, x, y, m, a, b, n, stride, step)
+    for j in range(2):
+        total = 0.0
+        for i in range(count):
+            total += blend[i, j] * memory[first + 2 * i + j]
+        out[j] = total
 
 
 class _Program:
@@ -711,6 +723,7 @@ class NumbaStep:
     ) -> None:
         program = _Program(inputs, members, pipelines)
         memory = program.memory()
+        self.x = memory[: program.outputs]
         self.members = memory[program.outputs : program.scratch].reshape(len(members), 2)
         self.state, self.rows = memory[program.states : program.first_constant], np.zeros((features.HISTORY, COLUMNS))
         self.out = np.zeros(2)
@@ -779,14 +792,13 @@ def _compile(inputs: Inputs, features: Any, codes: set[int]) -> Any:
     """`_advance` as machine code, without the instructions and the feature groups that the members do not use."""
     import numba
 
-    names: dict[str, Any] = dict(globals())
+    names: dict[str, Any] = {**globals(), "HUGE": np.finfo(np.float64).max}
     for code, function in INSTRUCTIONS.items():
         # What the program lacks is never called; any pointer of the same signature completes the code.
         names[function.__name__[1:]] = _instruction(code if code in codes else PRODUCT).ctypes
     for name in features.GROUPS:
         names[name] = _group(features, name) if name in inputs.groups else None
         names[name.upper()] = inputs.starts.get(name, 0)
-    names["run"] = _inner()(types.FunctionType(_run.__code__, names, "run"))
     return numba.njit(**_options())(types.FunctionType(_advance.__code__, names, "advance"))
 
 
@@ -812,7 +824,8 @@ class Ensemble:
         if backend != "numpy":
             self._step = _fastest(backend, self._step, parts)
         self._row = np.zeros(COLUMNS)
-        self._sequence: int | None = None
+        self._sequence: Any = None
+        self._inputs, self._pipelines = inputs, pipelines
         self._t = -1
 
     @property
@@ -826,27 +839,34 @@ class Ensemble:
         Ids may arrive as any number, `state` as any array of 32 numbers. Raises `SequenceError` when the row does not
         continue the sequence, ValueError when it does not have 32 columns.
         """
-        sequence, t = int(seq_ix), int(step_in_seq)
+        t = int(step_in_seq)
         if t == 0:
             self._step.reset()
-        elif sequence != self._sequence:
-            raise SequenceError(f"sequence {sequence} starts at step {t}; a sequence must start at step 0")
-        elif t != self._t + 1:
-            fault = "is repeated or goes back" if t <= self._t else "skips steps"
-            raise SequenceError(
-                f"sequence {sequence}: step {t} after step {self._t} {fault}; steps must advance by one"
-            )
-        if np.shape(state) != (COLUMNS,):
-            raise ValueError(f"sequence {sequence}, step {t}: state has shape {np.shape(state)}, not ({COLUMNS},)")
+        elif t != self._t + 1 or seq_ix != self._sequence:
+            self._refuse(int(seq_ix), t)
+        if getattr(state, "shape", None) != (COLUMNS,):
+            raise ValueError(f"sequence {seq_ix}, step {t}: state has shape {np.shape(state)}, not ({COLUMNS},)")
         self._row[:] = state
-        self._sequence, self._t = sequence, t
+        self._sequence, self._t = seq_ix, t
         prediction = self._step.step(self._row, t)
         return prediction.copy() if need_prediction else None
+
+    def _refuse(self, sequence: int, t: int) -> None:
+        if sequence != self._sequence:
+            raise SequenceError(f"sequence {sequence} starts at step {t}; a sequence must start at step 0")
+        fault = "is repeated or goes back" if t <= self._t else "skips steps"
+        raise SequenceError(f"sequence {sequence}: step {t} after step {self._t} {fault}; steps must advance by one")
 
     @property
     def members(self) -> np.ndarray:
         """Predictions (K, 2) of the members after the last row, float32."""
         return np.array(self._step.members)
+
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        """What each member's network read of the last row, (F,) float32."""
+        x, parts = self._step.x, self._inputs
+        return [x[parts.offsets[i] : parts.offsets[i] + parts.sizes[i]].copy() for i in self._pipelines]
 
 
 def _fastest(backend: str, reference: NumpyStep, parts: tuple[Any, ...]) -> Any:

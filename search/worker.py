@@ -17,6 +17,7 @@ from search.alone import Sharing
 from search.desk import Desk
 from search.errors import KeptError, SearchError
 from search.events import Event, Listener
+from search.notes import NoteKeeper
 from search.objective import Outcome, TrialInProgress
 from search.place import Workplace
 from search.replication import advance
@@ -120,6 +121,16 @@ class _Worker:
         self.tell(
             Event("ready", self.name, text=f"{self.place.device_name}, data {self.place.dataset.fingerprint[:8]}")
         )
+        notes = NoteKeeper(self.inner, self.name, self.place.worker)
+        notes.start()
+        try:
+            self._work()
+        finally:
+            notes.stop()
+        self.tell(Event("stop", self.name, text=self.summary.stopped))
+        return self.summary
+
+    def _work(self) -> None:
         while not self._enough():
             found = self._next()
             if found is None:
@@ -130,8 +141,6 @@ class _Worker:
             self.summary.count(outcome)
             if outcome.state == "kept":
                 raise KeptError(outcome.text)
-        self.tell(Event("stop", self.name, text=self.summary.stopped))
-        return self.summary
 
     def _enough(self) -> bool:
         if self.stop.due():

@@ -17,7 +17,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-LONG = frozenset({"history", "configuration", "spec", "key", "checkpoint"})
+LONG = frozenset({"history", "configuration", "spec", "key", "checkpoint", "note_turn"})
 
 
 class ShownStorage(BaseStorage):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from search.report.numbers import LEVEL, SEED, Floats
+from search.report.numbers import LEVEL, SEED, Floats, interval
 from search.report.page import Figure, Section, Table
 from search.report.record import Study
 from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
@@ -21,7 +23,7 @@ OR = ".or"  # suffix of the parameter that chooses between a range and its `or` 
 LEAST = 20  # finished and pruned runs; of fewer, a tenth is one or two
 TOP = 0.1
 WORK = 24_000  # runs looked at in all resamples together: keeps 2,000 trials within seconds
-TAIL = 1.2816  # standard deviations from the mean to the end of the 80 % interval, or to the worst tenth
+CHANCE = 0.9  # quantile of what shuffled scores give
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ def importance(study: Study) -> Importance | None:
     names = list(study.searched)
     if len(runs) < LEAST or len(names) < 2 or len({t.value for t in runs}) < 3:
         return None
-    trials = [t.frozen for t in runs]
+    trials = _interned([t.frozen for t in runs])
     values = np.array([float(t.value or 0.0) for t in runs])
     rng = np.random.default_rng(SEED)
-    resamples = int(np.clip(WORK // len(runs), 12, 100))
+    resamples = int(np.clip(WORK // len(runs), 12, 40))
     point = _importances(trials, values, names)
     draws = [rng.integers(len(runs), size=len(runs)) for _ in range(resamples)]
     samples = np.array([_importances([trials[i] for i in draw], values[draw], names) for draw in draws])
@@ -75,12 +77,24 @@ def importance(study: Study) -> Importance | None:
     # All in units of the whole, so that what chance gives can be compared with what was found. A resample holds runs
     # twice, which looks like structure: only its spread is used.
     total = float(point.sum()) or 1.0
-    spread = TAIL * samples.std(axis=0, ddof=1)
-    chance = nothing.mean(axis=0) + TAIL * nothing.std(axis=0, ddof=1)
+    below, above = interval(samples)
+    spread = (above - below) / 2
+    chance = np.quantile(nothing, CHANCE, axis=0)
     order = np.argsort(-point)
     low, high = np.clip(point - spread, 0, None), point + spread
     point, low, high, chance = (part[order] / total for part in (point, low, high, chance))
     return Importance(tuple(names[i] for i in order), point, low, high, chance, len(runs))
+
+
+def _interned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials with one object for each distribution: PED-ANOVA sorts trials by it, over and over."""
+    known: dict[BaseDistribution, BaseDistribution] = {}
+    shared = []
+    for trial in trials:
+        twin = copy.copy(trial)
+        twin.distributions = {name: known.setdefault(d, d) for name, d in trial.distributions.items()}
+        shared.append(twin)
+    return shared
 
 
 def _importances(trials: Sequence[FrozenTrial], values: Floats, names: Sequence[str]) -> Floats:

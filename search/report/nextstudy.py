@@ -130,9 +130,8 @@ def _line(name: str, parameter: Parameter, why: str) -> str:
     content = dump_parameter(parameter)
     if isinstance(content, dict):
         content = {key: content[key] for key in ORDER if key in content}
-        content |= (
-            {"when": {k: v[0] if len(v) == 1 else v for k, v in content["when"].items()}} if "when" in content else {}
-        )
+        if "when" in content:
+            content["when"] = {k: v[0] if len(v) == 1 else v for k, v in content["when"].items()}
     text = f"  {name}: {_flow(content)}"
     if not why or why.startswith("kept"):
         return text

@@ -67,8 +67,8 @@ def in_order(study: Study) -> list[Trial]:
     return sorted(ended, key=lambda t: (t.imported is None, t.end or datetime.min, t.number))
 
 
-def trials_figure(study: Study, low: float | None = None) -> Spec:
-    """Runs and the best so far over ended trials; also a plot of the dashboard."""
+def trials_figure(study: Study, low: float | None = None, most: int | None = None) -> Spec:
+    """Runs, at most so many of each kind, and the best so far over ended trials; also a plot of the dashboard."""
     ended = in_order(study)
     place = {t.number: i + 1 for i, t in enumerate(ended)}
     if low is None:
@@ -77,14 +77,15 @@ def trials_figure(study: Study, low: float | None = None) -> Spec:
     kinds = (("pruned", PRUNED, "circle-open", 5), ("complete", COMPLETE, "circle", 6))
     for state, color, symbol, size in kinds:
         chosen = [t for t in ended if t.state == state and t.value is not None and t.value >= low]
+        chosen = chosen[:: max(1, -(-len(chosen) // most))] if most else chosen
         marker = {"size": size, "symbol": symbol, "color": faded(color, 0.55)}
         dots = points([place[t.number] for t in chosen], [t.value for t in chosen], state, color, marker=marker)
-        traces.append({**dots, "text": [_hover(t) for t in chosen], "hovertemplate": "%{text}<extra></extra>"})
+        traces.append(dots if most else {**dots, **_hovered(chosen)})
     failed = [t for t in ended if t.state == "failed"]
     if failed:
         marker = {"size": 6, "symbol": "x-thin", "line": {"width": 1.3, "color": FAILED}}
         dots = points([place[t.number] for t in failed], [low] * len(failed), "failed", FAILED, marker=marker)
-        traces.append({**dots, "text": [_hover(t) for t in failed], "hovertemplate": "%{text}<extra></extra>"})
+        traces.append(dots if most else {**dots, **_hovered(failed)})
     x, y, _ = _steps(study, ended)
     traces.append(line([i + 1 for i in x], y, "best so far", COMPLETE, line={"shape": "hv"}))
     top = max((t.value or low for t in study.finished), default=low + 0.01)
@@ -129,6 +130,10 @@ def _bottom(study: Study) -> tuple[float, int]:
     low, middle, high = np.quantile(values, [0.02, 0.5, 1.0])
     bottom = max(float(values.min()), min(float(low), float(middle - 2 * (high - middle))))
     return bottom, int((values < bottom).sum())
+
+
+def _hovered(trials: Sequence[Trial]) -> Spec:
+    return {"text": [_hover(trial) for trial in trials], "hovertemplate": "%{text}<extra></extra>"}
 
 
 def _hover(trial: Trial) -> str:

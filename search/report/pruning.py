@@ -135,7 +135,8 @@ def _risk(study: Study, sight: Foresight | None) -> str:
     if sight is None or warmup >= len(sight.epochs):
         return ""
     lost = sight.best_below_median[warmup]
-    return f"at the end of the warm-up {share(lost) if lost else 'none'} of the later best tenth still lay below the median"
+    words = share(lost) if lost else "none"
+    return f"at the end of the warm-up {words} of the later best tenth still lay below the median"
 
 
 def _when(study: Study) -> Spec:

@@ -12,10 +12,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lobmodels.errors import ConfigError
 from search.parameters import Fixed, Parameter
 from search.ranking import Ranking, rank_runs
 from search.replication import find_replicates
-from search.runs import IMPORTED, finished_runs, spec_of
+from search.runs import IMPORTED, Run, run_of, spec_of
 from search.spec import StudySpec
 from storage.claims import REASON
 
@@ -128,7 +129,7 @@ class Study:
 def read_study(study: optuna.Study) -> Study:
     """Read a study and its replicates. Raises `SearchError` where lobtuna did not create it."""
     seeds = find_replicates(study)
-    runs = finished_runs(study) + (finished_runs(seeds) if seeds is not None else [])
+    runs = [run for source in (study, seeds) if source is not None for run in _runs(source)]
     return Study(
         name=study.study_name,
         spec=spec_of(study),
@@ -138,6 +139,17 @@ def read_study(study: optuna.Study) -> Study:
         replicates=() if seeds is None else _read_trials(seeds),
         ranking=rank_runs(runs),
     )
+
+
+def _runs(study: optuna.Study) -> list[Run]:
+    """Complete runs that can be ranked: a trial that lobtuna did not write has no configuration or seed."""
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        try:
+            found.append(run_of(study.study_name, trial))
+        except (KeyError, TypeError, ValueError, ConfigError):
+            continue
+    return [run for run in found if math.isfinite(run.value)]
 
 
 def _read_trials(study: optuna.Study) -> tuple[Trial, ...]:

@@ -1,0 +1,307 @@
+"""The report as a whole: what it holds, what it says of studies with little to say, and that nothing breaks it."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+import pytest
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from search.create import create_in
+from search.errors import ReportError
+from search.report import Report, build_report, write_report
+from search.spec import StudySpec, load_spec
+from tests.made_study import SPEC, add_all, make_study
+
+KEYS = {
+    "progress", "seeds", "report", "importance", "effects", "pairs", "next", "curves", "peaks", "pruning", "targets",
+    "shift", "workers", "failures", "trials",
+}  # fmt: skip
+EVIL = "<img src=x onerror=alert(1)>&\"'</script><script>alert(2)</script>"
+
+
+class _Texts(HTMLParser):
+    """Collects the tags of a page, and the text of its script elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = _Texts()
+    parser.feed(html)
+    return parser.tags
+
+
+def policy(report: Report) -> str:
+    """The content security policy of the page."""
+    found = [
+        attrs["content"] for tag, attrs in tags(report.html) if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert len(found) == 1
+    return found[0] or ""
+
+
+def figures(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
+    for section in report.page.sections:
+        for figure in section.figures:
+            yield figure.text, figure.spec
+
+
+@pytest.fixture(scope="module")
+def study() -> optuna.Study:
+    return make_study(InMemoryStorage(), 150, replicates=(4, 3))
+
+
+@pytest.fixture(scope="module")
+def report(study: optuna.Study) -> Report:
+    return build_report(study)
+
+
+def test_every_section_is_there(report: Report) -> None:
+    """All that a report promises has its section, in the page and in its contents."""
+    assert {section.key for section in report.page.sections} == KEYS
+    html_ids = {attrs.get("id") for tag, attrs in tags(report.html) if tag == "section"}
+    assert html_ids >= KEYS
+    for key in KEYS:
+        assert f'href="#{key}"' in report.html
+
+
+def test_every_figure_says_what_it_shows(report: Report) -> None:
+    """Each figure has a sentence, is a document that plotly accepts, and says where scores come from if it has any."""
+    assert len(list(figures(report))) > 15
+    for section in report.page.sections:
+        for figure in section.figures:
+            assert figure.text.endswith(".")
+            assert len(figure.text) > 20
+            go.Figure(figure.spec)  # raises for anything plotly does not know
+            titles = [figure.spec["layout"][axis].get("title", {}).get("text") for axis in ("xaxis", "yaxis")]
+            if "score" in titles:
+                assert figure.sequences is not None, figure.text
+
+
+def test_scores_say_where_they_come_from(report: Report) -> None:
+    """The page marks every figure of scores with its sequences."""
+    assert "scores: selection sequences" in report.html
+    assert "scores: report sequences" in report.html
+
+
+def test_the_page_needs_no_network(report: Report) -> None:
+    """Nothing is loaded from anywhere: no source, no link but anchors and the files beside the page."""
+    files = set(report.files)
+    for tag, attrs in tags(report.html):
+        assert "src" not in attrs, (tag, attrs)
+        if tag == "link":
+            pytest.fail(f"the page links {attrs}")
+        if tag == "a":
+            target = attrs["href"] or ""
+            assert target.startswith("#") or target in files
+    assert "default-src 'none'" in policy(report)
+    assert "@import" not in report.html.split("</style>")[0]
+
+
+def test_only_its_own_scripts_may_run(report: Report) -> None:
+    """The policy names two scripts by their hashes; no attribute holds script."""
+    policy = next(
+        a["content"] for t, a in tags(report.html) if t == "meta" and "Security" in (a.get("http-equiv") or "")
+    )
+    assert policy is not None
+    assert len(re.findall("'sha256-[A-Za-z0-9+/=]+'", policy)) == 2
+    assert "unsafe-eval" not in policy
+    assert not any(name.startswith("on") for _, attrs in tags(report.html) for name in attrs)
+
+
+def test_tables_are_complete(study: optuna.Study, report: Report) -> None:
+    """trials.csv has every trial and replicate, epochs.csv every epoch, unrounded."""
+    rows = list(csv.DictReader(io.StringIO(report.files["trials.csv"])))
+    assert len(rows) == 150 + 12
+    first = study.trials[0]
+    assert float(rows[0]["select_mean"]) == first.value
+    assert rows[0]["lr"] == str(first.user_attrs["configuration"]["lr"])
+    epochs = list(csv.DictReader(io.StringIO(report.files["epochs.csv"])))
+    assert len([r for r in epochs if r["trial"] == "0" and r["study"] == "joint"]) == len(first.user_attrs["history"])
+    for name in ("importance", "effects", "ranges", "ranking", "workers", "failures", "pairs", "targets", "foresight"):
+        assert report.files[f"{name}.csv"].count("\n") > 1, name
+
+
+def test_it_is_the_same_every_time() -> None:
+    """Two reports of one study agree in every number: nothing depends on an unseeded draw."""
+    study = make_study(InMemoryStorage(), 40, replicates=(2, 2))
+    first, again = build_report(study), build_report(study)
+    assert again.files == first.files
+    assert [spec for _, spec in figures(again)] == [spec for _, spec in figures(first)]
+
+
+def test_the_next_study_is_ready_to_run(report: Report, tmp_path: Path) -> None:
+    """next.yaml passes the checks of `create`, asks a question, and starts from the best configurations."""
+    path = tmp_path / "next.yaml"
+    path.write_text(report.files["next.yaml"])
+    spec = load_spec(path)
+    assert spec.name == "joint-next"
+    assert spec.question
+    assert 1 <= len(spec.baselines) <= 3
+    assert spec.pruner == SPEC.pruner
+    create_in(InMemoryStorage(), spec)
+
+
+def test_written_whole(tmp_path: Path) -> None:
+    """The folder holds the page and its tables and nothing half written; a second report replaces the first."""
+    study = few(InMemoryStorage())
+    page = write_report(study, tmp_path / "out")
+    before = page.read_text()
+    assert write_report(study, tmp_path / "out") == page
+    assert len(page.read_text()) == len(before)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"report.html", "trials.csv", "next.yaml"} <= names
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    """A file where the folder should be is one clear error that says what to do."""
+    study = empty(InMemoryStorage())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="--output"):
+        write_report(study, tmp_path / "file")
+
+
+# Studies that have little to say --------------------------------------------------------------------------------
+
+
+def empty(storage: BaseStorage) -> optuna.Study:
+    return create_in(storage, SPEC)
+
+
+def one_trial(storage: BaseStorage) -> optuna.Study:
+    return make_study(storage, 1, failures=0)
+
+
+def all_failed(storage: BaseStorage) -> optuna.Study:
+    return make_study(storage, 12, failures=1)
+
+
+def few(storage: BaseStorage) -> optuna.Study:
+    return make_study(storage, 6, failures=0)
+
+
+def one_waiting(storage: BaseStorage) -> optuna.Study:
+    study = create_in(storage, SPEC)
+    study.enqueue_trial({"lr": 1e-3})
+    return study
+
+
+def nothing_searched(storage: BaseStorage) -> optuna.Study:
+    """All parameters fixed: the same run under many seeds."""
+    document = SPEC.to_json() | {"name": "fixed", "parameters": {"hidden_size": 32, "epochs": 20}}
+    return make_study(storage, 30, spec=StudySpec.from_json(document))
+
+
+def without_report_sequences(storage: BaseStorage) -> optuna.Study:
+    document = SPEC.to_json() | {"validation": {"report_fraction": 0.0}}
+    study = make_study(storage, 40, spec=StudySpec.from_json(document))
+    for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+        for name in [name for name in trial.user_attrs if name.startswith("report_")]:
+            del trial.user_attrs[name]
+    return study
+
+
+def bare_trials(storage: BaseStorage) -> optuna.Study:
+    """Finished trials without a single attribute, as somebody's script might leave them."""
+    study = create_in(storage, SPEC)
+    distribution = optuna.distributions.FloatDistribution(2e-4, 3e-3, log=True)
+    add_all(study, [_bare(distribution, i) for i in range(25)])
+    return study
+
+
+def _bare(distribution: Any, i: int) -> Any:
+    lr = 2e-4 + 1e-4 * i
+    state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)[i % 3]
+    value = None if state == TrialState.FAIL else 0.2 + 0.001 * i
+    return create_trial(state=state, value=value, params={"lr": lr}, distributions={"lr": distribution})
+
+
+def strange_attributes(storage: BaseStorage) -> optuna.Study:
+    """Attributes of the right names and wrong kinds."""
+    study = make_study(storage, 30)
+    for i, trial in enumerate(storage.get_all_trials(study._study_id, deepcopy=False)):
+        trial.user_attrs.update(
+            [{"history": "none"}, {"seconds": None}, {"best_epoch": "5"}, {"device": 3}, {"select_t0": "x"}][i % 5]
+        )
+        trial.user_attrs["configuration"] = {**trial.user_attrs["configuration"], "dropout": [0.1], "loss": None}
+    return study
+
+
+STUDIES = [
+    empty, one_trial, all_failed, few, one_waiting, nothing_searched, without_report_sequences, bare_trials,
+    strange_attributes,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", STUDIES)
+def test_studies_with_little_to_say(make: Any, tmp_path: Path) -> None:
+    """Every section is there and says why it has nothing to show; the next study file is valid all the same."""
+    report = build_report(make(InMemoryStorage()))
+    assert {section.key for section in report.page.sections} == KEYS
+    for section in report.page.sections:
+        assert section.text or section.figures or section.tables
+        assert "nan" not in section.text.lower().split()
+    for _, spec in figures(report):
+        go.Figure(spec)
+        json.dumps(spec, allow_nan=False)
+    path = tmp_path / "next.yaml"
+    path.write_text(report.files["next.yaml"])
+    load_spec(path)
+
+
+def test_all_failed_says_so() -> None:
+    """A study in which everything failed leads with that."""
+    report = build_report(all_failed(InMemoryStorage()))
+    text = " ".join(section.finding for section in report.page.sections)
+    assert "100\u00a0% of the trials failed" in text
+    assert any("no best score" in section.text for section in report.page.sections)
+
+
+# Text of strangers ----------------------------------------------------------------------------------------------
+
+
+def test_html_in_names_is_text(tmp_path: Path) -> None:
+    """Markup in the question, in workers, devices, reasons and values is shown as it is: no element comes of it."""
+    document = SPEC.to_json() | {"question": EVIL}
+    study = make_study(InMemoryStorage(), 40, spec=StudySpec.from_json(document), replicates=(3, 2))
+    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
+        attrs = trial.user_attrs
+        attrs |= {"worker": f"{EVIL}:1", "device": EVIL, "reason": EVIL}
+        attrs["configuration"] = {**attrs["configuration"], "loss": EVIL, EVIL: EVIL}
+    report = build_report(study)
+    found = tags(report.html)
+    assert not [tag for tag, _ in found if tag == "img"]
+    kinds = [attrs.get("type") for tag, attrs in found if tag == "script"]
+    assert kinds.count(None) == 2
+    assert len(kinds) - 2 == len(list(figures(report)))
+    data = re.findall(r'<script type="application/json">(.*?)</script>', report.html, re.S)
+    assert len(data) == len(kinds) - 2
+    for text in data:  # plotly reads markup in labels: none may reach it
+        assert "<img" not in json.dumps(json.loads(text))
+        assert "<script" not in json.dumps(json.loads(text))
+    assert "&lt;img" in report.html
+
+
+def test_a_spreadsheet_runs_nothing() -> None:
+    """A cell that begins like a formula is marked as text."""
+    study = make_study(InMemoryStorage(), 10)
+    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
+        trial.user_attrs["worker"] = '=HYPERLINK("http://evil")'
+    rows = list(csv.DictReader(io.StringIO(build_report(study).files["trials.csv"])))
+    assert rows[0]["worker"].startswith("'=")
+    assert float(rows[0]["select_mean"]) > 0  # a number stays one

@@ -162,12 +162,12 @@ def test_runs_show_scores_and_the_best(url: str) -> None:
 def test_a_revision_imports_the_trials_that_fit(url: str) -> None:
     """`joint@2` starts with what `joint` found out, and says how much of it and why not the rest."""
     study = create_study(spec(), url, "f00d")
-    finish(study, 30)
+    finish(study, 15)
     fits = [t for t in study.trials if t.user_attrs["configuration"]["num_layers"] in (2, 3)]
     changed = spec(parameters=with_layers([2, 3, 4]), baselines=DOCUMENT["baselines"])
     revision = revise(changed, url)
     copied = open_study(url, "joint@2")
-    assert not revision.in_place and (revision.imported, revision.offered) == (len(fits), 30)
+    assert not revision.in_place and (revision.imported, revision.offered) == (len(fits), 15)
     assert any("num_layers=1 is not one of 2, 3, 4" in reason for reason in revision.reasons)
     assert [t.user_attrs["imported_from"] for t in copied.trials] == [f"joint#{t.number}" for t in fits]
     for old, new in zip(fits, copied.trials, strict=True):

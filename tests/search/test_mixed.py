@@ -29,18 +29,18 @@ def test_the_shrunk_ranking_beats_the_best_single_run(effect: float, seeds: int)
     """At the published noise the estimate finds the truly best configuration clearly more often than luck does."""
     random = np.random.default_rng(1)
     estimated = lucky = 0
-    for _ in range(200):
+    for _ in range(120):
         truth, first, repeats, result = simulate(random, 60, 5, seeds, effect)
         estimated += result.estimate.argmax() == truth.argmax()
         lucky += np.maximum(first, repeats.max(axis=1)).argmax() == truth.argmax()
-    assert estimated > 1.15 * lucky and estimated > 200 * 0.3
+    assert estimated > 1.15 * lucky and estimated > 120 * 0.3
 
 
 def test_estimates_are_honest_although_the_best_were_chosen() -> None:
     """No winner's curse: the winner's estimate is not too high, its interval holds the truth, its chance is real."""
     random = np.random.default_rng(2)
     errors, covered, claimed, right, naive = [], [], [], [], []
-    for _ in range(200):
+    for _ in range(120):
         truth, first, repeats, result = simulate(random, 60, 5, 4, EFFECT)
         best = result.estimate.argmax()
         errors.append(result.estimate[best] - truth[best])

@@ -68,7 +68,7 @@ def section(study: Study, found: Effects | None, ranked: Importance | None) -> S
     order = order_of(found, ranked)
     shown = [_figure(found, i) for i in order[:SHOWN]]
     text = (
-        f"An additive model of the score over all searched parameters, so that each effect is free of the company its "
+        "An additive model of the score over all searched parameters, so that each effect is free of the company its "
         f"values kept: it predicts {share(found.model.explained)} of the variance of runs left out; the rest is seeds "
         "and what parameters do together. A pruned run is credited with what finished runs still gained after the "
         "epoch at which it was ended."
@@ -111,7 +111,7 @@ def _figure(found: Effects, i: int) -> Figure:
     low, high = interval(samples)
     mean = found.model.mean
     traces = _dots(found, factor)
-    shown = [level for level in range(len(factor.labels)) if factor.counts[level]]
+    shown = [level for level in range(len(factor.labels)) if factor.counts[level] >= FEWEST]
     numeric = [level for level in shown if factor.centers[level] is not None]
     others = [level for level in shown if factor.centers[level] is None]
     if numeric:
@@ -123,6 +123,7 @@ def _figure(found: Effects, i: int) -> Figure:
         traces.append(_crosses([_place(factor, level) for level in others], mean, effect, low, high, others))
     count = int((factor.index >= 0).sum())
     note = "" if count == len(found.trials) else f", in the {count} runs in which it means something"
+    note += f" (no effect where fewer than {FEWEST} runs are)" if (factor.counts < FEWEST).any() else ""
     text = f"Score over {factor.name}{note}. Dots: runs, pruned ones orange; blue: effect, {share(LEVEL)} interval."
     spec = figure(traces, height=270, x=_axis(factor), y=axis("score", range=_range(found.values)))
     return Figure(text, spec, "selection", title=factor.name, half=True)

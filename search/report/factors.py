@@ -22,6 +22,7 @@ from search.report.numbers import SEED, Floats
 from search.report.record import Trial
 
 BINS = 5
+FULL = 5  # runs that a level of a range should hold
 FEW = 6  # whole numbers up to so many are levels of their own
 PENALTIES = np.geomspace(0.3, 300, 13)
 RESAMPLES = 100
@@ -126,7 +127,8 @@ def _edges(parameter: IntRange | FloatRange, values: Floats) -> Floats:
     if isinstance(parameter, IntRange) and len(distinct) <= FEW:
         middle = (distinct[1:] + distinct[:-1]) / 2
     else:
-        middle = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+        bins = int(np.clip(len(values) // FULL, 1, BINS))
+        middle = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
         middle = middle[(middle > distinct[0]) & (middle <= distinct[-1])]
     return np.array([min(low, distinct[0]), *middle, max(high, distinct[-1])], dtype=float)
 

@@ -20,7 +20,7 @@ from search.report.record import Study
 from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
 
 OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `search.space.suggest`
-LEAST = 20  # finished and pruned runs; of fewer, a tenth is one or two
+LEAST = 40  # finished and pruned runs; of fewer, the best tenth is a handful
 TOP = 0.1
 WORK = 24_000  # runs looked at in all resamples together: keeps 2,000 trials within seconds
 CHANCE = 0.9  # quantile of what shuffled scores give
@@ -170,7 +170,7 @@ def _figure(found: Importance) -> Figure:
     spec = figure(
         [bars, chance],
         height=90 + 24 * len(names),
-        x=axis("share of importance", rangemode="tozero"),
+        x=axis("share of importance", range=[0, min(1.0, float(max(high.max(), found.chance.max())) * 1.04)]),
         y=axis("", ticks="", showgrid=False, dtick=1),
         bargap=0.35,
     )

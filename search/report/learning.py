@@ -41,16 +41,14 @@ def curves_section(study: Study) -> Section:
     limited = f" Drawn are {' and '.join(drawn)} runs, chosen evenly by score." if drawn else ""
     text = (
         f"Score after each epoch: {', '.join(counts)}. The thick line is the best finished run.{limited} Click a name "
-        "in "
-        "the legend to hide its curves."
+        "in the legend to hide its curves."
     )
     losses = _loss_figure(study)
     figures = [Figure(text, curves_figure(study), "selection", title="Score over epochs", half=losses is not None)]
     if losses is not None:
         caption = (
             "Training loss against the score after the same epoch, of the ten best finished runs: where a line bends "
-            "back, "
-            "the run goes on fitting the training sequences and no longer gains."
+            "back, the run goes on fitting the training sequences and no longer gains."
         )
         figures.append(Figure(caption, losses, "selection", title="Fitting against scoring", half=True))
     return Section("curves", title, "", figures)
@@ -133,7 +131,7 @@ def peaks_section(study: Study) -> Section:
             "peaks", title, f"Best epochs say something from {EARLY} finished runs on; there are {len(runs)}."
         )
     peaks = np.array([t.best_epoch for t in runs])
-    top = _best_quarter(runs)
+    top = best_quarter(runs)
     figures = [
         Figure(
             "Finished runs by the epoch of their best score, the best quarter by score dark. Pruned runs are not "
@@ -151,7 +149,7 @@ def peaks_section(study: Study) -> Section:
             half=True,
         ),
     ]
-    lines = [_limits(study, runs), _targets(runs)]
+    lines = [_limits(runs), _targets(runs)]
     return Section(
         "peaks",
         title,
@@ -162,8 +160,9 @@ def peaks_section(study: Study) -> Section:
     )
 
 
-def _best_quarter(runs: Sequence[Trial]) -> list[Trial]:
-    return sorted(runs, key=lambda t: -(t.value or 0.0))[: max(1, round(len(runs) / 4))]
+def best_quarter(runs: Sequence[Trial]) -> list[Trial]:
+    """The quarter of the runs with the highest scores, at least three of them."""
+    return sorted(runs, key=lambda t: -(t.value or 0.0))[: max(3, round(len(runs) / 4))]
 
 
 def _histogram(study: Study, runs: Sequence[Trial], top: Sequence[Trial]) -> Spec:
@@ -201,16 +200,20 @@ def _scatter(study: Study, runs: Sequence[Trial]) -> Spec:
     return figure(traces, height=300, x=axis("best epoch (from 0)"), y=axis("score"))
 
 
-def _limits(study: Study, runs: Sequence[Trial]) -> str:
-    ended = [t for t in runs if t.reason == "epochs"]
-    late = [t for t in ended if t.best_epoch is not None and t.best_epoch >= t.epochs - 2]
-    if late:
-        return (
-            f"{plural(len(late), 'finished run')} still had a best score in one of the last two epochs when the epoch "
-            "limit "
-            "came: a higher `epochs` might let them go on."
-        )
-    return "No finished run was cut off by the epoch limit while it was still gaining."
+def cut_off(runs: Sequence[Trial]) -> list[Trial]:
+    """Finished runs that reached a best score in one of their last two epochs when the epoch limit ended them."""
+    ended = [t for t in runs if t.reason == "epochs" and t.best_epoch is not None]
+    return [t for t in ended if (t.best_epoch or 0) >= t.epochs - 2]
+
+
+def _limits(runs: Sequence[Trial]) -> str:
+    late = cut_off(runs)
+    if not late:
+        return "No finished run was ended by the epoch limit while it was still gaining."
+    return (
+        f"{len(late)} of {plural(len(runs), 'finished run')} reached their best score in one of the last two epochs "
+        "before the epoch limit ended them: with more epochs they might have gone on."
+    )
 
 
 def _targets(runs: Sequence[Trial]) -> str:
@@ -255,6 +258,12 @@ def _split(name: str, runs: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:
 
 
 def _peak_finding(study: Study, peaks: np.ndarray, top: Sequence[Trial]) -> str:
+    late = cut_off(top)
+    if len(late) > len(top) / 2:
+        return (
+            f"{len(late)} of the best {plural(len(top), 'finished run')} were still gaining when the epoch limit ended "
+            "them: give the next study more epochs before anything else is concluded."
+        )
     low, high = np.quantile(peaks, [0.1, 0.9])
     best = np.array([t.best_epoch for t in top])
     words = (

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.conditions import dead_parameters
+from search.conditions import dead_parameters, get
 from search.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
 from search.report.effects import Effects
+from search.report.learning import best_quarter, cut_off
 from search.report.page import Section, Table
 from search.report.ranges import Advice, advise
 from search.report.record import Study
@@ -19,6 +21,7 @@ from search.spec import BudgetSpec
 from search.values import show
 
 BASELINES = 3
+LONGER, FEW = 1.5, 3  # factor of an epoch limit that came too early; best runs that can show it
 DIGITS = 4  # of a real value in a baseline: more says nothing about the next run
 FILE = "next.yaml"
 ORDER = ("choices", "int", "float", "step", "log", "or", "when")  # of a parameter's keys, as people write them
@@ -37,12 +40,24 @@ class NextStudy:
 def next_study(study: Study, found: Effects | None) -> NextStudy:
     """The study to run after `study`."""
     best = [_rounded(row.configuration) for row in study.ranking.rows[:BASELINES]]
-    advice = tuple(advise(study.spec.parameters, found, best))
+    advice = (*advise(study.spec.parameters, found, best), *_more_epochs(study))
     changed = {a.name: a.next for a in advice}
     parameters = _living({name: changed.get(name, p) for name, p in study.spec.parameters.items()})
     baselines = [_baseline(configuration, parameters) for configuration in best]
     name = f"{re.split('[@.]', study.name)[0]}-next"
     return NextStudy(name, advice, _text(study, name, parameters, advice, [b for b in baselines if b is not None]))
+
+
+def _more_epochs(study: Study) -> list[Advice]:
+    """A higher epoch limit, where most of the best runs were still gaining when it came."""
+    now = get(study.spec.parameters, "epochs")
+    top = best_quarter(study.finished)
+    late = cut_off(top)
+    if not isinstance(now, Fixed) or len(top) < FEW or len(late) <= len(top) / 2:
+        return []
+    following = Fixed(value=math.ceil(int(now.value) * LONGER))
+    why = f"{len(late)} of the best {len(top)} finished runs were still gaining at the limit of {now.value}"
+    return [Advice("epochs", now, following, why)]
 
 
 def _rounded(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +109,7 @@ def _text(
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
     lines = [
         f"# What do {'the changed' if any(a.changed for a in advice) else 'the same'} ranges find, starting from the "
-        "best "
-        f"of {study.name}?",
+        f"best of {study.name}?",
         f"#   {', '.join(limits) or 'no budget: it goes on until it is stopped'}",
         f"#   lobtuna run {FILE} --data ~/lob",
         f"# Written by `lobtuna report {study.name}` from {plural(len(study.scored), 'finished or pruned run')}.",
@@ -166,9 +180,8 @@ def section(study: Study, following: NextStudy) -> Section:
     rows = [[a.name, str(a.now), str(a.next) if a.changed else "the same", a.why] for a in following.advice]
     changed = [a for a in following.advice if a.changed]
     text = (
-        f"What the best runs used and the others did not, parameter by parameter. {FILE}, beside this page, is a "
-        "study file "
-        f"with these ranges and the best configurations as baselines:\n"
+        f"What the best runs used and the others did not, parameter by parameter. {FILE}, beside this page, is a study "
+        "file with these ranges and the best configurations as baselines:\n"
         f"lobtuna run {FILE} --data ~/lob\n"
         "A range is only narrowed where enough runs beyond it were tried and hardly one was among the best, and only "
         "widened where the best crowd at its end. A range that stays says that nothing speaks against it."
@@ -182,7 +195,8 @@ def section(study: Study, following: NextStudy) -> Section:
 def _change(advice: Advice) -> str:
     following = advice.next
     if isinstance(following, Fixed):
-        return f"always {show(following.value)}"
+        before = f" instead of {show(advice.now.value)}" if isinstance(advice.now, Fixed) else ""
+        return f"{show(following.value)}{before or ' alone'}"
     if isinstance(following, Choices):
         return "from " + ", ".join(map(show, following.choices))
     assert isinstance(following, (IntRange, FloatRange))

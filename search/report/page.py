@@ -90,8 +90,8 @@ def render(page: Page) -> str:
     """The page as HTML."""
     plotly, script, style = _plotly(), _asset("page.js"), _asset("page.css")
     policy = (
-        f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {_hash(plotly)} {_hash(script)}; style-src 'unsafe-inline'; img-src data: "
+        "blob:; base-uri 'none'; form-action 'none'"
     )
     return "".join(
         [

@@ -19,6 +19,7 @@ from search.report.style import (
     faded,
     figure,
     line,
+    lying,
     plural,
     points,
     safe,
@@ -37,7 +38,7 @@ def section(study: Study) -> Section:
     assert best is not None
     place = next(i for i, t in enumerate(ended) if t.number == best.number)
     low, hidden = _bottom(study)
-    below = f" {plural(hidden, 'run')} lie below the picture." if hidden else ""
+    below = f" {lying(hidden)} below the picture." if hidden else ""
     figures = [
         Figure(
             "Each dot is a run that ended; the line is the best finished run so far." + below + _dotted(study),
@@ -48,8 +49,7 @@ def section(study: Study) -> Section:
         ),
         Figure(
             f"The same line over {study.time_unit}, summed over all workers; the dashed line is what that run scored "
-            "on "
-            "sequences no decision has seen."
+            "on sequences no decision has seen."
             if _has_report(study)
             else f"The same line over {study.time_unit}, summed over all workers.",
             _over_hours(study, ended, spent, low),
@@ -162,11 +162,10 @@ def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int
     assert best is not None
     report = best.report.get("mean")
     seen = f", {score(report)} on sequences no decision has seen" if report is not None else ""
-    words = (
-        f"The best single run is trial {best.number} with {score(best.value)}{seen}. It came after "
-        f"{share(spent[place] / spent[-1]) if spent[-1] > 0 else share((place + 1) / len(ended))} of the "
-        f"{'hours' if spent[-1] > 0 else 'trials'}"
-    )
+    done = float(spent[place] / spent[-1]) if spent[-1] > 0 else (place + 1) / len(ended)
+    unit = "hours" if spent[-1] > 0 else "trials"
+    when = f"It came at the very end of the {unit}" if done > 0.98 else f"It came after {share(done)} of the {unit}"
+    words = f"The best single run is trial {best.number} with {score(best.value)}{seen}. {when}"
     _, values, _ = _steps(study, ended)
     half = [v for i, v in zip(_steps(study, ended)[0], values, strict=True) if spent[i] <= spent[-1] / 2]
     if half and spent[-1] > 0:

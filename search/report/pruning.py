@@ -101,9 +101,8 @@ def section(study: Study) -> Section:
     if sight is not None:
         text = (
             "Blue: rank correlation of the best score so far with the final one. Red: share of the later best tenth "
-            "that "
-            "lies below the median after that epoch, and that a median pruner would end there. Only runs that finished "
-            "can be counted, so the truth for all runs is somewhat worse."
+            "that lies below the median after that epoch, and that a median pruner would end there. Only runs that "
+            "finished can be counted, so the truth for all runs is somewhat worse."
         )
         figures.append(Figure(text, _sight(study, sight), "selection", title="How early a score tells", half=True))
     tables = [] if sight is None else [_table(sight)]
@@ -112,9 +111,8 @@ def section(study: Study) -> Section:
         return Section("pruning", title, f"{reason}.", figures, tables)
     text = (
         f"{plural(found.pruned, 'run')} ended after {found.epochs_run:,} epochs ({found.hours_run:.1f} "
-        f"{study.time_unit}); "
-        f"finished runs that got as far went on, in the median, for a further {found.epochs_saved / found.pruned:.0f} "
-        "epochs."
+        f"{study.time_unit}); finished runs that got as far went on, in the median, for a further "
+        f"{found.epochs_saved / found.pruned:.0f} epochs."
     )
     return Section("pruning", title, text, figures, tables, _finding(study, found, sight))
 
@@ -123,8 +121,7 @@ def _finding(study: Study, found: Savings, sight: Foresight | None) -> str:
     total = found.hours_saved + hours(study.of("complete", "pruned", "failed"))
     words = (
         f"Pruning saved about {found.hours_saved:.1f} {study.time_unit}, "
-        f"{share(found.hours_saved / total if total else 0)} of "
-        "what the same trials would have taken"
+        f"{share(found.hours_saved / total if total else 0)} of what the same trials would have taken"
     )
     risk = _risk(study, sight)
     return words + (f"; {risk}." if risk else ".")

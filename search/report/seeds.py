@@ -33,11 +33,15 @@ def section(study: Study) -> Section:
     ranking = study.ranking
     rows = ranking.repeated
     if not rows or ranking.noise is None or ranking.between is None:
+        under_way = [t for t in study.replicates if t.state in ("waiting", "running")]
         text = (
             "No configuration was repeated, so nothing tells how much of a score is the luck of its seed, and every "
-            "order "
-            "of single runs on this page may be luck.\n"
-            f"Next: lobtuna replicate {study.name} --top 5 --seeds 5"
+            "order of single runs on this page may be luck.\n"
+        )
+        text += (
+            f"{plural(len(under_way), 'replicate')} are queued or running."
+            if under_way
+            else f"lobtuna replicate {study.name} --top 5 --seeds 5"
         )
         return Section("seeds", title, text, finding=_unknown(study))
     shown = rows[:SHOWN]
@@ -49,15 +53,12 @@ def section(study: Study) -> Section:
     )
     text = (
         f"{plural(len(rows), 'configuration')} were repeated under other seeds. One run varies by {ranking.noise:.4f} "
-        "(standard "
-        f"deviation) under its seed; the configurations themselves differ by {ranking.between:.4f}.{luck} Two "
-        "configurations "
-        f"of five runs each can be told apart when they differ by about {_apart(ranking.noise, 5):.4f}; two single "
-        "runs, by "
-        f"{_apart(ranking.noise, 1):.4f}."
+        f"(standard deviation) under its seed; the configurations themselves differ by {ranking.between:.4f}.{luck} "
+        "Two configurations of five runs each can be told apart when they differ by about "
+        f"{_apart(ranking.noise, 5):.4f}; two single runs, by {_apart(ranking.noise, 1):.4f}."
     )
     caption = (
-        f"Each line is a configuration. Green dots: replicates; blue diamond: the run that the search made; black bar: "
+        "Each line is a configuration. Green dots: replicates; blue diamond: the run that the search made; black bar: "
         f"estimate with its {share(INTERVAL)} interval, shrunk by how noisy its runs are."
     )
     figures = [Figure(caption, ranking_figure(shown), "selection", title="Repeated configurations", half=True)]
@@ -77,8 +78,7 @@ def _unknown(study: Study) -> str:
         return ""
     return (
         "How much a seed matters here is unknown: no configuration was repeated. Until then the order of the best "
-        "runs is "
-        "mostly luck."
+        "runs is mostly luck."
     )
 
 
@@ -90,8 +90,7 @@ def _finding(study: Study, rows: Sequence[RankedConfiguration]) -> str:
     words = (
         f"One run varies by {noise:.4f} under its seed. The configuration of trial {first.trial} is estimated at "
         f"{score(first.estimate)} ({score(first.low)} to {score(first.high)}) and is the best of the {len(rows)} "
-        "repeated "
-        f"ones with probability {chance:.2f}"
+        f"repeated ones with probability {chance:.2f}"
     )
     if lucky is not first:
         words += f"; the luckiest single run, {score(lucky.best_run.value)}, belongs to trial {lucky.trial}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from search.report.style import (
     axis,
     figure,
     line,
+    lying,
     plural,
     points,
     safe,
@@ -35,67 +37,111 @@ def report_section(study: Study) -> Section:
     if study.report_fraction == 0:
         text = (
             "This study keeps no validation sequences apart (report_fraction is 0): every score on this page comes "
-            "from the "
-            "sequences that also chose epochs and runs, and is too high by an amount nobody can tell."
+            "from the sequences that also chose epochs and runs, and is too high by an amount nobody can tell."
         )
         return Section("report", title, text)
     runs = [t for t in study.finished if "mean" in t.report]
     if len(runs) < LEAST:
         text = f"{plural(len(runs), 'finished run')} with a score on the report sequences: too few to compare."
         return Section("report", title, text)
-    select = np.array([t.value or 0.0 for t in runs])
-    report = np.array([t.report["mean"] for t in runs])
-    order = np.argsort(-select)
-    count = max(3, round(len(runs) / 10))
-    fall, fall_all = float((select - report)[order[:count]].mean()), float((select - report).mean())
-    half = select >= np.median(select)  # a few bad runs would decide the slope, and nobody chooses among those
-    low, high, slope = _slope(select[half], report[half])
-    text = (
-        f"{share(study.report_fraction)} of the validation sequences are never used to choose an epoch, prune a run "
-        "or pick a "
-        f"configuration. On them the finished runs score {abs(fall_all):.4f} {'less' if fall_all > 0 else 'more'} on "
-        "average; "
-        f"the best {count} by selection {abs(fall):.4f} {'less' if fall > 0 else 'more'}. The difference of the two, "
-        f"{fall - fall_all:+.4f}, is the luck of having been selected. Among the better half, a selection score that "
-        "is .01 higher means a "
-        "report "
-        f"score that is {0.01 * slope:.4f} higher ({share(LEVEL)} interval {0.01 * low:.4f} to {0.01 * high:.4f})."
-    )
+    found = compare(runs)
+    select, report = found.select, found.report
     caption = (
-        f"Each dot is a finished run, the best {count} by selection dark; rank correlation "
-        f"{spearman(select, report):.2f}. "
-        "Purple: fitted over the better half. On the grey line both scores are equal."
+        f"Each dot is a finished run, the best {found.count} by selection dark. Purple: fitted over the better half. "
+        "On the grey line both scores are equal."
     )
-    fig = Figure(caption, _scatter(runs, select, report, slope, set(order[:count].tolist())), "both", half=True)
-    finding = (
-        f"Selection flatters: the best {count} runs lose {fall:.4f} on sequences no decision has seen, all finished "
-        "runs "
-        f"lose {fall_all:.4f}."
-    )
+    figures = [Figure(caption, _scatter(runs, found), "both", half=True), _both_scores(runs, select, report)]
     rows = [[t.number, a, b, a - b] for t, a, b in zip(runs, select.tolist(), report.tolist(), strict=True)]
     table = Table("selection_report", ["trial", "select", "report", "difference"], rows, on_page=False)
-    best = _report_ranks(runs, select, report)
-    return Section("report", title, text, [fig, best], [table], finding if fall > 0 else "")
+    return Section("report", title, _report_text(study, found), figures, [table], _report_finding(found))
 
 
-def _slope(x: Floats, y: Floats) -> tuple[float, float, float]:
+@dataclass(frozen=True)
+class Comparison:
+    """Selection and report scores of n finished runs; pairs are the ends of an interval."""
+
+    select: Floats  # (n,)
+    report: Floats
+    order: tuple[int, ...]  # by selection, best first
+    count: int  # of runs that count as the best
+    gap: float  # mean of selection minus report over all runs
+    luck: float  # by how much more the best lose than all
+    luck_ends: tuple[float, float]
+    correlation: float  # rank correlation of the two
+    correlation_ends: tuple[float, float]
+    slope: float  # of report on selection, over the better half: nobody chooses among the rest
+    slope_ends: tuple[float, float]
+
+
+def compare(runs: Sequence[Trial]) -> Comparison:
+    """Compare the two scores of runs that have both; intervals by resampling runs."""
+    select = np.array([t.value or 0.0 for t in runs])
+    report = np.array([t.report["mean"] for t in runs])
+    count = max(3, round(len(runs) / 10))
     rng = np.random.default_rng(SEED)
-    slopes = []
-    for _ in range(RESAMPLES):
-        pick = rng.integers(len(x), size=len(x))
-        if np.ptp(x[pick]) > 0:
-            slopes.append(float(np.polyfit(x[pick], y[pick], 1)[0]))
-    point = float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 0.0
-    if not slopes:
-        return point, point, point
-    low, high = interval(np.array(slopes))
-    return float(low), float(high), point
+    picks = [rng.integers(len(runs), size=len(runs)) for _ in range(RESAMPLES)]
+    samples = np.array([_three(select[pick], report[pick], count) for pick in picks])
+    luck, correlation, slope = _three(select, report, count)
+    (low, high) = (np.nan_to_num(part) for part in interval(np.nan_to_num(samples)))
+    ends = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    order = tuple(int(i) for i in np.argsort(-select))
+    gap = float((select - report).mean())
+    return Comparison(select, report, order, count, gap, luck, ends[0], correlation, ends[1], slope, ends[2])
 
 
-def _scatter(runs: Sequence[Trial], select: Floats, report: Floats, slope: float, top: set[int]) -> Spec:
+def _three(select: Floats, report: Floats, count: int) -> tuple[float, float, float]:
+    """Luck of the best, rank correlation, slope over the better half."""
+    lost = select - report
+    luck = float(lost[np.argsort(-select)[:count]].mean() - lost.mean())
+    half = select >= np.median(select)
+    x, y = select[half], report[half]
+    slope = float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else 0.0
+    return luck, spearman(select, report), slope
+
+
+def _report_text(study: Study, found: Comparison) -> str:
+    side = "lower" if found.gap > 0 else "higher"
+    low, high = found.slope_ends
+    words = (
+        f"{share(study.report_fraction)} of the validation sequences are never used to choose an epoch, prune a run or "
+        f"pick a configuration. Scores on them are {abs(found.gap):.4f} {side} on average over all finished runs, "
+        f"which says how hard those sequences are. The best {found.count} by selection lose {found.luck:.4f} more than "
+        f"that ({share(LEVEL)} interval {found.luck_ends[0]:.4f} to {found.luck_ends[1]:.4f}): the luck of having been "
+        "selected. "
+    )
+    if low > 0:
+        return words + (
+            "Among the better half, a selection score that is .01 higher means a report score that is "
+            f"{0.01 * found.slope:.4f} higher ({0.01 * low:.4f} to {0.01 * high:.4f})."
+        )
+    return words + "Among the better half, a higher selection score does not go with a higher report score."
+
+
+def _report_finding(found: Comparison) -> str:
+    low, high = found.correlation_ends
+    words = f"rank correlation {found.correlation:.2f} ({low:.2f} to {high:.2f})"
+    if not low > 0.1:
+        return (
+            f"The report sequences do not confirm the order of the runs: {words}. There are too few runs or sequences "
+            "to tell the finished runs apart."
+        )
+    extra = (
+        f"; the best {found.count} lose {found.luck:.4f} more than the rest on them, which is the luck of selection"
+        if found.luck_ends[0] > 0
+        else ""
+    )
+    return f"Sequences that no decision has seen order the runs {_how(low)} as selection does: {words}{extra}."
+
+
+def _how(correlation: float) -> str:
+    return "much" if correlation > 0.5 else "somewhat"
+
+
+def _scatter(runs: Sequence[Trial], found: Comparison) -> Spec:
+    select, report, top = found.select, found.report, set(found.order[: found.count])
     half = select >= np.median(select)
     ends = np.array([np.median(select), select.max()])
-    fitted = report[half].mean() + slope * (ends - select[half].mean())
+    fitted = report[half].mean() + found.slope * (ends - select[half].mean())
     whole = [float(select.min()), float(select.max())]
     traces = [line(whole, whole, "equal", QUIET, line={"width": 1}, hoverinfo="skip")]
     for name, color, inside in (("finished", "#a9c4e0", False), ("best by selection", COMPLETE, True)):
@@ -108,7 +154,7 @@ def _scatter(runs: Sequence[Trial], select: Floats, report: Floats, slope: float
     return figure(traces, height=360, x=x, y=y)
 
 
-def _report_ranks(runs: Sequence[Trial], select: Floats, report: Floats) -> Figure:
+def _both_scores(runs: Sequence[Trial], select: Floats, report: Floats) -> Figure:
     """The ten best by selection on both sets."""
     order = np.argsort(-select)[:10]
     names = [f"trial {runs[int(i)].number}" for i in order]
@@ -144,10 +190,13 @@ def targets_section(study: Study) -> Section:
         f"Over {len(runs)} finished runs the two targets {together} (rank correlation {correlation:.2f}). t0 varies by "
         f"{first.std():.4f} between runs, t1 by {second.std():.4f}. The best run for t0 is trial {runs[best0].number} "
         f"({score(first[best0])}, t1 {score(second[best0])}); for t1 trial {runs[best1].number} "
-        f"({score(second[best1])}, t0 "
-        f"{score(first[best1])})."
+        f"({score(second[best1])}, t0 {score(first[best1])})."
     )
-    caption = "Score of each finished run on the two targets, at the best epoch of their mean. Thin lines: equal mean."
+    hidden = int(((first < _padded(first)[0]) | (second < _padded(second)[0])).sum())
+    caption = (
+        "Score of each finished run on the two targets, at the best epoch of their mean. Thin lines: equal mean."
+        + (f" {lying(hidden)} outside the picture." if hidden else "")
+    )
     fig = Figure(caption, _targets(study, runs, first, second), "selection")
     rows = [[t.number, a, b, (a + b) / 2] for t, a, b in zip(runs, first.tolist(), second.tolist(), strict=True)]
     return Section(
@@ -178,7 +227,7 @@ def _equal_means(first: Floats, second: Floats) -> list[Spec]:
 
 
 def _padded(values: Floats) -> list[float]:
-    low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
-    low = max(low, middle - 2.5 * (high - middle))
+    low, lower, middle, high = np.quantile(values, [0.0, 0.2, 0.5, 1.0])
+    low = max(low, min(lower, middle - 2.5 * (high - middle)))
     margin = 0.06 * (high - low) or 0.01
     return [float(low - margin), float(high + margin)]

@@ -12,7 +12,7 @@ import optuna
 from lobmodels.errors import CheckpointError
 from search.report.page import Figure, Section, Table
 from search.report.record import Study, Trial
-from search.report.style import COMPLETE, axis, figure, listed, plural, points, safe, score
+from search.report.style import COMPLETE, axis, figure, listed, plural, points, score
 from search.runs import load_checkpoint
 from storage.errors import ArtifactError
 
@@ -74,8 +74,8 @@ def section(buckets: Sequence[Bucket], problems: Sequence[str]) -> Section:
     text = (
         f"Mean score of {_runs(runs)} on the rows in which a feature lies in each fifth of its values, for the "
         "features whose distribution differs most between training and validation (KS: largest distance of the two "
-        "distributions). A fifth in which the score drops is where the model meets what it has not learned; a score "
-        "inside a fifth is also lower simply because the targets vary less there."
+        "distributions). A fifth in which the score drops is where the model meets what it has not learned; it may "
+        "also drop because the targets vary less there."
         + (f" {plural(len(problems), 'checkpoint')} could not be read." if problems else "")
     )
     every = [m for b in buckets for m in b.means]
@@ -110,7 +110,7 @@ def _finding(buckets: Sequence[Bucket], features: Sequence[str]) -> str:
 
 def _figure(name: str, own: Sequence[Bucket], limits: list[float]) -> Figure:
     own = sorted(own, key=lambda b: b.bucket)
-    labels = [f"{b.low:.2g} to {b.high:.2g}" for b in own]
+    labels = [f"{b.low:.2g}<br>to {b.high:.2g}" for b in own]
     x = list(range(len(own)))
     each = points(
         [i for i, b in enumerate(own) for _ in b.means],
@@ -126,7 +126,7 @@ def _figure(name: str, own: Sequence[Bucket], limits: list[float]) -> Figure:
     spec = figure(
         [each, middle],
         height=240,
-        x=axis("", tickvals=x, ticktext=[safe(t) for t in labels]),
+        x=axis("", tickvals=x, ticktext=labels),
         y=axis("score", range=limits),
     )
     return Figure(f"KS {own[0].ks:.2f} between training and validation.", spec, "selection", title=name, half=True)

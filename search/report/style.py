@@ -153,6 +153,11 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
+def lying(count: int) -> str:
+    """`1 run lies`, `3 runs lie`."""
+    return f"{plural(count, 'run')} {'lies' if count == 1 else 'lie'}"
+
+
 def listed(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

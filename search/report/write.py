@@ -157,7 +157,9 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         facts.append(("Spread under the seed", score(study.ranking.noise)))
     facts.append((study.time_unit.capitalize() if study.time_unit[0].islower() else study.time_unit, _hours(study)))
     if study.replicates:
-        facts.append(("Replicates", f"{sum(t.state == 'complete' for t in study.replicates)} complete"))
+        states = [t.state for t in study.replicates]
+        counted = (f"{states.count(s)} {s}" for s in ("complete", "failed", "running", "waiting") if s in states)
+        facts.append(("Replicates", ", ".join(counted)))
     facts.append(("Validation", f"{share(1 - study.report_fraction)} selection, {share(study.report_fraction)} report"))
     facts.append(("Data", study.fingerprint[:12] if study.fingerprint else "not bound yet"))
     devices = sorted({t.device for t in ended if t.device})
@@ -182,5 +184,5 @@ def _footer(study: Study) -> str:
     return (
         f"lobtuna {version('lobtuna')}, {now:%Y-%m-%d %H:%M} UTC. All scores are weighted Pearson correlations as the "
         f"challenge defines them, mean of t0 and t1 unless said; intervals are {share(0.8)} unless said. Selection "
-        f"sequences choose epochs, prune runs and rank; report sequences do none of that."
+        "sequences choose epochs, prune runs and rank; report sequences do none of that."
     )

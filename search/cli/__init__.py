@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "rank",
     "export",
     "score",
+    "report",
     "submit",
     "gc",
     "proxy",

@@ -40,7 +40,7 @@ PERIOD = 60.0  # seconds between two notes of one study, whatever the number of 
 TOKEN = "note_turn"  # study user attribute: who wrote last
 YOURS = "**Your own notes** (below this line; everything above it is rewritten by the workers)"
 DOTS, CURVES, RANKED = 500, 25, 12  # what a plot in the database may hold
-PARAMETERS = 6  # searched parameters shown of a configuration
+PARAMETERS = 4  # searched parameters shown of a configuration
 
 
 class NoteKeeper:
@@ -150,7 +150,9 @@ def save_note(study: optuna.Study, text: str) -> None:
 def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
     """Keep a figure with the study under `key`, in one attribute for the same reason."""
     layout = {**spec["layout"], "title": {"text": title, "x": 0.02, "font": {"size": 15}}, "paper_bgcolor": "#ffffff"}
-    layout["margin"] = {**layout["margin"], "t": 76, "l": 24, "r": 24, "b": 24}
+    # The dashboard gives every plot a card of this height, and on a telephone one of 170 pixels' width.
+    layout |= {"height": 450, "margin": {"t": 48, "l": 24, "r": 24, "b": 24}}
+    layout["legend"] = {**layout["legend"], "y": -0.22, "yanchor": "top"}
     document = json.dumps({"data": spec["data"], "layout": layout}, allow_nan=False, separators=(",", ":"))
     study._storage.set_study_system_attr(study._study_id, f"{SYSTEM_ATTR_PLOT_DATA}{key}:0", document)
 
@@ -215,7 +217,11 @@ def _ranking(study: Study) -> str:
 
 
 def _cells(row: RankedConfiguration, names: Sequence[str]) -> list[str]:
-    estimate = "-" if row.estimate is None else f"{score(row.estimate)} ({score(row.low)} to {score(row.high)})"
+    estimate = (
+        "-"
+        if row.estimate is None
+        else f"{score(row.estimate)} ({score(row.low)}..{score(row.high)})".replace(" ", "\u00a0")
+    )
     report = score(row.report[0]) if row.report else "-"
     values = [plain(show(row.configuration[n])) if n in row.configuration else "-" for n in names]
     return [

@@ -208,10 +208,11 @@ class TrialInProgress:
         batch.state, batch.values = TrialState.COMPLETE, [value]
         name = f"{self.desk.name.replace('@', '-')}-{self.number}"
         history = batch.user_attrs["history"]
+        title, subtitle = f"{self.desk.name} #{self.number}", f"seed {run.seed}, scores on the selection sequences"
         files = [
             (f"{name}.safetensors", WEIGHTS, checkpoint.to_bytes()),
             (f"{name}.csv", TABLE, history_csv(history)),
-            (f"{name}.svg", PICTURE, learning_curve_svg(history, f"{self.desk.name} #{self.number}")),
+            (f"{name}.svg", PICTURE, learning_curve_svg(history, title, subtitle)),
         ]
 
         def finish() -> Batch:

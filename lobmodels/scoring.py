@@ -56,6 +56,7 @@ class Score:
 
     path: Path
     parts: dict[str, Part]  # `all`, and where the submission's validation split is known `select` and `report`
+    split: dict[str, NDArray[np.int64]]  # sequences of these two
     predictions: NDArray[np.float64]  # (N, 901, 2)
     targets: NDArray[np.float32]  # (N, 901, 2)
     us_per_step: float  # mean
@@ -135,14 +136,17 @@ def score_submission(
         output.mkdir()
         unpack(path, folder)
         manifest = _manifest(folder)
-        job = _job(data, count, folder, output)
-        told = _run(job, path, lambda done: progress(done, count) if progress else None, time_limit)
+        job = host_job(data, np.arange(count), folder, output)
+        told = run_host(job, path, lambda done: progress(done, count) if progress else None, time_limit)
         predictions = np.load(output / "predictions.npy")
         times = np.load(output / "times.npy")
     targets = np.asarray(data.targets[:count, data.schema.warmup_steps :])
+    split = {name: index[index < count] for name, index in known_split(manifest, data).items()}
+    indices = {"all": np.arange(count), **{name: index for name, index in split.items() if len(index)}}
     return Score(
         path=path,
-        parts=_parts(predictions, targets, manifest, data),
+        parts={name: _part(name, index, predictions, targets) for name, index in indices.items()},
+        split=split,
         predictions=predictions,
         targets=targets,
         us_per_step=float(times.mean()) / 1e3,
@@ -192,41 +196,30 @@ def known_split(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, N
     return {"select": select, "report": report}
 
 
-def _parts(
-    predictions: NDArray[np.float64],
-    targets: NDArray[np.float32],
-    manifest: dict[str, Any] | None,
-    data: Sequences,
-) -> dict[str, Part]:
-    indices = {"all": np.arange(len(predictions)), **known_split(manifest, data)}
-    parts = {}
-    for name, index in indices.items():
-        index = index[index < len(predictions)]
-        if len(index):
-            t0, t1 = weighted_pearson(predictions[index], targets[index]).tolist()
-            parts[name] = Part(name, len(index), t0, t1)
-    return parts
+def _part(name: str, index: NDArray[Any], predictions: NDArray[np.float64], targets: NDArray[np.float32]) -> Part:
+    t0, t1 = weighted_pearson(predictions[index], targets[index]).tolist()
+    return Part(name, len(index), t0, t1)
 
 
-def _job(data: Sequences, count: int, folder: Path, output: Path) -> dict[str, Any]:
-    features = data.features
-    source = getattr(features, "filename", None)
+def host_job(data: Sequences, order: NDArray[np.int64], folder: Path, output: Path) -> dict[str, Any]:
+    """The job of feeding the sequences at `order` to the submission in `folder`."""
+    source = getattr(data.features, "filename", None)
     if source is None:  # not the mapped cache: hand it over in a file
         source = output / "features.npy"
-        np.save(source, features[:count])
+        np.save(source, data.features)
     return {
         "folder": str(folder),
         "output": str(output),
         "features": str(source),
-        "order": list(range(count)),
-        "seq_ix": [int(value) for value in data.seq_ix[:count]],
+        "order": order.tolist(),
+        "seq_ix": data.seq_ix[order].tolist(),
         "warmup": data.schema.warmup_steps,
         "targets": len(data.schema.targets),
     }
 
 
-def _run(job: dict[str, Any], path: Path, done: Callable[[int], None], time_limit: float) -> dict[str, Any]:
-    """Run the job in a process of its own; what it told about its start."""
+def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_limit: float) -> dict[str, Any]:
+    """Run the job in a process of its own; what it told about its start. Results are files in the job's `output`."""
     told: dict[str, Any] = {}
     with tempfile.TemporaryFile("w+", errors="replace") as stderr, _host(stderr) as process:
         late = threading.Event()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -58,22 +59,50 @@ def _pin() -> None:
 
 
 def _score(job: dict[str, Any], channel: TextIO) -> None:
+    for name in job.get("absent", ()):
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, as on a host without it
+        logging.disable(logging.WARNING)  # and that is no news
     started = time.perf_counter()
     model = _build(Path(job["folder"]))
     backend = getattr(getattr(model, "ensemble", None), "backend", None)
     _tell(channel, seconds=time.perf_counter() - started, backend=backend)
     features = np.load(job["features"], mmap_mode="r")  # (N, T, 32)
-    count, steps = len(job["order"]), features.shape[1]
-    predictions = np.zeros((count, steps - job["warmup"], job["targets"]))
-    times = np.zeros((count, steps), np.int64)
-    for i, index in enumerate(job["order"]):
-        rows = _rows(int(job["seq_ix"][i]), np.asarray(features[index]), job["warmup"])
-        _sequence(model, rows, job["warmup"], job["targets"], predictions[i], times[i])
+    fed = [
+        (int(seq_ix), np.asarray(features[index])) for index, seq_ix in zip(job["order"], job["seq_ix"], strict=True)
+    ]
+    if job.get("joined"):  # one long sequence: the state must go on
+        fed = [(fed[0][0], np.concatenate([rows for _, rows in fed]))]
+    steps, warmup, targets = len(fed[0][1]), job["warmup"], job["targets"]
+    predictions = np.zeros((len(fed), steps - warmup, targets))
+    times = np.zeros((len(fed), steps), np.int64)
+    probe = _Probe(model) if job.get("probe") else None
+    for i, (seq_ix, values) in enumerate(fed):
+        _sequence(model, _rows(seq_ix, values, warmup), warmup, targets, predictions[i], times[i], probe)
         _tell(channel, done=i + 1)
     output = Path(job["output"])
     np.save(output / "predictions.npy", predictions)
     np.save(output / "times.npy", times)
+    if probe is not None:
+        probe.save(output, len(fed))
     _tell(channel, finished=True)
+
+
+class _Probe:
+    """What the networks of a lobtuna submission read and said at every step, warm-up included."""
+
+    def __init__(self, model: Any) -> None:
+        self.ensemble = model.ensemble
+        self.inputs: list[np.ndarray] = []
+        self.members: list[np.ndarray] = []
+
+    def look(self) -> None:
+        self.inputs.append(np.concatenate(self.ensemble.inputs))
+        self.members.append(self.ensemble.members)
+
+    def save(self, output: Path, sequences: int) -> None:
+        for name, rows in (("inputs", self.inputs), ("members", self.members)):
+            array = np.stack(rows)
+            np.save(output / f"{name}.npy", array.reshape(sequences, -1, *array.shape[1:]))
 
 
 def _build(folder: Path) -> Any:
@@ -101,7 +130,13 @@ def _rows(seq_ix: int, features: np.ndarray, warmup: int) -> np.ndarray:
 
 
 def _sequence(
-    model: Any, rows: np.ndarray, warmup: int, targets: int, predictions: np.ndarray, times: np.ndarray
+    model: Any,
+    rows: np.ndarray,
+    warmup: int,
+    targets: int,
+    predictions: np.ndarray,
+    times: np.ndarray,
+    probe: _Probe | None = None,
 ) -> None:
     """One sequence through the submission; fills predictions (T - warmup, 2) and nanoseconds (T,)."""
     for t, row in enumerate(rows):
@@ -117,6 +152,8 @@ def _sequence(
             raise Broken(f"predict {problem} at sequence {row[0]}, step {row[1]}")
         if point.need_prediction:
             predictions[t - warmup] = prediction
+        if probe is not None:
+            probe.look()
 
 
 def _problem(prediction: Any, asked: bool, targets: int) -> str | None:

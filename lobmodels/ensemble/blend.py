@@ -155,11 +155,11 @@ def shrunk(folds: Sequence[Sequence[Moments]]) -> tuple[Floats, float]:
     even = uniform(count)
     held_out = []
     for i in range(len(folds)):
-        fitted = optimised(_total([fold for k, fold in enumerate(folds) if k != i]))
+        fitted = optimised(total([fold for k, fold in enumerate(folds) if k != i]))
         held_out.append(score([(1 - a) * fitted + a * even for a in SHRINKAGES], folds[i]))
     means = np.mean(held_out, 0)
     amount = max(a for a, mean in zip(SHRINKAGES, means, strict=True) if mean >= means.max() - 1e-12)
-    return (1 - amount) * optimised(_total(folds)) + amount * even, amount
+    return (1 - amount) * optimised(total(folds)) + amount * even, amount
 
 
 def greedy(parts: Sequence[Moments], rounds: int = GREEDY_ROUNDS) -> Floats:
@@ -193,9 +193,9 @@ def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -
     """Weights (K, 2) of a fitted blend, one of `FITTED`."""
     folds = folds_of(predictions, targets)
     if name == "optimised":
-        return optimised(_total(folds))
+        return optimised(total(folds))
     if name == "greedy":
-        return greedy(_total(folds))
+        return greedy(total(folds))
     if name == "shrunk":
         return shrunk(folds)[0] if len(folds) > 1 else uniform(len(predictions))
     raise BundleError(f"weights {name!r}: the fitted ones are {', '.join(FITTED)}")
@@ -229,7 +229,8 @@ def _best_direction(part: Moments, sweeps: int = 10_000, tolerance: float = 1e-1
     return _normalised(weights) if weights.sum() > 0 else np.full(len(aim), 1 / len(aim))
 
 
-def _total(folds: Sequence[Sequence[Moments]]) -> list[Moments]:
+def total(folds: Sequence[Sequence[Moments]]) -> list[Moments]:
+    """Moments of all folds together."""
     totals = list(folds[0])
     for fold in folds[1:]:
         totals = [a + b for a, b in zip(totals, fold, strict=True)]

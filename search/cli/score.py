@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdout
 
 if TYPE_CHECKING:
+    from lobmodels.bootstrap import Comparison
+    from lobmodels.data import Sequences
+    from lobmodels.scoreboard import Tally
     from lobmodels.scoring import Score
 
-EPILOG = "Example:  lobtuna score submission.zip --data ~/lob/valid.parquet"
+EPILOG = "Example:  lobtuna score new.zip old.zip --champion old.zip --data ~/lob/valid.parquet --bootstrap 200"
+NAMES = {
+    "all": "all",
+    "select": "selection (seen by the search)",
+    "report": "report (never seen by it)",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    submission: Annotated[Path, typer.Argument(metavar="ZIP", help="The submission.")],
+    submissions: Annotated[list[Path], typer.Argument(metavar="ZIP..", help="One submission, or several to compare.")],
     data: Annotated[
         Path,
         typer.Option("--data", envvar="LOBTUNA_DATA", metavar="FILE", help="valid.parquet, or the folder it is in."),
@@ -29,25 +37,116 @@ def score(
     sequences: Annotated[
         int | None, typer.Option("--sequences", min=1, help="Only the first so many.", show_default="all")
     ] = None,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            "--bootstrap", min=0, help="Resamples of the sequences, the same for all.", show_default="200 for several"
+        ),
+    ] = None,
+    champion: Annotated[
+        Path | None,
+        typer.Option(
+            "--champion",
+            metavar="FILE",
+            help="What the others are compared with: a ZIP, or a saved score.",
+            show_default="the first",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="report|all|select", help="Sequences of the comparison.", show_default="report where known"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the comparison as CSV.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Keep the score of one ZIP, as a later --champion.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run the submission as the challenge would: its own process, one thread, row by row, every rule checked.
+    """Run submissions as the challenge would: own process, one thread, row by row, every rule checked.
 
     Prints both correlations, their mean, the time of a step, and what 1,500 sequences and the zip weigh against the
     limits. Where the submission's validation split is known, selection and report sequences are scored apart.
+
+    Several are compared over resampled sequences: p10, spread, difference to the champion, and how likely each beats
+    it. The safe choice has the best p10, the bold one the best p90.
     """
     from lobmodels.data import load_sequences
+    from lobmodels.errors import ScoringError
+    from lobmodels.scoreboard import Tally
+
+    if save is not None and len(submissions) != 1:
+        raise ScoringError(f"--save keeps the score of one submission, not of {len(submissions)}")
+    valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
+    paths, kept = _contenders(submissions, champion)
+    scores = [_score(path, valid, sequences) for path in paths]
+    tallies = [*(Tally.of(result) for result in scores), *kept]
+    if save is not None:
+        tallies[0].save(save)
+    repetitions = bootstrap if bootstrap is not None else (200 if len(tallies) > 1 else 0)
+    found = None
+    if repetitions:
+        found = _compare(tallies, kept, paths[0] if champion is None else champion, on, repetitions, seed, csv)
+    if json:
+        print_json(_document(scores, found))
+    else:
+        for result in scores:
+            _print(result)
+        if found is not None:
+            _print_comparison(*found)
+    for result in scores:
+        for problem in result.problems():
+            stderr.print(f"[red]problem[/] {result.path}: {problem}", soft_wrap=True)
+
+
+def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Path], list[Tally]]:
+    """Zips to run, each once, and the saved champion if it is one."""
+    from lobmodels.scoreboard import Tally, is_saved_score
+
+    paths = list(dict.fromkeys(submissions))
+    if champion is None or champion in paths:
+        return paths, []
+    if is_saved_score(champion):
+        return paths, [Tally.load(champion)]
+    return [*paths, champion], []
+
+
+def _score(path: Path, valid: Sequences, sequences: int | None) -> Score:
     from lobmodels.scoring import score_submission
 
-    valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
-    with progress_bar(f"scoring {submission.name}") as progress:
-        result = score_submission(submission, valid, sequences, progress)
-    if json:
-        print_json(result.document())
-    else:
-        _print(result)
-    for problem in result.problems():
-        stderr.print(f"[red]problem[/] {problem}", soft_wrap=True)
+    with progress_bar(f"scoring {path.name}") as progress:
+        return score_submission(path, valid, sequences, progress)
+
+
+def _compare(
+    tallies: list[Tally],
+    kept: list[Tally],
+    champion: Path,
+    on: str | None,
+    repetitions: int,
+    seed: int,
+    csv: Path | None,
+) -> tuple[Comparison, str]:
+    from lobmodels.ensemble.bundle import write_atomically
+    from lobmodels.scoreboard import compare_tallies, to_csv
+
+    name = kept[0].name if kept else str(champion)
+    comparison, used = compare_tallies(tallies, name, on, repetitions, seed)
+    if csv is not None:
+        write_atomically(csv, to_csv(comparison, used).encode())
+    return comparison, used
+
+
+def _document(scores: list[Score], found: tuple[Comparison, str] | None) -> dict[str, Any]:
+    """One submission's own keys at the top; several in a list."""
+    from lobmodels.scoreboard import to_document
+
+    comparison = {} if found is None else {"comparison": to_document(*found)}
+    if len(scores) == 1:
+        return {**scores[0].document(), **comparison}
+    return {"submissions": [result.document() for result in scores], **comparison}
 
 
 def _print(score: Score) -> None:
@@ -57,7 +156,7 @@ def _print(score: Score) -> None:
     for column in ("sequences", "", "t0", "t1", "mean"):
         table.add_column(column, justify="left" if column == "sequences" else "right", no_wrap=True)
     for part in score.parts.values():
-        table.add_row(_NAMES[part.name], str(part.sequences), f"{part.t0:.4f}", f"{part.t1:.4f}", f"{part.mean:.4f}")
+        table.add_row(NAMES[part.name], str(part.sequences), f"{part.t0:.4f}", f"{part.t1:.4f}", f"{part.mean:.4f}")
     stdout.print(f"{score.path}: weighted Pearson", markup=False, soft_wrap=True)
     stdout.print(table)
     backend = f" ({score.backend})" if score.backend else ""
@@ -71,4 +170,22 @@ def _print(score: Score) -> None:
     )
 
 
-_NAMES = {"all": "all", "select": "selection (seen by the search)", "report": "report (never seen by it)"}
+def _print_comparison(comparison: Comparison, on: str) -> None:
+    from rich.table import Table
+
+    stdout.print(
+        f"{comparison.repetitions} resamples of {comparison.sequences} sequences: {NAMES[on]}",
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("submission", "mean", "p10", "spread", "difference", "90 %", "P(better)"):
+        table.add_column(column, justify="left" if column == "submission" else "right", no_wrap=column != "submission")
+    for row in comparison.rows:
+        beside = ["champion", "", ""]
+        if row.difference is not None:
+            beside = [f"{row.difference:+.4f}", f"{row.low:+.4f}..{row.high:+.4f}", f"{row.p_better:.2f}"]
+        table.add_row(row.name, f"{row.mean:.4f}", f"{row.p10:.4f}", f"{row.spread:.4f}", *beside)
+    stdout.print(table)
+    if len(comparison.rows) > 1:
+        stdout.print(f"safe: {comparison.safe.name}   bold: {comparison.bold.name}", markup=False, soft_wrap=True)

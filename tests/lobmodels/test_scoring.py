@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from lobmodels.data import Dataset, Sequences, validation_split
 from lobmodels.ensemble.bundle import Bundle, write_submission, zip_bytes
 from lobmodels.errors import BundleError, ScoringError
 from lobmodels.metric import weighted_pearson
-from lobmodels.scoring import score_submission
+from lobmodels.scoring import Score, known_split, score_submission
 from tests.lobmodels.ensemble.runs import run
 
 CONSTANT = """
@@ -62,19 +64,24 @@ def foreign(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-@pytest.fixture
-def unpacked(submission: Path, tmp_path: Path) -> Iterator[Any]:
-    """The solution module of the submission, imported from its unpacked files."""
-    import zipfile
+@pytest.fixture(scope="module")
+def score(submission: Path, data: Sequences) -> Score:
+    """The submission scored over all sequences."""
+    return score_submission(submission, data)
 
+
+@pytest.fixture(scope="module")
+def model(submission: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The model of the submission, imported from its unpacked files as the challenge imports it."""
+    folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(submission) as archive:
-        archive.extractall(tmp_path)
+        archive.extractall(folder)
     modules, path = dict(sys.modules), list(sys.path)
-    spec = importlib.util.spec_from_file_location("solution", tmp_path / "solution.py")
+    spec = importlib.util.spec_from_file_location("solution", folder / "solution.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module
+    yield module.PredictionModel()
     sys.path[:] = path
     for name in set(sys.modules) - set(modules):
         if name in {"runtime", "features"}:
@@ -97,39 +104,32 @@ def challenge_loop(model: Any, frame: pd.DataFrame) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ids", [int, float])
-def test_equals_the_challenges_loop(
-    submission: Path, data: Sequences, unpacked: Any, small_data: Path, ids: type
-) -> None:
+def test_equals_the_challenges_loop(score: Score, model: Any, small_data: Path, ids: type) -> None:
     """Rows of `DataFrame.values`, an object array, give the very numbers that `score` gives; so do float ids."""
-    frame = pd.read_parquet(small_data / "valid.parquet").iloc[:3000]
-    frame = frame.astype({"seq_ix": ids, "step_in_seq": ids})
+    frame = pd.read_parquet(small_data / "valid.parquet").astype({"seq_ix": ids, "step_in_seq": ids})
     assert frame.values.dtype == object
-    score = score_submission(submission, data, 3)
-    assert [score.overall.t0, score.overall.t1] == challenge_loop(unpacked.PredictionModel(), frame).tolist()
+    assert [score.overall.t0, score.overall.t1] == challenge_loop(model, frame).tolist()
     assert score.overall.mean == (score.overall.t0 + score.overall.t1) / 2
 
 
-def test_equals_torch(submission: Path, data: Sequences) -> None:
+def test_equals_torch(score: Score, data: Sequences) -> None:
     """The submission's predictions are the members' average."""
-    from lobmodels.ensemble.bundle import read_submission
-
-    score = score_submission(submission, data, 2)
-    assert score.backend == "numba" and read_submission(submission).names == ["joint#0", "joint#1"]
     members = [
         run("joint#0", 0, 1.0, hidden_size=8, num_layers=1),
         run("joint#1", 1, 1.0, hidden_size=8, num_layers=1, derived=True, normalizer="zscore"),
     ]
-    expected = Bundle.of(members).predict(np.array(data.features[:2]))[:, 99:]
+    expected = Bundle.of(members).predict(np.array(data.features))[:, 99:]
+    assert score.backend == "numba"
     assert np.abs(score.predictions - expected).max() < 1e-5
 
 
-def test_cost(submission: Path, data: Sequences) -> None:
+def test_cost(foreign: Callable[[str], Path], data: Sequences) -> None:
     """Size and times are those of the zip and of `predict`; progress counts sequences."""
     seen: list[tuple[int, int]] = []
-    score = score_submission(submission, data, 2, lambda *done: seen.append(done))
-    document = score.document()
+    path = foreign(CONSTANT)
+    document = score_submission(path, data, 2, lambda *done: seen.append(done)).document()
     assert seen == [(1, 2), (2, 2)]
-    assert document["megabytes"] == submission.stat().st_size / 1e6
+    assert document["megabytes"] == path.stat().st_size / 1e6
     assert document["sequences"] == 2
     assert document["us_per_step_median"] > 0 and document["startup_seconds"] > 0
     expected = document["startup_seconds"] + 1.5 * document["us_per_step"]
@@ -137,22 +137,34 @@ def test_cost(submission: Path, data: Sequences) -> None:
     assert document["problems"] == []
 
 
-def test_names_the_sequences_that_selection_saw(submission: Path, data: Sequences) -> None:
+@pytest.mark.parametrize(
+    ("cost", "problem"),
+    [({"bytes": 21_000_000}, "21.0 MB is more than"), ({"us_per_step": 2800.0}, "s for 1,500 sequences is more than")],
+)
+def test_too_large_or_too_slow(score: Score, cost: dict[str, Any], problem: str) -> None:
+    """A limit that would be broken is told, with the number."""
+    assert score.problems() == []
+    assert problem in dataclasses.replace(score, **cost).problems()[0]
+
+
+def test_names_the_sequences_that_selection_saw(score: Score, data: Sequences) -> None:
     """Where the validation split is known, selection and report sequences are scored apart."""
-    parts = score_submission(submission, data).parts
     select, report = validation_split(len(data), 0.25)
-    assert {name: part.sequences for name, part in parts.items()} == {
-        "all": len(data),
-        "select": len(select),
-        "report": len(report),
-    }
+    counts = {name: part.sequences for name, part in score.parts.items()}
+    assert counts == {"all": len(data), "select": len(select), "report": len(report)}
+    expected = weighted_pearson(score.predictions[report], score.targets[report])
+    assert [score.parts["report"].t0, score.parts["report"].t1] == expected.tolist()
 
 
 def test_unknown_split(foreign: Callable[[str], Path], submission: Path, data: Sequences) -> None:
     """On other data, and for somebody else's submission, nothing is claimed about a split."""
     assert set(score_submission(foreign(CONSTANT), data, 1).parts) == {"all"}
-    other = dataclasses.replace(data, fingerprint="other")
-    assert set(score_submission(submission, other, 1).parts) == {"all"}
+    with zipfile.ZipFile(submission) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    assert set(known_split(manifest, data)) == {"select", "report"}
+    assert known_split(manifest, dataclasses.replace(data, fingerprint="other")) == {}
+    manifest["members"][0]["origin"]["report_fraction"] = 0.5
+    assert known_split(manifest, data) == {}
 
 
 def test_a_constant_scores_zero(foreign: Callable[[str], Path], data: Sequences) -> None:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from lobmodels.data import Dataset
-from lobmodels.ensemble.bundle import read_submission
+from lobmodels.ensemble.bundle import read_submission, zip_bytes
 from lobmodels.errors import BundleError
 from search.cli import main
 from search.errors import SearchError
@@ -220,6 +220,81 @@ def test_the_command(
     assert promised <= set(document) and document["sequences"] == 1
     assert run_cli("export", "joint", "--top", "20", "--storage", url) == 1
     assert capsys.readouterr().err.startswith("lobtuna: --top 20: study 'joint' has 6 runs to export")
+
+
+def test_ensemble_command(
+    url: str, tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files appear with their columns, predictions are computed once, the advice is told; its weights export."""
+    output, arguments = tmp_path / "analysis", ("--data", str(small_data), "--storage", url)
+    assert run_cli("ensemble", "joint", *arguments, "--output", str(output)) == 0
+    printed = capsys.readouterr().out
+    assert "6 runs; 9 selection and 3 report sequences" in printed and "ship uniform ones" in printed
+    tables = {"model_scores", "pairwise_correlations", "ensemble_vs_n_models", "diversity_by_target_bucket"}
+    assert {path.stem for path in output.glob("*.html")} == tables | {"optimal_weights"}
+    assert {path.stem for path in output.glob("*.csv")} == tables
+    first = (output / "model_scores.csv").read_text().splitlines()[0]
+    assert first == "model,score_t0,score_t1,score_avg"
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a prediction was computed twice")
+
+    monkeypatch.setattr("lobmodels.checkpoint.Checkpoint.predict", refuse)
+    assert run_cli("ensemble", "joint", *arguments, "--output", str(output), "--json", "--on", "select") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["on"] == "select" and len(document["models"]) == 6
+    weights = f"{output / 'optimal_weights.json'}#greedy"
+    assert run_cli("export", "joint", *arguments, "--weights", weights, "--output", str(tmp_path / "s.zip")) == 0
+    greedy = document["optimal_weights"]["variants"]["greedy"]["weights"]
+    for member in read_submission(tmp_path / "s.zip").manifest["members"]:
+        assert member["weight"] == pytest.approx(greedy[member["name"]])
+
+
+def test_score_several(
+    tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table over resamples against a champion, run or saved; CSV; a choice that is safe and one that is bold."""
+    monkeypatch.chdir(tmp_path)
+    source = (
+        "import numpy as np\nclass PredictionModel:\n    def predict(self, p):\n"
+        "        return p.state[{}:{} + 2].astype(float) if p.need_prediction else None"
+    )
+    for name, column in (("a", 0), ("b", 12)):
+        Path(f"{name}.zip").write_bytes(zip_bytes({"solution.py": source.format(column, column).encode()}))
+    data = ("--data", str(small_data))
+    assert run_cli("score", "a.zip", "b.zip", *data, "--champion", "b.zip", "--csv", "t.csv") == 0
+    printed = capsys.readouterr().out
+    assert "200 resamples of 12 sequences: all" in printed and "champion" in printed and "safe: " in printed
+    assert Path("t.csv").read_text().count("\n") == 3
+    assert run_cli("score", "b.zip", *data, "--save", "b.score") == 0
+    capsys.readouterr()
+    assert run_cli("score", "a.zip", *data, "--champion", "b.score", "--bootstrap", "50", "--json") == 0
+    comparison = json.loads(capsys.readouterr().out)["comparison"]
+    assert comparison["champion"] == "b.zip" and comparison["repetitions"] == 50
+    assert comparison["rows"][0]["p_better"] is not None and comparison["rows"][1]["p_better"] is None
+    assert run_cli("score", "a.zip", *data, "--champion", "b.score", "--sequences", "3") == 1
+    assert "score both on all of the file" in capsys.readouterr().err
+    assert run_cli("score", "a.zip", *data, "--on", "report", "--bootstrap", "9") == 1
+    assert "use --on all" in capsys.readouterr().err
+    assert run_cli("score", "a.zip", "b.zip", *data, "--save", "x") == 1
+    assert "one submission, not of 2" in capsys.readouterr().err
+
+
+def test_verify_command(tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table and exit 0, or the failed checks in one line and exit 1; what lobtuna did not export is refused."""
+    from lobmodels.ensemble.verify import Check
+
+    path = str(tmp_path / "s.zip")
+    Path(path).write_bytes(zip_bytes({"solution.py": b""}))
+    assert run_cli("verify", path, "--data", str(small_data)) == 1
+    assert "was not made by `lobtuna export`" in capsys.readouterr().err
+    for difference, status in ((1e-7, 0), (2e-3, 1), (float("nan"), 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            check = Check("reset", "numba", difference, 1e-5)
+            patch.setattr("lobmodels.ensemble.verify.verify", lambda *_, check=check: [check])
+            assert run_cli("verify", path, "--data", str(small_data)) == status
+        captured = capsys.readouterr()
+        assert ("reset (numba) failed; do not send it" in captured.err) == bool(status)
 
 
 def run_cli(*arguments: str) -> int:

@@ -1,0 +1,119 @@
+"""`lobtuna ensemble`: look at a pool of runs before some of them are averaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    DataOption,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    print_json,
+    progress_bar,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from lobmodels.ensemble.analysis import Analysis
+
+EPILOG = "Example:  lobtuna ensemble joint --data ~/lob --top 20 --output analysis"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ensemble", epilog=EPILOG)(ensemble)
+
+
+def ensemble(
+    name: StudyArgument,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for tables and figures.")] = Path(
+        "analysis"
+    ),
+    storage: StorageOption = DEFAULT_STORAGE,
+    top: Annotated[int | None, typer.Option("--top", min=2, help="The best runs.", show_default="20")] = None,
+    members: Annotated[
+        str | None, typer.Option("--members", metavar="A,B,..", help="Exactly these runs: 3,7,joint.seeds#12.")
+    ] = None,
+    per_config: Annotated[
+        int | None, typer.Option("--per-config", min=1, help="At most this many seeds of one configuration.")
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="report|select|all", help="Sequences of the tables.", show_default="report"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Analyse the runs of STUDY as members: scores, correlations, number, diversity, weights; CSV, JSON and HTML.
+
+    Predictions on validation are computed once and kept in the cache. Weights are fitted on the selection sequences
+    and judged on the report sequences.
+    """
+    from search.pool_analysis import analyse_pool
+
+    names = tuple(part for part in (members or "").split(",") if part.strip())
+    with progress_bar("predicting validation") as progress:
+        analysis, files = analyse_pool(storage, name, data, output, top, names, per_config, on, progress)
+    if json:
+        print_json(
+            {
+                "study": name,
+                "on": analysis.on,
+                "sequences": analysis.counts,
+                "models": [
+                    dict(zip(analysis.model_scores.columns, row, strict=True)) for row in analysis.model_scores.rows
+                ],
+                "optimal_weights": analysis.optimal_weights,
+                "files": [str(path) for path in files],
+            }
+        )
+    else:
+        _print(analysis, output)
+
+
+def _print(analysis: Analysis, output: Path) -> None:
+    from rich.table import Table
+
+    counts = analysis.counts
+    stdout.print(
+        f"{len(analysis.names)} runs; {counts['select']} selection and {counts['report']} report sequences",
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("members", "select", "report"):
+        table.add_column(column, justify="right")
+    growth = analysis.ensemble_vs_n_models
+    for row in growth.rows:
+        values = dict(zip(growth.columns, row, strict=True))
+        if row[0] in {1, 2, 3, 5, 10, 20, len(growth.rows)}:
+            table.add_row(str(row[0]), *(_score(values.get(f"{part}_avg")) for part in ("select", "report")))
+    stdout.print("uniform ensembles of the best on selection", markup=False)
+    stdout.print(table)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("weights", "select", "report", "better than uniform in"):
+        table.add_column(column, justify="left" if column == "weights" else "right")
+    for name, entry in analysis.optimal_weights["variants"].items():
+        better = f"{entry['better_in']:.0%} of resamples" if "better_in" in entry else "-"
+        table.add_row(name, *(_score(entry.get(part, {}).get("avg")) for part in ("select", "report")), better)
+    stdout.print(table)
+    stdout.print(_advice(analysis), markup=False, soft_wrap=True)
+    stdout.print(f"tables and figures: {output}", markup=False, soft_wrap=True)
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _advice(analysis: Analysis) -> str:
+    weights = analysis.optimal_weights
+    if weights["compared_on"] is None:
+        return "no report sequences were set aside: nothing tells whether fitted weights are better; ship uniform ones"
+    if weights["recommended"] == "uniform":
+        return "no fitted weights clearly beat uniform ones on sequences they never saw: ship uniform ones"
+    return f"{weights['recommended']} weights clearly beat uniform ones on sequences they never saw"

@@ -1,0 +1,62 @@
+"""`lobtuna verify`: is the submission the ensemble that was trained?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.common import JsonOption, print_json, progress_bar, stdout
+
+EPILOG = "Example:  lobtuna verify submission.zip --data ~/lob/valid.parquet"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify", epilog=EPILOG)(verify)
+
+
+def verify(
+    submission: Annotated[Path, typer.Argument(metavar="ZIP", help="A submission made by `lobtuna export`.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", envvar="LOBTUNA_DATA", metavar="FILE", help="valid.parquet, or the folder it is in."),
+    ],
+    sequences: Annotated[int, typer.Option("--sequences", min=2, help="How many sequences to compare.")] = 2,
+    json: JsonOption = False,
+) -> None:
+    """Compare the submission, row by row in its own process, with the trained networks on whole sequences.
+
+    With and without a reset between sequences, features apart, repeated, and all of it again without numba.
+    Exit 1 if anything differs by more than 1e-5.
+    """
+    from lobmodels.data import load_sequences
+    from lobmodels.ensemble.verify import verify as run
+    from lobmodels.errors import ScoringError
+
+    valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
+    with progress_bar("verifying") as progress:
+        checks = run(submission, valid, sequences, progress)
+    if json:
+        rows = [{**vars(check), "difference": _finite(check.difference), "ok": check.ok} for check in checks]
+        print_json({"submission": str(submission), "ok": all(check.ok for check in checks), "checks": rows})
+    else:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in ("check", "step", "largest difference", "allowed", ""):
+            table.add_column(column, justify="right" if column in {"largest difference", "allowed"} else "left")
+        for check in checks:
+            verdict = "[green]ok[/]" if check.ok else "[red]fails[/]"
+            table.add_row(check.name, check.backend, f"{check.difference:.2g}", f"{check.limit:g}", verdict)
+        stdout.print(table)
+    failed = [f"{check.name} ({check.backend})" for check in checks if not check.ok]
+    if failed:
+        raise ScoringError(f"{submission}: {', '.join(failed)} failed; do not send it, export it again")
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: a difference that is not a number is null."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,56 @@
+"""The page on submissions: its commands run in the order shown, and its tables name what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lobmodels import scoring
+from lobmodels.data import Dataset
+from lobmodels.ensemble.bundle import FILES
+from search.cli import main
+from tests.search.shipping import add_replicate, add_runs, make_study
+
+PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+def test_commands_run(
+    tmp_path: Path, small_data: Path, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command ends well on a study of two families; submissions run without numba here, to save its start-up."""
+    job = scoring.host_job
+    monkeypatch.setattr(scoring, "host_job", lambda *a: job(*a) | {"absent": ["numba"]})
+    monkeypatch.setattr("lobmodels.ensemble.verify.BACKENDS", {"numpy": ("numba",)})
+    assert len(COMMANDS) == 12
+    with contextlib.chdir(tmp_path):
+        study = make_study("sqlite:///lobtuna.db", small_dataset.valid)
+        add_runs(study, small_dataset.valid, (0.20, 0.26, 0.24, 0.25, 0.22))
+        add_replicate(study, small_dataset.valid, 0.27, 1_000_000)
+        for command in COMMANDS:
+            name, *arguments = shlex.split(command.replace("~/lob", str(small_data)))
+            with pytest.raises(SystemExit) as stop:
+                main(arguments)
+            assert name == "lobtuna" and not stop.value.code, command
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    for file in re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE):
+        assert file in FILES or f"analysis/{file}" in written
+    assert {"candidate-candidates.json", "candidate-shrunk.zip", "with-graph.onnx", "table.csv"} <= written
+
+
+def test_options_exist() -> None:
+    """Every `--option` in the page is one of the commands'."""
+    from typer.main import get_command
+
+    from search.cli import app
+
+    def options(command: object) -> set[str]:
+        own = {name for parameter in getattr(command, "params", []) for name in parameter.opts}
+        return own.union(*(options(sub) for sub in getattr(command, "commands", {}).values()))
+
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
+    assert len(named) > 15 and named <= options(get_command(app))

@@ -1,0 +1,121 @@
+"""The dashboard in a browser: studies, notes, plots, curves and files are there, and deleting is refused."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from search.notes import write_note
+from search.spec import StudySpec
+from storage.dashboard import Settings, listening
+from storage.database import open_storage
+from tests.browser.conftest import Visit
+from tests.made_study import SPEC, make_study
+
+EVIL = "Which <img src=x onerror=alert(1)> recipe *wins*? [here](javascript:alert(2)) | # $x$"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a read-only dashboard over a study of 60 trials with replicates, files, note and plots."""
+    storage = open_storage(f"sqlite:///{tmp_path_factory.mktemp('dashboard')}/studies.db")
+    spec = StudySpec.from_json(SPEC.to_json() | {"question": EVIL})
+    study = make_study(storage, 60, spec=spec, replicates=(3, 3), artifacts=True, failures=0.1)
+    write_note(study, "host:1")
+    with listening(storage, Settings(port=0)) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        yield server.url
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_study_page(visit: Callable[..., Visit], served: str, width: int) -> None:
+    """Optuna's plots and ours are drawn, without a console error, under our content security policy."""
+    found = visit(f"{served}/dashboard/studies/1", width)
+    for title in ("Progress", "Learning curves", "Repeated configurations", "Best Trial"):
+        found.page.get_by_text(title).first.wait_for()
+    found.page.wait_for_function("() => document.querySelectorAll('.main-svg').length >= 6")
+    assert found.errors == []
+    assert all(url.startswith(served) or url.startswith(("data:", "blob:")) for url in found.requests)
+
+
+def test_the_note(visit: Callable[..., Visit], served: str) -> None:
+    """The note shows question, data, budget, command and ranking; what people wrote is text, not Markdown or HTML."""
+    found = visit(f"{served}/dashboard/studies/1/note")
+    found.page.get_by_role("heading", name="Ranking").wait_for()
+    text = found.page.evaluate("document.body.innerText")
+    assert EVIL in text
+    assert "lobtuna work joint --storage $LOBTUNA_STORAGE" in text
+    assert "f3a9c1d2e4b5f6a7" in text
+    assert "200 trials, 24 hours" in text
+    assert found.page.locator("table").count() >= 2
+    assert found.page.locator("img").count() == 0
+    assert found.page.locator('a[href^="javascript"]').count() == 0
+    assert found.dialogs == []
+    assert found.errors == []
+
+
+def test_the_other_pages(visit: Callable[..., Visit], served: str) -> None:
+    """The list of studies, the analytics and the table of trials open without an error."""
+    found = visit(f"{served}/dashboard")
+    found.page.get_by_text("joint.seeds").first.wait_for()
+    for path in ("studies/1/analytics", "studies/1/trialTable", "studies/2"):
+        found.page.goto(f"{served}/dashboard/{path}")
+        found.page.wait_for_load_state("networkidle")
+    assert found.errors == []
+
+
+def test_a_trial_shows_its_curve_and_its_history(visit: Callable[..., Visit], served: str) -> None:
+    """A finished trial's page has readable attributes, the curve as a picture, and the history as a table."""
+    found = visit(f"{served}/dashboard/studies/1/trials?numbers=0")
+    picture = found.page.locator('img[src*="/artifacts/"]').first
+    picture.wait_for()
+    found.page.wait_for_function(
+        "() => [...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 300)"
+    )
+    text = found.page.evaluate("document.body.innerText")
+    for attribute in ("seed 0", "worker kaggle-a:41", "device Tesla T4", "best_epoch", "reason early_stopping"):
+        assert attribute in text
+    assert "grad_norm" not in text  # the history is a file, not a wall of text
+    found.page.get_by_test_id("FullscreenIcon").first.click()
+    found.page.get_by_text("grad_norm").first.wait_for()
+    assert found.errors == []
+    assert found.overflow() <= 0
+
+
+def test_deleting_is_refused(visit: Callable[..., Visit], served: str) -> None:
+    """Writing requests are refused, the page's own delete button included, and the study is still there."""
+    found = visit(f"{served}/dashboard")
+    found.page.get_by_text("joint.seeds").first.wait_for()
+    statuses = found.page.evaluate("""async () => {
+        const ask = (path, method, body) => fetch(path, {method, body, headers: {"Content-Type": "application/json"}});
+        return [
+            (await ask("/api/studies/1", "DELETE", "{}")).status,
+            (await ask("/api/studies/1/note", "PUT", '{"body": "x", "version": 9}')).status,
+            (await ask("/api/trials/1/user-attrs", "POST", '{"user_attrs": {"seed": 1}}')).status,
+            (await ask("/api/studies", "GET")).status,
+        ];
+    }""")
+    assert statuses == [403, 403, 403, 200]
+    found.page.get_by_label("delete study").first.click()
+    found.page.get_by_role("button", name="Yes").click()
+    found.page.get_by_text("Failed to delete").first.wait_for()
+    found.page.reload()
+    found.page.get_by_text("joint.seeds").first.wait_for()
+
+
+def test_a_stored_page_cannot_run(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """A file that claims to be a page, opened by itself, runs no script."""
+    import optuna
+
+    from storage.artifacts import open_artifacts, upload
+
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    study = optuna.create_study(storage=storage, study_name="s")
+    trial = study.ask()
+    body = b"<body>quiet<script>document.body.textContent = 'ran'</script>"
+    artifact = upload(open_artifacts(None, storage), trial, storage, body, "page.html", "text/html")
+    with listening(storage, Settings(port=0)) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        found = visit(f"{server.url}/artifacts/{study._study_id}/{trial._trial_id}/{artifact}")
+        assert found.page.inner_text("body") == "quiet"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lobmodels import scoring
-from lobmodels.data import Dataset
+from lobmodels.data import load_sequences
 from lobmodels.ensemble.bundle import FILES
+from lobmodels.synthetic import write_dataset
 from search.cli import main
 from tests.search.shipping import add_replicate, add_runs, make_study
 
@@ -19,20 +20,21 @@ PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 
 
-def test_commands_run(
-    tmp_path: Path, small_data: Path, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command ends well on a study of two families; submissions run without numba here, to save its start-up."""
     job = scoring.host_job
     monkeypatch.setattr(scoring, "host_job", lambda *a: job(*a) | {"absent": ["numba"]})
     monkeypatch.setattr("lobmodels.ensemble.verify.BACKENDS", {"numpy": ("numba",)})
     assert len(COMMANDS) == 12
+    data = tmp_path / "lob"
+    write_dataset(data, train=1, valid=6, seed=3)
+    valid = load_sequences(data / "valid.parquet")
     with contextlib.chdir(tmp_path):
-        study = make_study("sqlite:///lobtuna.db", small_dataset.valid)
-        add_runs(study, small_dataset.valid, (0.20, 0.26, 0.24, 0.25, 0.22))
-        add_replicate(study, small_dataset.valid, 0.27, 1_000_000)
+        study = make_study("sqlite:///lobtuna.db", valid)
+        add_runs(study, valid, (0.20, 0.26, 0.24, 0.25, 0.22))
+        add_replicate(study, valid, 0.27, 1_000_000)
         for command in COMMANDS:
-            name, *arguments = shlex.split(command.replace("~/lob", str(small_data)))
+            name, *arguments = shlex.split(command.replace("~/lob", str(data)))
             with pytest.raises(SystemExit) as stop:
                 main(arguments)
             assert name == "lobtuna" and not stop.value.code, command

@@ -25,7 +25,7 @@ parameters:
   batch_size: 8
   epochs: 2
 pruner: {name: none}
-budget: {trials: 2}
+budget: {trials: 5}
 """
 
 
@@ -71,7 +71,7 @@ def test_dashboard(reader: tuple[Path, dict[str, str]]) -> None:
     home, environment = reader
     (command,) = commands(BLOCKS[2])
     process = subprocess.Popen(
-        [*shlex.split(command), "--port", "0"], cwd=home, env=environment, stderr=subprocess.PIPE
+        [*shlex.split(command), "--port", "0"], cwd=home, env=environment, stdout=subprocess.PIPE
     )
     try:
         assert process.stdout is not None

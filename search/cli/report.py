@@ -23,6 +23,12 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the page and its tables.")
     ] = Path("report"),
+    ensemble: Annotated[
+        Path | None,
+        typer.Option(
+            "--ensemble", metavar="DIR", help="What lobtuna ensemble wrote.", show_default="analysis, if of STUDY"
+        ),
+    ] = None,
 ) -> None:
     """Write what STUDY learned as one HTML page that needs no network, its tables as CSV, and the next study file."""
     from search.report import write_report
@@ -30,7 +36,7 @@ def report(
 
     study = open_study(storage, name.removesuffix(SEEDS))
     with stderr.status("reading the trials") as status:
-        page = write_report(study, output, lambda stage: status.update(stage))
+        page = write_report(study, output, lambda stage: status.update(stage), ensemble)
     files = sorted(path.name for path in output.iterdir() if path.suffix == ".csv")
     stdout.print(f"{page}", markup=False, soft_wrap=True)
     stderr.print(f"{len(files)} tables beside it, and next.yaml: the study to run next", markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ import optuna
 from search.errors import ReportError
 from search.report import (
     effects,
+    ensembles,
     failures,
     fleet,
     importance,
@@ -47,6 +48,7 @@ HELD = {
     "foresight": "how early a score tells",
     "selection_report": "scores on selection and report sequences",
     "targets": "scores on t0 and t1",
+    "ensemble_weights": "ways to weigh the members of an ensemble",
     "shift_buckets": "scores where the data shift",
     "workers": "what each worker did",
     "failures": "reasons of failures",
@@ -63,10 +65,14 @@ class Report:
     files: dict[str, str]
 
 
-def build_report(source: optuna.Study, tell: Progress = lambda _: None) -> Report:
-    """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study."""
+def build_report(source: optuna.Study, tell: Progress = lambda _: None, analysis: Path | None = None) -> Report:
+    """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study.
+
+    `analysis` is a folder that `lobtuna ensemble` wrote; without it one of this study in the usual place is taken.
+    """
     tell("reading the trials")
     study = read_study(source)
+    averaged = ensembles.read_ensembles(study, analysis)
     tell("importance")
     ranked = importance.importance(study)
     tell("effects")
@@ -88,6 +94,7 @@ def build_report(source: optuna.Study, tell: Progress = lambda _: None) -> Repor
         learning.peaks_section(study),
         pruning.section(study),
         sequences.targets_section(study),
+        ensembles.section(study, averaged),
         shift.section(buckets, problems),
         fleet.section(study),
         failures.section(study),
@@ -101,13 +108,15 @@ def build_report(source: optuna.Study, tell: Progress = lambda _: None) -> Repor
     return Report(page, render(page), files)
 
 
-def write_report(source: optuna.Study, folder: Path, tell: Progress = lambda _: None) -> Path:
-    """Write the report of a study into `folder` and return the page's path.
+def write_report(
+    source: optuna.Study, folder: Path, tell: Progress = lambda _: None, analysis: Path | None = None
+) -> Path:
+    """Write the report of a study into `folder` and return the page's path; `analysis` as in `build_report`.
 
     Each file is replaced whole: a reader never sees half of one. Raises `ReportError` where that cannot be done.
     """
     _writable(folder)
-    report = build_report(source, tell)
+    report = build_report(source, tell, analysis)
     _require_valid(report)
     try:
         for name, text in report.files.items():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from search.profile import write_profile
 from search.profile.page import page
 from search.report.page import render
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIGURES = 13
 
 
@@ -89,34 +86,3 @@ def test_small_and_flat_sets(tmp_path: Path) -> None:
     flat = Dataset(replace(data.train, features=train), replace(data.valid, features=valid), "flat")
     text = write_profile(profile_dataset(flat), tmp_path / "page")[0].read_text()
     assert "too few to ask a classifier" in text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """The system's Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; install the system's package to test pages")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_page_in_a_browser(width: int, profile: Profile, tmp_path: Path, browser) -> None:  # type: ignore[no-untyped-def]
-    """With the network off every figure is drawn, the console stays empty, nothing is wider than the window."""
-    view = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
-    said: list[str] = []
-    view.on("console", lambda message: said.append(message.text))
-    view.on("pageerror", lambda error: said.append(str(error)))
-    view.goto(write_profile(profile, tmp_path)[0].as_uri())
-    plots = view.locator(".plot")
-    assert plots.count() == FIGURES + 1
-    for i in range(plots.count()):  # figures are drawn as they come near the window
-        plots.nth(i).scroll_into_view_if_needed()
-        view.wait_for_function("i => document.querySelectorAll('.plot')[i].querySelector('.trace')", arg=i)
-    view.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    assert view.evaluate("document.documentElement.scrollWidth") <= width
-    assert said == []

@@ -23,7 +23,7 @@ from tests.made_study import SPEC, add_all, make_study
 
 KEYS = {
     "progress", "seeds", "report", "importance", "effects", "pairs", "next", "curves", "peaks", "pruning", "targets",
-    "shift", "workers", "failures", "trials",
+    "ensembles", "shift", "workers", "failures", "trials",
 }  # fmt: skip
 EVIL = "<img src=x onerror=alert(1)>&\"'</script><script>alert(2)</script>"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from storage.errors import StorageError
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits
+ALIKE = 5  # trials in a row that fail for one reason: the fault lies with the study or the machine, not with the trials
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class _Worker:
         )
         self.replicates: Desk | None = None
         self.summary = WorkSummary()
+        self.failures: list[str] = []  # reasons of the last trials, as long as they fail alike
         self.current: TrialInProgress | None = None
 
     def run(self) -> WorkSummary:
@@ -141,6 +144,17 @@ class _Worker:
             self.summary.count(outcome)
             if outcome.state == "kept":
                 raise KeptError(outcome.text)
+            self._leave_a_sinking_study(outcome)
+
+    def _leave_a_sinking_study(self, outcome: Outcome) -> None:
+        """A broken card or a space that cannot be trained would fail the whole budget within minutes."""
+        reason = re.sub(r"[\d.]+", "#", outcome.text) if outcome.state == "failed" else ""
+        self.failures = [*(past for past in self.failures if past == reason), reason] if reason else []
+        if len(self.failures) >= ALIKE:
+            raise SearchError(
+                f"{ALIKE} trials in a row failed here alike: {outcome.text}; mend that, or change the space with "
+                f"lobtuna create FILE --revise, then start this worker again"
+            )
 
     def _enough(self) -> bool:
         if self.stop.due():

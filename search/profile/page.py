@@ -68,6 +68,7 @@ def page(profile: Profile) -> Page:
         footer="Errors are one standard error over resampled sequences. Written by lobtuna data profile.",
         downloads=[(f"{name}.csv", what) for name, what in DOWNLOADS.items()],
         heading="What stands out",
+        kind="data profile",
     )
 
 

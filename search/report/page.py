@@ -84,6 +84,7 @@ class Page:
     footer: str
     downloads: Sequence[tuple[str, str]] = ()  # file name, what it holds
     heading: str = "What the search learned"  # above the findings
+    kind: str = "report"  # in the window's title
 
 
 def render(page: Page) -> str:
@@ -99,7 +100,7 @@ def render(page: Page) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
-            f"<title>{escape(page.title)} · report</title><style>{style}</style></head><body>",
+            f"<title>{escape(page.title)} · {escape(page.kind)}</title><style>{style}</style></head><body>",
             _head(page),
             '<div class="columns">',
             _contents(page.sections),

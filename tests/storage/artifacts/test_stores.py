@@ -26,7 +26,7 @@ from storage.errors import ArtifactError, ArtifactNotStored, UrlError
 
 
 class GoogleStub(BaseHTTPRequestHandler):
-    """The five calls of Google's JSON API that a bucket of blobs needs, for its own client library."""
+    """The calls of Google's JSON API that a bucket of blobs needs, for its own client library."""
 
     blobs: dict[str, bytes] = {}  # noqa: RUF012  one server at a time
 
@@ -45,6 +45,9 @@ class GoogleStub(BaseHTTPRequestHandler):
         if url.path.endswith("/o"):
             prefix = parse_qs(url.query).get("prefix", [""])[0]
             self._answer({"items": [self._resource(name) for name in self.blobs if name.startswith(prefix)]})
+            return
+        if "/o/" not in url.path:  # recent clients look at the bucket itself as well
+            self._answer({"name": "bucket", "location": "US"})
             return
         name = unquote(url.path.split("/o/")[1])
         if name not in self.blobs:

@@ -40,7 +40,7 @@ class EpochRecord:
     t1: float
     mean: float
     lr: float  # at the start of the epoch
-    grad_norm: float  # mean over steps, before clipping
+    grad_norm: float  # mean over the steps taken, before clipping
     train_seconds: float
     seconds: float  # validation included
 
@@ -92,8 +92,8 @@ class TrainingRun:
         lr, start = self.schedule.lr, time.perf_counter()
         try:
             with _seeded(self.seed, self.epoch + 1, self.device):
-                sums = self._train()
-                loss, grad_norm = (sums / len(self.data.train)).tolist()  # waits for the device
+                loss, grad_norm, stepped = self._train().tolist()  # waits for the device
+                loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
                 trained = time.perf_counter()
                 t0, t1 = self._evaluate(self.data.select).tolist()
         except torch.OutOfMemoryError as error:
@@ -110,9 +110,10 @@ class TrainingRun:
         return record
 
     def _train(self) -> Tensor:
-        """One pass over the train sequences; sums of loss and gradient norm over sequences, left on the device."""
+        """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
+        of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
         config, warmup = self.config, LOB.warmup_steps
-        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.network.train()
         order = torch.randperm(len(self.data.train))
         for x, y in self.data.train.batches(order, config.batch_size):
@@ -128,7 +129,8 @@ class TrainingRun:
             self.schedule.after_step()
             if self.average is not None:
                 self.average.update_parameters(self.network)
-            sums += torch.stack([loss.detach(), norm]) * x.shape[1]
+            finite = norm.isfinite()
+            sums += torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
         return sums
 
     def _augmented(self, x: Tensor) -> Tensor:

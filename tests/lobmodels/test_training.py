@@ -1,6 +1,7 @@
 """A run is repeatable bit for bit on a CPU, resumes as if nothing had happened, and says when it diverges."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -133,3 +134,15 @@ def test_state_of_another_run_is_refused(small_dataset: Dataset) -> None:
         start(small_dataset, seed=1).restore(blob)
     with pytest.raises(CheckpointError, match="damaged"):
         start(small_dataset).restore(blob[:-100])
+
+
+def test_skipped_steps_leave_the_history_finite(small_dataset: Dataset) -> None:
+    """Steps whose scaled gradient overflows, as the first ones in mixed precision do, are skipped and not averaged."""
+    run = start(small_dataset)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, enabled=True)
+    loss = run.loss
+    run.loss = lambda prediction, target: 3 * loss(prediction, target)  # beyond float32 at that scale
+    record = run.train_epoch()
+    assert run.scaler.get_scale() < 2.0**127
+    assert math.isfinite(record.grad_norm) and record.grad_norm > 0
+    json.dumps(dataclasses.asdict(record), allow_nan=False)

@@ -65,3 +65,17 @@ def postgres_server():  # type: ignore[no-untyped-def]
 def postgres_url(postgres_server) -> str:  # type: ignore[no-untyped-def]
     """URL of a fresh, empty PostgreSQL database."""
     return postgres_server.create_database()
+
+
+# Whole paths through many processes. They go first: the run would otherwise end with one core waiting for the other.
+LONG = ("test_readme.py", "test_end_to_end.py", "test_first_study_page.py", "test_runtime.py", "test_machine_pages.py")
+# Files whose fixtures take longer than what they share: one process makes them once.
+TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_scoring.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order and group tests for a run on several cores."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+    for item in items:
+        if item.path.name in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+from tests.docs.pages import PAGES, ROOT, blocks, commands
+
+BLOCKS = blocks("README.md")
 # The README's study takes a GPU day; a reader's path is the same with a study that takes seconds.
 SMALL_JOINT = """
 name: joint
@@ -27,11 +28,6 @@ parameters:
 pruner: {name: none}
 budget: {trials: 5}
 """
-
-
-def commands(block: str) -> list[str]:
-    """Lines of a block without their comments."""
-    return [line for line in (re.sub(r"\s+#.*", "", text).strip() for text in block.splitlines()) if line]
 
 
 @pytest.fixture(scope="module")
@@ -89,5 +85,5 @@ def test_dashboard(reader: tuple[Path, dict[str, str]]) -> None:
 
 def test_linked_pages_exist() -> None:
     """Every page that the README links is there."""
-    links = re.findall(r"\]\(([\w/.-]+)\)", (ROOT / "README.md").read_text())
+    links = re.findall(r"\]\(([\w/.-]+)\)", PAGES["README.md"])
     assert links and [link for link in links if not (ROOT / link).exists()] == []

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
+from tests.docs.pages import PAGES, ROOT, blocks, commands
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "data.md").read_text()
+PAGE = PAGES["data.md"]
 
 
 def shape(line: str) -> str:
@@ -29,9 +29,9 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     (folder / "studies").symlink_to(ROOT / "studies")
     found = {}
     with contextlib.chdir(folder):
-        for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL):
-            for line in block.splitlines():
-                name, *arguments = shlex.split(line, comments=True)
+        for block in blocks("data.md"):
+            for line in commands(block):
+                name, *arguments = shlex.split(line)
                 assert name == "lobtuna"
                 found[line] = run(arguments)
         assert Path("profile/profile.html").is_file()
@@ -58,17 +58,3 @@ def test_page_shows_what_is_printed(command: str, printed: dict[str, str]) -> No
     expected = [line for line in shown[1].splitlines() if line != "[...]"]
     assert len(expected) > 8
     assert [line for line in expected if shape(line) not in lines] == []
-
-
-def test_options_exist() -> None:
-    """Every `--option` in the page is one of the commands'."""
-    from typer.main import get_command
-
-    from search.cli import app
-
-    def options(command: object) -> set[str]:
-        own = {name for parameter in getattr(command, "params", []) for name in parameter.opts}
-        return own.union(*(options(sub) for sub in getattr(command, "commands", {}).values()))
-
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
-    assert len(named) > 5 and named <= options(get_command(app))

@@ -8,19 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "a-first-study.md").read_text()
+from tests.docs.pages import PAGES, ROOT, blocks
 
 
 def test_commands_run(tmp_path: Path) -> None:
     """A reader who copies every block in order has a scored submission."""
-    (study,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (study,) = re.findall(r"```yaml\n(.*?)```", PAGES["a-first-study.md"], re.DOTALL)
     (tmp_path / "first.yaml").write_text(study)
     script = tmp_path / "lobtuna"
     script.write_text(f"#!{sys.executable}\nfrom search.cli import main\nmain()\n")
     script.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    commands = "set -eux\n" + "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
+    commands = "set -eux\n" + "\n".join(blocks("a-first-study.md"))
     done = subprocess.run(["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     assert "1,500 sequences" in done.stdout

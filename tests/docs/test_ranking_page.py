@@ -9,18 +9,19 @@ from typer.main import get_command
 
 from search.cli import app, main
 from storage.database import open_storage
+from tests.docs.pages import PAGES, blocks
+from tests.docs.pages import commands as lines_of
 from tests.made_study import make_study
 
-TEXT = (Path(__file__).parents[2] / "docs" / "ranking.md").read_text(encoding="utf-8")
+TEXT = PAGES["ranking.md"]
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On a searched study `replicate` queues what the page says and `rank` writes the table it explains."""
     monkeypatch.chdir(tmp_path)
     make_study(open_storage("sqlite:///lobtuna.db"), 30)
-    block = re.search(r"```text\n(.*?)```", TEXT, re.DOTALL)
-    assert block is not None
-    commands = [shlex.split(line, comments=True) for line in block[1].splitlines()]
+    (block,) = blocks("ranking.md")
+    commands = [shlex.split(line) for line in lines_of(block)]
     assert [words[:2] for words in commands] == [["lobtuna", name] for name in ("replicate", "work", "rank")]
     for words in (commands[0], commands[2]):
         with pytest.raises(SystemExit) as stop:

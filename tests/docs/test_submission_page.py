@@ -14,10 +14,11 @@ from lobmodels.data import load_sequences
 from lobmodels.ensemble.bundle import FILES
 from lobmodels.synthetic import write_dataset
 from search.cli import main
+from tests.docs.pages import PAGES, blocks, commands
 from tests.search.shipping import add_replicate, add_runs, make_study
 
-PAGE = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+PAGE = PAGES["submission.md"]
+COMMANDS = [line for block in blocks("submission.md") for line in commands(block)]
 
 
 def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,17 +43,3 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE):
         assert file in FILES or f"analysis/{file}" in written
     assert {"candidate-candidates.json", "candidate-shrunk.zip", "with-graph.onnx", "table.csv"} <= written
-
-
-def test_options_exist() -> None:
-    """Every `--option` in the page is one of the commands'."""
-    from typer.main import get_command
-
-    from search.cli import app
-
-    def options(command: object) -> set[str]:
-        own = {name for parameter in getattr(command, "params", []) for name in parameter.opts}
-        return own.union(*(options(sub) for sub in getattr(command, "commands", {}).values()))
-
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
-    assert len(named) > 15 and named <= options(get_command(app))

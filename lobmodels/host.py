@@ -22,5 +22,5 @@ def tune_host(threads: int | None = None) -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # musl has none
             libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_TRIM_THRESHOLD, -1)  # never: its argument is an int, and two gigabytes are too few
             libc.mallopt(M_TOP_PAD, 256 << 20)

@@ -32,6 +32,7 @@ from tests.lobmodels.ensemble.runs import rows, run
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 STEPS = 1000
 ROUNDS = 31
+STARTS = 3
 SLICE = 0.03  # seconds of each contender in a round
 
 VANILLA: dict[str, Any] = {"hidden_size": 64, "num_layers": 3}
@@ -93,7 +94,7 @@ def test_step(case: str) -> None:
 
 def test_start(tmp_path: Path) -> None:
     """Prints the seconds from nothing to a submission that is ready, in fresh processes."""
-    table = Table(title="start-up of a submission in a fresh process, medians of 5")
+    table = Table(title=f"start-up of a submission in a fresh process, medians of {STARTS}")
     for column in ("", "python + numpy s", "solution.py + PredictionModel() s"):
         table.add_column(column, justify="right" if column else "left")
     code = (
@@ -107,7 +108,7 @@ def test_start(tmp_path: Path) -> None:
             archive.extractall(folder)
         done = [
             subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
-            for _ in range(5)
+            for _ in range(STARTS)
         ]
         medians = np.median([[float(value) for value in line.split()] for line in done], 0)
         table.add_row(case, *(f"{value:.2f}" for value in medians))

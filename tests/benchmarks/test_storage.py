@@ -2,8 +2,9 @@
 
 (a) a trial of twelve parameters and twenty epochs, ask to tell, over 40 ms / the same on local SQLite
 (b) the same without the background channel, and with Optuna's own storage
-(c) 64 workers, many trials: nothing lost, doubled or stuck; `ask` at the end; bytes a trial (10,000 in `make soak`)
+(c) 64 workers, many trials: nothing lost, doubled or stuck; `ask` at the end; bytes a trial
 (d) seconds from `lobtuna work` to the first epoch on a full-size cached data set
+(c) and (d) take minutes and are part of `make soak`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ EPOCH = 3.0  # seconds
 EPOCHS, PARAMETERS, EARLIER = 20, 12, 30
 WEIGHTS = bytes(300_000)  # a small network's checkpoint
 PROCESSES, THREADS = 8, 8
+TRIALS, TRAINING = 10_000, 6.0  # of the fleet; seconds that a simulated trial trains
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +148,8 @@ def test_a_trial_over_a_long_line(server: Postgres, tmp_path: Path) -> None:
     assert seconds["40 ms, background"] / seconds["local SQLite"] <= 1.04
 
 
-def _many(url: str, queue, share: int, count: int, training: float) -> None:  # type: ignore[no-untyped-def]
-    """Eight workers of one process, until the study has `count` trials; reports the time of each `ask`."""
+def _many(url: str, queue, share: int) -> None:  # type: ignore[no-untyped-def]
+    """Eight workers of one process, until the study has its trials; reports the time of each `ask`."""
     inner = open_storage(url, patience=300)
     study_id = inner.get_study_id_from_name("s")
     asks: list[tuple[int, float]] = []
@@ -158,14 +160,14 @@ def _many(url: str, queue, share: int, count: int, training: float) -> None:  # 
         study = optuna.Study("s", storage, sampler=optuna.samplers.RandomSampler(), pruner=_pruner())
         while True:
             started = time.perf_counter()
-            if len(storage.get_all_trials(study_id, deepcopy=False)) >= count:
+            if len(storage.get_all_trials(study_id, deepcopy=False)) >= TRIALS:
                 return
             trial = study.ask()
             asks.append((trial.number, time.perf_counter() - started))
             x = trial.suggest_float("x", 0, 1)
             trial.suggest_categorical("c", ["a", "b"])
             for epoch in range(3):
-                time.sleep(training / 3)
+                time.sleep(TRAINING / 3)
                 storage.put(Batch(intermediate={epoch: x}, user_attrs={"seconds": epoch}))
                 storage.refresh()
             storage.end(Batch(user_attrs={"worker": claim.worker}, state=TrialState.COMPLETE, values=[x]))
@@ -178,11 +180,8 @@ def _many(url: str, queue, share: int, count: int, training: float) -> None:  # 
     queue.put(asks)
 
 
-@pytest.mark.parametrize(
-    ("count", "training"),
-    [pytest.param(640, 3.0, marks=pytest.mark.bench), pytest.param(10_000, 6.0, marks=pytest.mark.soak)],
-)
-def test_a_large_fleet(server: Postgres, count: int, training: float) -> None:
+@pytest.mark.soak
+def test_a_large_fleet(server: Postgres) -> None:
     """64 simulated workers: no trial lost, doubled or stuck; `ask` under 0.3 s at the end; growth per trial."""
     url = server.create_database()
     optuna.create_study(study_name="s", storage=open_storage(url), direction="maximize")
@@ -194,7 +193,7 @@ def test_a_large_fleet(server: Postgres, count: int, training: float) -> None:
 
     empty, started = size(), time.perf_counter()
     queue = CONTEXT.Queue()
-    processes = [CONTEXT.Process(target=_many, args=(url, queue, i, count, training)) for i in range(PROCESSES)]
+    processes = [CONTEXT.Process(target=_many, args=(url, queue, i)) for i in range(PROCESSES)]
     for process in processes:
         process.start()
     asks = [ask for _ in processes for ask in queue.get(timeout=7200)]
@@ -206,7 +205,7 @@ def test_a_large_fleet(server: Postgres, count: int, training: float) -> None:
     numbers = [trial.number for trial in trials]
     assert numbers == list(range(len(numbers)))
     assert sorted(number for number, _ in asks) == numbers
-    assert count <= len(trials) < count + PROCESSES * THREADS
+    assert TRIALS <= len(trials) < TRIALS + PROCESSES * THREADS
     assert all(trial.state == TrialState.COMPLETE and len(trial.intermediate_values) == 3 for trial in trials)
     last = [took for number, took in asks if number >= len(trials) - len(trials) // 4]
     # One worker alone on the full study: what `ask` costs when the machine is not itself 64 workers and a server.
@@ -224,7 +223,7 @@ def test_a_large_fleet(server: Postgres, count: int, training: float) -> None:
     table = Table(title=f"{PROCESSES * THREADS} workers, {len(trials)} trials, {os.cpu_count()} cores for all of it")
     for column in ("figure", "value"):
         table.add_column(column)
-    table.add_row("seconds a simulated trial trains", f"{training:g}")
+    table.add_row("seconds a simulated trial trains", f"{TRAINING:g}")
     table.add_row("trials per second", f"{len(trials) / seconds:.1f}")
     table.add_row("ask, median of the last quarter, all 64 at once", f"{statistics.median(last):.3f} s")
     table.add_row("ask, median, one worker on the full study", f"{statistics.median(alone):.3f} s")
@@ -233,7 +232,7 @@ def test_a_large_fleet(server: Postgres, count: int, training: float) -> None:
     assert statistics.median(alone) < 0.3
 
 
-@pytest.mark.bench
+@pytest.mark.soak
 def test_a_worker_trains_soon(tmp_path: Path) -> None:
     """A worker is up and training within 10 s on a full-size data set that is cached already."""
     from lobmodels.data import load_dataset

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lobmodels.config import RunConfig
+from lobmodels.networks.cpu_attention import BandedAttention
 from lobmodels.networks.recurrent import RecurrentNetwork, State
 
 BLOCK = 32  # queries computed together: a block of b reads window - 1 + b keys, so small blocks waste little
@@ -15,8 +16,9 @@ BLOCK = 32  # queries computed together: a block of b reads window - 1 + b keys,
 class BandedSelfAttention(nn.Module):
     """Multi-head self-attention in which a step sees the last `window` steps, its own included.
 
-    Parameters carry the names and shapes of `nn.MultiheadAttention`. Sequences are cut into blocks of queries; each
-    block attends to itself and the keys its window reaches back to, so memory and time grow with T·window, not T².
+    Parameters carry the names and shapes of `nn.MultiheadAttention`. On a GPU sequences are cut into blocks of queries;
+    each block attends to itself and the keys its window reaches back to, so memory and time grow with T·window, not
+    T². On a CPU `lobmodels.networks.cpu_attention` does the same in smaller pieces.
     """
 
     def __init__(self, size: int, heads: int, window: int, dropout: float) -> None:
@@ -30,27 +32,29 @@ class BandedSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (T, B, H) -> (T, B, H)
         steps, batch, size = x.shape
+        dropout = self.dropout if self.training else 0.0
+        projected = torch.nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)  # (T, B, 3H)
+        if x.device.type == "cpu":
+            split = projected.view(steps, batch, 3, self.heads, -1).permute(2, 1, 3, 0, 4)  # (3, B, heads, T, d)
+            q, k, v = split.reshape(3, batch * self.heads, steps, -1)
+            y = BandedAttention.apply(q, k, v, self.window, dropout)
+            y = y.view(batch, self.heads, steps, -1).permute(2, 0, 1, 3).reshape(steps, batch, size)
+        else:
+            y = self._in_blocks(projected, dropout)
+        return self.out_proj(y)
+
+    def _in_blocks(self, projected: Tensor, dropout: float) -> Tensor:  # (T, B, 3H) -> (T, B, H)
+        steps, batch, _ = projected.shape
         block = min(BLOCK, steps)
         blocks = -(-steps // block)
         reach = min(-(-(self.window - 1) // block), blocks)  # blocks before its own that a query may look into
-        projected = torch.nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)  # (T, B, 3H)
         q, k, v = projected.unflatten(-1, (3, self.heads, -1)).unbind(2)  # each (T, B, heads, d)
         q = _blocks(q, block, blocks, 0)  # (n, B*heads, b, d)
         k = _blocks(k, block, blocks, reach)  # (n, B*heads, p+b, d) with p = reach * b
         v = _blocks(v, block, blocks, reach)
-        y = self._attend(q, k, v, self._mask(blocks, block, reach * block, x.device))  # (n, B*heads, b, d)
-        y = y.transpose(1, 2).reshape(blocks * block, batch, size)
-        return self.out_proj(y[:steps])
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """Softmax attention under a boolean mask (n, 1, b, p+b), with dropout of the weights while training."""
-        if q.device.type != "cpu" or not self.training or self.dropout == 0:
-            dropout = self.dropout if self.training else 0.0
-            return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        # torch's CPU attention draws dropout one double at a time, which costs as much as all the rest
-        hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
-        weights = torch.softmax(torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + hidden, dim=-1)
-        return torch.matmul(dropout_by_bits(weights, self.dropout), v)
+        mask = self._mask(blocks, block, reach * block, projected.device)
+        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (n, B*heads, b, d)
+        return y.transpose(1, 2).reshape(blocks * block, batch, -1)[:steps]
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step: x (B, H), ring buffers (window, B, H) whose last `count[0, b]` rows are filled, newest last."""
@@ -82,13 +86,6 @@ def _blocks(x: Tensor, block: int, blocks: int, reach: int) -> Tensor:
     padding = (0, 0, 0, 0, reach * block, blocks * block - x.shape[0])
     pieces = torch.nn.functional.pad(x.flatten(1, 2), padding).unflatten(0, (reach + blocks, block)).transpose(1, 2)
     return torch.cat([pieces[i : i + blocks] for i in range(reach + 1)], dim=2)
-
-
-def dropout_by_bits(x: Tensor, p: float) -> Tensor:
-    """Dropout whose mask takes 16 random bits an element, so `p` is met to 2^-16; 1/(1-p) keeps the mean."""
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: x.numel()].view_as(x)
-    return x * ((bits >= round(p * 2**16) - 2**15) * (1.0 / (1.0 - p)))
 
 
 class AttentionNetwork(RecurrentNetwork):

@@ -95,7 +95,7 @@ def score(
         for result in scores:
             _print(result)
         if found is not None:
-            _print_comparison(*found)
+            _print_comparison(*found, known=any(tally.split for tally in tallies))
     for result in scores:
         for problem in result.problems():
             stderr.print(f"[red]problem[/] {result.path}: {problem}", soft_wrap=True)
@@ -170,7 +170,7 @@ def _print(score: Score) -> None:
     )
 
 
-def _print_comparison(comparison: Comparison, on: str) -> None:
+def _print_comparison(comparison: Comparison, on: str, known: bool) -> None:
     from rich.table import Table
 
     stdout.print(
@@ -187,5 +187,11 @@ def _print_comparison(comparison: Comparison, on: str) -> None:
             beside = [f"{row.difference:+.4f}", f"{row.low:+.4f}..{row.high:+.4f}", f"{row.p_better:.2f}"]
         table.add_row(row.name, f"{row.mean:.4f}", f"{row.p10:.4f}", f"{row.spread:.4f}", *beside)
     stdout.print(table)
+    if on != "report" and known:
+        stdout.print(
+            "some of these sequences chose runs or fitted weights, which look better on them than they are",
+            markup=False,
+            soft_wrap=True,
+        )
     if len(comparison.rows) > 1:
         stdout.print(f"safe: {comparison.safe.name}   bold: {comparison.bold.name}", markup=False, soft_wrap=True)

@@ -88,7 +88,7 @@ def section(study: Study) -> Section:
         return Section("failures", title, none)
     failed = [t for failure in found for t in failure.trials]
     lost = hours(failed)
-    text = f"{len(failed)} of {plural(len(ended), 'trial')} failed; they took {lost:.1f} {study.time_unit}."
+    text = f"{len(failed)} of {plural(len(ended), 'trial')} failed; they took {study.duration(lost)}."
     rows = [
         [f.reason, len(f.trials), f.shared or None, ", ".join(_name(study, t) for t in f.trials[:5]), f.example]
         for f in found

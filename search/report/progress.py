@@ -154,7 +154,7 @@ def _text(study: Study, ended: Sequence[Trial]) -> str:
     words = [f"{len(study.of(state))} {state}" for state in ("complete", "pruned", "failed")]
     imported = sum(t.imported is not None for t in ended)
     extra = f", {imported} of them imported from {study.previous}, whose hours do not count here" if imported else ""
-    return f"{plural(len(ended), 'trial')} ended ({', '.join(words)}){extra}, in {hours(ended):.1f} {study.time_unit}."
+    return f"{plural(len(ended), 'trial')} ended ({', '.join(words)}){extra}, in {study.duration(hours(ended))}."
 
 
 def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int) -> str:

@@ -110,8 +110,8 @@ def section(study: Study) -> Section:
         reason = "No run was pruned" if not study.of("pruned") else "No run is complete, so nothing says what was saved"
         return Section("pruning", title, f"{reason}.", figures, tables)
     text = (
-        f"{plural(found.pruned, 'run')} ended after {found.epochs_run:,} epochs ({found.hours_run:.1f} "
-        f"{study.time_unit}); finished runs that got as far went on, in the median, for a further "
+        f"{plural(found.pruned, 'run')} ended after {found.epochs_run:,} epochs ({study.duration(found.hours_run)}); "
+        "finished runs that got as far went on, in the median, for a further "
         f"{found.epochs_saved / found.pruned:.0f} epochs."
     )
     return Section("pruning", title, text, figures, tables, _finding(study, found, sight))
@@ -120,7 +120,7 @@ def section(study: Study) -> Section:
 def _finding(study: Study, found: Savings, sight: Foresight | None) -> str:
     total = found.hours_saved + hours(study.of("complete", "pruned", "failed"))
     words = (
-        f"Pruning saved about {found.hours_saved:.1f} {study.time_unit}, "
+        f"Pruning saved about {study.duration(found.hours_saved)}, "
         f"{share(found.hours_saved / total if total else 0)} of what the same trials would have taken"
     )
     risk = _risk(study, sight)

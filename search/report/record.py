@@ -125,6 +125,12 @@ class Study:
         devices = {trial.device for trial in (*self.trials, *self.replicates) if trial.device}
         return "hours of work" if "cpu" in devices or not devices else "GPU hours"
 
+    def duration(self, spent: float) -> str:
+        """`spent` hours in the study's unit, in minutes where hours would round to nothing."""
+        if spent >= 0.95:
+            return f"{spent:,.1f} {self.time_unit}"
+        return f"{60 * spent:.0f} {self.time_unit.replace('hours', 'minutes')}"
+
 
 def read_study(study: optuna.Study) -> Study:
     """Read a study and its replicates. Raises `SearchError` where lobtuna did not create it."""

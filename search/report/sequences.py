@@ -105,9 +105,9 @@ def _report_text(study: Study, found: Comparison) -> str:
     words = (
         f"{share(study.report_fraction)} of the validation sequences are never used to choose an epoch, prune a run or "
         f"pick a configuration. Scores on them are {abs(found.gap):.4f} {side} on average over all finished runs, "
-        f"which says how hard those sequences are. The best {found.count} by selection lose {found.luck:.4f} more than "
-        f"that ({share(LEVEL)} interval {found.luck_ends[0]:.4f} to {found.luck_ends[1]:.4f}): the luck of having been "
-        "selected. "
+        f"which says how hard those sequences are. The best {found.count} by selection lose {abs(found.luck):.4f} "
+        f"{'more' if found.luck > 0 else 'less'} than that (in excess {found.luck:.4f}, {share(LEVEL)} interval "
+        f"{found.luck_ends[0]:.4f} to {found.luck_ends[1]:.4f}): the luck of having been selected. "
     )
     if low > 0:
         return words + (

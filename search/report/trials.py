@@ -16,7 +16,7 @@ def section(study: Study) -> Section:
     best = sorted(study.finished, key=lambda t: -(t.value or 0.0))
     varied = [name for name in study.searched if len({repr(t.configuration.get(name)) for t in best[:SHOWN]}) > 1]
     rows = [_brief(t, varied) for t in best[:SHOWN]]
-    columns = ["trial", "select", "report", "t0", "t1", "best epoch", "epochs", *varied]
+    columns = ["trial", "select", "report", "t0", "t1", "best epoch (from 0)", "epochs", *varied]
     title = "Trials"
     tables = [
         Table(

@@ -213,6 +213,10 @@ def test_the_command(
     assert run_cli("score", "submission.zip", "--data", str(small_data), "--sequences", "6") == 0
     printed = capsys.readouterr().out
     assert "selection (seen by the search)" in printed and "1,500 sequences:" in printed
+    several = ("--sequences", "6", "--bootstrap", "9")
+    for on, warned in (("all", True), ("report", False)):
+        assert run_cli("score", "submission.zip", "--data", str(small_data), *several, "--on", on) == 0
+        assert ("look better on them than they are" in capsys.readouterr().out) == warned
     valid = str(small_data / "valid.parquet")
     assert run_cli("score", "submission.zip", "--data", valid, "--sequences", "1", "--json") == 0
     document = json.loads(capsys.readouterr().out)

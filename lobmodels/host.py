@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
+import os
 import sys
+from pathlib import Path
 
 import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of mallopt(3)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on `device`; for a CPU, what the kernel could give without swapping."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) // 2  # no better guess elsewhere
+
+
+def own_pages(*shape: int) -> torch.Tensor:
+    """A float32 tensor of zeros outside the allocator's heap: its memory goes back to the kernel with the tensor.
+
+    For the few large arrays that live long. In the heap, which `tune_host` never trims, each size that ever lived there
+    would stay.
+    """
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape)
+    pages = mmap.mmap(-1, 4 * count)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)  # rows are gathered from all over it
+    return torch.frombuffer(pages, dtype=torch.float32, count=count).view(shape)
 
 
 def tune_host(threads: int | None = None) -> None:

@@ -13,10 +13,13 @@ from torch import Tensor
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, Sequences, validation_split
 from lobmodels.errors import ConfigError
+from lobmodels.features import feature_names
+from lobmodels.host import free_memory, own_pages
 from lobmodels.inputs import CHUNK, InputPipeline, as_tensor
+from lobmodels.schema import LOB
 
 Batch = tuple[Tensor, Tensor]  # inputs (T, B, F), targets of the scored steps (S, B, K)
-RESIDENT_SHARE = 0.5  # of the free device memory that inputs may take; the rest is for the network's activations
+RESIDENT_SHARE = 0.5  # of the free memory that inputs may take; the rest is for the network's activations
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class RunData:
         device = torch.device(device)
         pipeline = InputPipeline.fit(dataset.train.features, config.feature_groups(), config.normalizer, device)
         select, report = validation_split(len(dataset.valid), report_fraction)
-        resident = _fits(dataset, pipeline, device)
+        resident = device.type != "cuda" or fits(dataset, config, device)
         lay = _Layout(pipeline, device, resident)
         return RunData(
             train=lay.split(dataset.train, None),
@@ -126,19 +129,18 @@ class _Layout:
             return Split(as_tensor(raw), as_tensor(targets), self.device, None if untouched else self.pipeline)
         if untouched:
             return Split(as_tensor(raw).to(self.device), as_tensor(targets).to(self.device), self.device)
-        inputs = torch.empty(*raw.shape[:2], len(self.pipeline.names), device=self.device)
+        shape = (*raw.shape[:2], len(self.pipeline.names))
+        inputs = own_pages(*shape) if self.device.type == "cpu" else torch.empty(*shape, device=self.device)
         for i in range(0, len(raw), CHUNK):
             inputs[i : i + CHUNK] = self.pipeline(as_tensor(raw[i : i + CHUNK]).to(self.device))
         return Split(inputs, as_tensor(targets).to(self.device), self.device)
 
 
-def _fits(dataset: Dataset, pipeline: InputPipeline, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
+def fits(dataset: Dataset, config: RunConfig, device: torch.device) -> bool:
+    """Whether all inputs and targets of `config` find room on `device`, and leave as much for the training itself."""
     rows = (len(dataset.train) + len(dataset.valid)) * dataset.train.schema.sequence_length
-    needed = rows * (len(pipeline.names) + len(dataset.train.schema.targets)) * 4
-    free, _ = torch.cuda.mem_get_info(device)
-    return needed <= RESIDENT_SHARE * free
+    columns = len(LOB.features) + len(feature_names(config.feature_groups())) + len(LOB.targets)
+    return 4 * rows * columns <= RESIDENT_SHARE * free_memory(device)
 
 
 def _time_major(x: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from lobmodels.errors import ConfigError
-from lobmodels.residency import RunData
+from lobmodels.residency import RunData, fits
 from search.alone import Sharing
 from search.events import Listener
 from search.stopping import Stop
 
-PREPARED = 2  # input pipelines whose data stays laid out; a third one displaces the least recently used
+PREPARED = 2  # input pipelines whose data stays laid out at most; another one displaces the least recently used
 
 
 @dataclass
@@ -48,8 +48,9 @@ class Workplace:
             )
         key = (config.feature_groups(), config.normalizer, report_fraction)
         if key not in self._prepared:
-            while len(self._prepared) >= PREPARED:
+            while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
                 self._prepared.popitem(last=False)
+                self._give_back()
             self._prepared[key] = RunData.prepare(self.dataset, config, self.device, report_fraction)
         self._prepared.move_to_end(key)
         return self._prepared[key]
@@ -57,5 +58,8 @@ class Workplace:
     def free_memory(self) -> None:
         """Give back what the device holds between trials."""
         self._prepared.clear()
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # other slots of the card can only use what torch does not keep

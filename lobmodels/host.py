@@ -34,7 +34,8 @@ def own_pages(*shape: int) -> torch.Tensor:
     count = math.prod(shape)
     if not count:
         return torch.empty(shape)
-    pages = mmap.mmap(-1, 4 * count)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, 4 * count, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)  # rows are gathered from all over it
     return torch.frombuffer(pages, dtype=torch.float32, count=count).view(shape)

@@ -159,6 +159,8 @@ def add_all(study: optuna.Study, trials: list[FrozenTrial]) -> None:
                 rows.setdefault(model, []).append({"trial_id": first + i, **row})
         for model, content in rows.items():
             connection.execute(sa.insert(model), content)
+        if engine.dialect.name == "postgresql":  # its sequence has not seen the ids given here
+            connection.execute(sa.text("SELECT setval('trials_trial_id_seq', (SELECT max(trial_id) FROM trials))"))
 
 
 def _rows(trial: FrozenTrial, study_id: int, number: int) -> Iterator[tuple[Any, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """The ensemble as one ONNX graph, raw row and state in, prediction and next state out, for hosts without Python.
 
 The feature definitions are not written a second time: `lobmodels.features` uses operators alone, so it runs on
-`_Value`s, which record what is done to them. Members of one shape are stacked as in the numpy runtime. The graph is
+`Value`s, which record what is done to them. Members of one shape are stacked as in the numpy runtime. The graph is
 checked in onnxruntime against the runtime before it is kept.
 
 Inputs: `row` (32,) float64, `step` () float64, the step in its sequence, and `state.*`, zeros before a sequence.
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble.bundle import Bundle, write_atomically
+from lobmodels.ensemble.graph_builder import Builder, Rows, Value
 from lobmodels.ensemble.runtime import COLUMNS, LIMIT
 from lobmodels.errors import BundleError
 
-OPSET, IR = 17, 8  # what onnxruntime 1.18, the oldest we name, reads
 TOLERANCE = 1e-5
 CHECKED_STEPS = 40
 
@@ -44,7 +44,7 @@ def graph_bytes(bundle: Bundle) -> bytes:
         import onnx
     except ImportError:
         raise BundleError("--onnx needs the onnx extra: pip install 'lobtuna[onnx]'") from None
-    builder = _Builder(onnx)
+    builder = Builder(onnx)
     inputs = _network_inputs(builder, bundle)
     members = []
     for k, stack in enumerate(_stacks(bundle)):
@@ -104,151 +104,7 @@ def step(
     return found.pop("prediction"), {name.replace("next.", "state.", 1): value for name, value in found.items()}
 
 
-class _Builder:
-    """Collects nodes; a call adds one and returns the name of its result."""
-
-    def __init__(self, onnx: Any) -> None:
-        self.onnx = onnx
-        self.nodes: list[Any] = []
-        self.constants: dict[tuple[Any, ...], Any] = {}
-        self.inputs: list[Any] = []
-        self.outputs: list[Any] = []
-
-    def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(op, list(inputs), [name], **attributes))
-        return name
-
-    def split(self, x: str, parts: int, axis: int = -1) -> list[str]:
-        """`parts` equal pieces."""
-        names = [f"split_{len(self.nodes)}_{i}" for i in range(parts)]
-        self.nodes.append(self.onnx.helper.make_node("Split", [x], names, axis=axis))
-        return names
-
-    def constant(self, array: Any) -> str:
-        """A tensor; equal ones are kept once."""
-        array = np.asarray(array, order="C")
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self.constants:
-            name = f"constant_{len(self.constants)}"
-            self.constants[key] = self.onnx.numpy_helper.from_array(array, name)
-        return str(self.constants[key].name)
-
-    def scalar(self, value: float) -> str:
-        return self.constant(np.array(value, np.float64))
-
-    def ints(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def cast(self, x: str, kind: int) -> str:
-        return self("Cast", x, to=kind)
-
-    def input(self, name: str, dtype: Any, shape: tuple[int, ...]) -> str:
-        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        self.inputs.append(self.onnx.helper.make_tensor_value_info(name, kind, shape))
-        return name
-
-    def output(self, name: str, value: str, dtype: Any, shape: tuple[int, ...]) -> None:
-        kind = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        self.outputs.append(self.onnx.helper.make_tensor_value_info(name, kind, shape))
-        self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name]))
-
-    def state(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> str:
-        return self.input(f"state.{name}", dtype, shape)
-
-    def next(self, name: str, value: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
-        self.output(f"next.{name}", value, dtype, shape)
-
-    def model(self) -> Any:
-        graph = self.onnx.helper.make_graph(
-            self.nodes, "ensemble", self.inputs, self.outputs, list(self.constants.values())
-        )
-        opset = self.onnx.helper.make_opsetid("", OPSET)
-        model = self.onnx.helper.make_model(graph, opset_imports=[opset], producer_name="lobtuna", ir_version=IR)
-        self.onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-class _Value:
-    """A scalar of the graph, float64 or a truth value; Python's operators add nodes."""
-
-    def __init__(self, builder: _Builder, name: str) -> None:
-        self.builder, self.name = builder, name
-
-    def _do(self, op: str, *operands: Any) -> _Value:
-        names = [value.name if isinstance(value, _Value) else self.builder.scalar(value) for value in operands]
-        return _Value(self.builder, self.builder(op, *names))
-
-    def __add__(self, other: Any) -> _Value:
-        return self._do("Add", self, other)
-
-    def __radd__(self, other: Any) -> _Value:
-        return self._do("Add", other, self)
-
-    def __sub__(self, other: Any) -> _Value:
-        return self._do("Sub", self, other)
-
-    def __rsub__(self, other: Any) -> _Value:
-        return self._do("Sub", other, self)
-
-    def __mul__(self, other: Any) -> _Value:
-        return self._do("Mul", self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> _Value:
-        return self._do("Div", self, other)
-
-    def __pow__(self, other: Any) -> _Value:
-        return self._do("Pow", self, other)
-
-    def __abs__(self) -> _Value:
-        return self._do("Abs", self)
-
-    def _compare(self, op: str, other: Any) -> _Value:
-        truth = self._do(op, self, other)
-        return _Value(self.builder, self.builder.cast(truth.name, self.builder.onnx.TensorProto.DOUBLE))
-
-    def __lt__(self, other: Any) -> _Value:
-        return self._compare("Less", other)
-
-    def __le__(self, other: Any) -> _Value:
-        return self._compare("LessOrEqual", other)
-
-    def __gt__(self, other: Any) -> _Value:
-        return self._compare("Greater", other)
-
-    def __ge__(self, other: Any) -> _Value:
-        return self._compare("GreaterOrEqual", other)
-
-
-class _Rows:
-    """`rows[k][i]` of the feature definitions over a history tensor (HISTORY, 32)."""
-
-    def __init__(self, builder: _Builder, history: str) -> None:
-        self.builder = builder
-        self.flat = builder("Reshape", history, builder.ints(-1))
-        self.seen: dict[int, _Value] = {}
-
-    def __getitem__(self, k: int) -> Any:
-        return _Row(self, k)
-
-    def at(self, place: int) -> _Value:
-        if place not in self.seen:
-            index = self.builder.constant(np.array(place, np.int64))
-            self.seen[place] = _Value(self.builder, self.builder("Gather", self.flat, index, axis=0))
-        return self.seen[place]
-
-
-class _Row:
-    def __init__(self, rows: _Rows, k: int) -> None:
-        self.rows, self.k = rows, k
-
-    def __getitem__(self, i: int) -> _Value:
-        return self.rows.at(self.k * COLUMNS + i)
-
-
-def _network_inputs(builder: _Builder, bundle: Bundle) -> list[str]:
+def _network_inputs(builder: Builder, bundle: Bundle) -> list[str]:
     """The input (1, 1, F) float32 of each member: clean row, features, normaliser; equal pipelines share one."""
     double = builder.onnx.TensorProto.DOUBLE
     row, step_ = builder.input("row", np.float64, (COLUMNS,)), builder.input("step", np.float64, ())
@@ -262,7 +118,7 @@ def _network_inputs(builder: _Builder, bundle: Bundle) -> list[str]:
     builder.next(
         "rows", builder("Slice", history, builder.ints(0), builder.ints(features.HISTORY - 1)), shape, np.float64
     )
-    rows, t = _Rows(builder, history), _Value(builder, builder.cast(step_, double))
+    rows, t = Rows(builder, history), Value(builder, builder.cast(step_, double))
     pieces: dict[str, list[str]] = {}
     for group in dict.fromkeys(group for member in bundle.members for group in member.pipeline.groups):
         out: list[Any] = [None] * len(features.NAMES[group])
@@ -297,7 +153,7 @@ def _stacks(bundle: Bundle) -> list[list[int]]:
 class _Stack:
     """K members of one shape as batched products: vectors are (K, 1, n)."""
 
-    def __init__(self, builder: _Builder, name: str, members: list[Checkpoint]) -> None:
+    def __init__(self, builder: Builder, name: str, members: list[Checkpoint]) -> None:
         self.b, self.name, self.members = builder, name, members
         self.config, self.k = members[0].config, len(members)
 

@@ -1,7 +1,8 @@
 """The online predictor: every member of an ensemble advanced by one row at a time, with numpy alone, faster with numba.
 
-A submission carries this file as it stands, beside `features.py`, so it imports neither torch nor the project; the
-feature definitions are handed in. Members whose shapes agree are stacked and stepped together, features and
+A submission carries this file as it stands, beside `features.py`, so it imports neither torch nor the project, and is
+long because it is one file: layout, numpy step, compiled step, choice between them. The feature definitions are handed
+in. Members whose shapes agree are stacked and stepped together, features and
 normalised inputs that members share are computed once a step.
 
 Order of arithmetic: raw columns and features in float64, normalised in float64, rounded once to float32; networks in

@@ -16,8 +16,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
-from optuna.study._frozen import FrozenStudy
-from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.channel import Channel, Job
@@ -25,6 +23,7 @@ from storage.claims import CLAIM, Batch, Claim
 from storage.database import number_of
 from storage.errors import ClaimLost
 from storage.fleet import Fleet, fleet_of
+from storage.forwarding import ForwardingStorage
 from storage.heartbeat import Heartbeat
 
 FRESH = 0.5  # seconds for which one look at all trials serves both the budget and the question for a new one
@@ -50,13 +49,13 @@ class Running:
         self.channel.close()
 
 
-class BackgroundStorage(BaseStorage):
+class BackgroundStorage(ForwardingStorage):
     """`inner` for one worker of one study. `claim` is the worker's name and grace; each trial gets a fresh token."""
 
     def __init__(
         self, inner: BaseStorage, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
     ) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.study_id = study_id
         self.fleet = fleet_of(inner)
         self.claim = claim
@@ -219,36 +218,6 @@ class BackgroundStorage(BaseStorage):
         if self.running is not None and study_id == self.study_id and self.running.trial.number == trial_number:
             return self.running.trial._trial_id
         return self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number)
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        return self.inner.get_study_name_from_id(study_id)
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self.inner.get_study_id_from_name(study_name)
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        return self.inner.get_study_directions(study_id)
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self.inner.get_study_user_attrs(study_id)
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self.inner.get_study_system_attrs(study_id)
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        return self.inner.get_all_studies()
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        return self.inner.create_new_study(directions, study_name)
-
-    def delete_study(self, study_id: int) -> None:
-        self.inner.delete_study(study_id)
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self.inner.set_study_user_attr(study_id, key, value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self.inner.set_study_system_attr(study_id, key, value)
 
 
 def _blank(claim: Claim | None) -> FrozenTrial:

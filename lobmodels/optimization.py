@@ -86,7 +86,11 @@ def build_average(network: nn.Module, config: RunConfig) -> AveragedModel | None
     """Exponential moving average of the weights, or None where `ema_decay` is 0."""
     if config.ema_decay == 0:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    for module in average.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # a copy's weights lie apart: cuDNN would gather them at every call
+    return average
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

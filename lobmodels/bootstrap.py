@@ -18,6 +18,7 @@ from lobmodels.metric import CLIP, WEIGHT_FLOOR
 Floats = NDArray[np.float64]
 REPETITIONS = 200
 INTERVAL = 0.9  # of a difference to the champion
+FEW = 20  # sequences below which resamples repeat the same few: their interval is too narrow to decide anything
 QUANTILE = 10.0  # a "safe" score is exceeded in 90 % of the repetitions
 
 

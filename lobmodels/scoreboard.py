@@ -58,6 +58,10 @@ class Tally:
                     raise ValueError(f"format {file['format']}")
                 split = {name[6:]: file[name] for name in file.files if name.startswith("split.")}
                 return Tally(str(file["name"]), file["statistics"], str(file["fingerprint"]), split)
+        except FileNotFoundError:
+            raise ScoringError(
+                f"{path}: no such file; make one with: lobtuna score ZIP --data FILE --save {path}"
+            ) from None
         except (OSError, ValueError, KeyError, EOFError):
             raise ScoringError(
                 f"{path} is no saved score of this version; make one with: lobtuna score ZIP --data FILE --save {path}"

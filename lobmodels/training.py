@@ -160,7 +160,7 @@ class TrainingRun:
     def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
         for name, value in (("training loss", loss), ("score of t0", t0), ("score of t1", t1)):
             if not math.isfinite(value):
-                raise TrainingError(f"{name} is {value} in epoch {self.epoch}: the run diverged; try a smaller lr")
+                raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
     def result(self, name: str = "") -> Checkpoint:
         """The best weights with their scores. The report sequences are looked at here, once.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search.errors import SearchError
 from search.replication import find_replicates
 from search.retention import by_value
-from search.runs import SEEDS, Run, finished_runs, load_checkpoint, load_study, open_study, spec_of
+from search.runs import SEEDS, Run, finished_runs, load_checkpoint, load_study, nothing_complete, open_study, spec_of
 
 if TYPE_CHECKING:
     import optuna
@@ -43,10 +43,7 @@ def candidates(study: optuna.Study) -> list[Run]:
     found = [study, find_replicates(study)]
     runs = [run for part in found if part is not None for run in _kept_runs(part)]
     if not runs:
-        raise SearchError(
-            f"study {study.study_name!r} has no finished run with stored weights; "
-            f"finish one with: lobtuna work {study.study_name}"
-        )
+        raise SearchError(nothing_complete(study))
     return sorted(runs, key=lambda run: (-run.value, run.study, run.number))
 
 
@@ -59,9 +56,9 @@ def choose(study: optuna.Study, choice: Choice) -> list[Run]:
         runs = _per_configuration(runs, choice.per_config)
     top = choice.top or min(DEFAULT_TOP, len(runs))
     if top > len(runs):
-        limited = "" if choice.per_config is None else f" with --per-config {choice.per_config}"
+        limited = "" if choice.per_config is None else f" at --per-config {choice.per_config}"
         raise SearchError(
-            f"--top {top}: study {study.study_name!r} has {len(runs)} runs to export{limited}; "
+            f"--top {top}: study {study.study_name!r} has {len(runs)} runs with weights{limited}; "
             f"take them all with --top {len(runs)}, or finish more: lobtuna work {study.study_name}"
         )
     return runs[:top]

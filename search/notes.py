@@ -210,8 +210,7 @@ def _ranking(study: Study) -> str:
     remark = (
         "Estimates are means shrunk by their noise; the best run is the luckiest one."
         if study.ranking.repeated
-        else "No configuration was repeated: this order is mostly luck. Next: "
-        f"`lobtuna replicate {study.name} --top 5 --seeds 5`"
+        else f"No configuration was repeated: this order is mostly luck. Next: `lobtuna replicate {study.name}`"
     )
     return f"## Ranking\n\nBy score on the selection sequences. {remark}\n\n" + "\n".join(lines)
 

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.create import TWICE, create_in, withdraw_duplicates
 from search.errors import SearchError
 from search.ranking import rank_runs
-from search.runs import SEEDS, Run, finished_runs, load_study, spec_of
+from search.runs import SEEDS, Run, finished_runs, load_study, nothing_complete, spec_of
 from search.space import to_params
 from search.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
 from storage.claims import REASON
@@ -109,9 +109,7 @@ def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] =
         first.setdefault(run.key, run)
     chosen = list(first.values())
     if not chosen:
-        raise SearchError(
-            f"study {study.study_name!r} has no complete run to repeat yet: lobtuna work {study.study_name}"
-        )
+        raise SearchError(nothing_complete(study))
     if not numbers and top is not None and len(chosen) < top:
         raise SearchError(
             f"--top {top} asks for more configurations than study {study.study_name!r} has complete: {len(chosen)}; "

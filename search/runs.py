@@ -16,6 +16,7 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyNotFoundError
 from search.samplers import build_pruner, build_sampler
 from search.spec import StudySpec
+from storage.claims import REASON
 from storage.database import PATIENCE, open_storage
 from storage.url import parse_url, redact
 
@@ -198,3 +199,17 @@ def _no_study(name: str, known: list[str], where: str) -> str:
     else:
         hint = "it holds no study yet: lobtuna create STUDY.yaml"
     return f"no study {name!r} in {where}; {hint}"
+
+
+def nothing_complete(study: optuna.Study) -> str:
+    """Why there is nothing to rank, repeat or export, and what to do about it."""
+    trials = study.get_trials(deepcopy=False)
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    words = f"study {study.study_name!r} has no complete run"
+    if failed and not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in trials):
+        reason = failed[-1].user_attrs.get(REASON, "no reason was recorded")
+        return (
+            f"{words}, {len(failed)} failed, the last because: {reason}; mend that, or change the space with lobtuna "
+            "create FILE --revise"
+        )
+    return f"{words} yet: lobtuna work {study.study_name}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.bootstrap import compare, sequence_statistics
+from lobmodels.bootstrap import FEW, compare, sequence_statistics
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, load_sequences, member_paths, validation_split
 from lobmodels.ensemble import blend
@@ -99,6 +99,12 @@ def ship(
     if data is None and (needy := [how for how in kinds.values() if how in blend.FITTED]):
         raise BundleError(
             f"{' and '.join(needy)} weights are fitted on validation sequences; name the data with --data"
+        )
+    given = [how for how in kinds.values() if how != "uniform" and how not in blend.FITTED]
+    if given and (request.max_mb is not None or request.max_seconds is not None):
+        raise BundleError(
+            f"--max-mb and --max-seconds may leave members out, and weights {given[0]!r} are for all of them: use "
+            "uniform or fitted weights, or choose fewer members yourself"
         )
     if request.candidates and request.weights != "uniform":
         raise BundleError("--candidates chooses the weights itself; leave out --weights")
@@ -218,11 +224,14 @@ def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, floa
     }
     row = compare(statistics, "uniform").rows[1]
     gain, chance = scores["report"] - scores["uniform_report"], row.p_better or 0.0
-    says = "they do not beat uniform ones: ship --weights uniform"
-    if gain > 0:
-        says = (
-            "they beat uniform ones there" if chance >= CLEAR else "ahead, but within luck: uniform is the safe choice"
-        )
+    if gain <= 0:
+        says = "they do not beat uniform ones: ship --weights uniform"
+    elif len(known.report) < FEW:
+        says = f"{len(known.report)} sequences are too few to tell: uniform is the safe choice"
+    elif chance < CLEAR:
+        says = "ahead, but within luck: uniform is the safe choice"
+    else:
+        says = "they beat uniform ones there"
     return (
         f"{how} weights on the {len(known.report)} report sequences: {scores['report']:.4f} against "
         f"{scores['uniform_report']:.4f} of uniform ones ({gain:+.4f}, better in {chance:.0%} of resamples); {says}"

@@ -42,7 +42,8 @@ class Settings:
         if credentials is None:
             raise DashboardError(
                 f"host {self.host!r} can be reached from other machines, and the dashboard would answer to all of "
-                "them: add --auth USER:PASSWORD-FILE, or leave --host out and use `ssh -L 8080:localhost:8080`"
+                "them: add --auth USER:PASSWORD-FILE, or leave --host out and use "
+                f"`ssh -L {self.port}:localhost:{self.port}`"
             )
         return Rules(self.writable, credentials)
 

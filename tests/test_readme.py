@@ -66,6 +66,7 @@ def test_dashboard(reader: tuple[Path, dict[str, str]]) -> None:
     """The dashboard's command serves a page until it is told to stop."""
     home, environment = reader
     (command,) = commands(BLOCKS[2])
+    subprocess.run(["lobtuna", "create", "studies/joint.yaml"], cwd=home, env=environment, check=True)
     process = subprocess.Popen(
         [*shlex.split(command), "--port", "0"], cwd=home, env=environment, stdout=subprocess.PIPE
     )

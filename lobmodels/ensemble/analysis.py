@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.bootstrap import compare, correlations, sequence_statistics
+from lobmodels.bootstrap import FEW, compare, correlations, sequence_statistics
 from lobmodels.ensemble import blend
 from lobmodels.errors import BundleError
 
@@ -29,6 +29,7 @@ QUANTILES = (
     1.0,
 )  # of |target| where it is not 0: the largest moves carry most of the metric's weight
 RANDOM_SUBSETS = 100  # drawn for each size, to tell the number of members from who they are
+CAUTIOUS = ("shrunk", "greedy", "optimised")  # an order set beforehand: the report sequences do not choose the best
 CLEAR = 0.9  # share of resamples from which on weights are said to beat uniform ones
 TARGETS = blend.TARGETS
 
@@ -259,7 +260,7 @@ def _weights(
         for row in compare(report, "uniform", seed=seed).rows:
             if row.p_better is not None:
                 found[row.name] |= {"difference_to_uniform": row.difference, "better_in": row.p_better}
-        clear = [name for name in found if found[name].get("better_in", 0.0) >= CLEAR]
-        best = max(clear, key=lambda name: found[name]["report"]["avg"], default="uniform")
-        document |= {"compared_on": "report", "recommended": best}
+        enough = len(parts["report"]) >= FEW
+        clear = [name for name in CAUTIOUS if enough and found[name].get("better_in", 0.0) >= CLEAR]
+        document |= {"compared_on": "report", "recommended": clear[0] if clear else "uniform"}
     return document

@@ -133,7 +133,10 @@ def from_json(path: Path, names: Sequence[str], variant: str | None = None) -> F
         if per_target:
             rows = [[float(part.get(name, 0.0)) for part in per_target] for name in names]
         else:
-            rows = [np.broadcast_to(np.asarray(document.get(name, 0.0), float), 2).tolist() for name in names]
+            values = [np.asarray(document.get(name, 0.0), float) for name in names]
+            if any(value.shape not in ((), (2,)) for value in values):
+                raise ValueError
+            rows = [np.broadcast_to(value, 2).tolist() for value in values]
     except (TypeError, ValueError):
         raise BundleError(f"{path}: a weight is a number, or two numbers for t0 and t1") from None
     return _checked(np.array(rows), names)

@@ -1,15 +1,19 @@
 """What every command shares: where the study and the data are, and which stream says what."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
+
+from search.errors import SearchError
 
 DEFAULT_STORAGE = "sqlite:///lobtuna.db"
+UNSEEN = 240  # columns of a pipe or a file
 
 StorageOption = Annotated[
     str,
@@ -33,7 +37,21 @@ DataOption = Annotated[
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study in the database.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
-stdout = Console(highlight=False)  # results
+
+class _Results(Console):
+    """Stdout. Where it is no terminal nobody sees its edge: lines are as long as they are, tables as wide."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        found = super().size
+        return found if self.is_terminal or "COLUMNS" in os.environ else ConsoleDimensions(UNSEEN, found.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        Console.size.fset(self, new_size)  # type: ignore[attr-defined]
+
+
+stdout = _Results(highlight=False)  # results
 stderr = Console(stderr=True, highlight=False)  # logs and progress
 
 
@@ -44,6 +62,14 @@ def storage_flag(storage: str) -> str:
     if storage == DEFAULT_STORAGE:
         return ""
     return f" --storage {storage}" if redact(storage) == storage else " --storage $LOBTUNA_STORAGE"
+
+
+def named_runs(members: str | None) -> tuple[str, ...]:
+    """The names in `--members`; none where it was not given. Raises `SearchError` where it was and names nothing."""
+    names = tuple(part.strip() for part in (members or "").split(",") if part.strip())
+    if members is not None and not names:
+        raise SearchError("--members names no run; give some, as in 3,7,joint.seeds#12, or leave it out")
+    return names
 
 
 def print_json(document: Any) -> None:

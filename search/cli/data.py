@@ -118,7 +118,7 @@ def profile(
 def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
     """The stored weights of a run: of `trial`, or else of the study's best one."""
     from search.errors import SearchError
-    from search.runs import best_run, finished_runs, load_checkpoint, open_study
+    from search.runs import best_run, finished_runs, load_checkpoint, nothing_complete, open_study
 
     opened = open_study(storage, study)
     runs = finished_runs(opened)
@@ -126,7 +126,9 @@ def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
     if chosen is None:
         known = ", ".join(str(run.number) for run in runs[:20]) or "none yet"
         which = "no complete run" if trial is None else f"no complete trial {trial}"
-        raise SearchError(f"study {study!r} has {which}; complete trials: {known}")
+        raise SearchError(
+            f"study {study!r} has {which}; complete trials: {known}" if runs else nothing_complete(opened)
+        )
     return load_checkpoint(opened, chosen)
 
 

@@ -13,6 +13,7 @@ from search.cli.common import (
     JsonOption,
     StorageOption,
     StudyArgument,
+    named_runs,
     print_json,
     progress_bar,
     stdout,
@@ -56,7 +57,7 @@ def ensemble(
     """
     from search.pool_analysis import analyse_pool
 
-    names = tuple(part for part in (members or "").split(",") if part.strip())
+    names = named_runs(members)
     with progress_bar("predicting validation") as progress:
         analysis, files = analyse_pool(storage, name, data, output, top, names, per_config, on, progress)
     if json:
@@ -111,9 +112,13 @@ def _score(value: float | None) -> str:
 
 
 def _advice(analysis: Analysis) -> str:
+    from lobmodels.bootstrap import FEW
+
     weights = analysis.optimal_weights
     if weights["compared_on"] is None:
         return "no report sequences were set aside: nothing tells whether fitted weights are better; ship uniform ones"
+    if analysis.counts["report"] < FEW:
+        return f"{analysis.counts['report']} report sequences are too few to tell weights apart: ship uniform ones"
     if weights["recommended"] == "uniform":
         return "no fitted weights clearly beat uniform ones on sequences they never saw: ship uniform ones"
     return f"{weights['recommended']} weights clearly beat uniform ones on sequences they never saw"

@@ -12,6 +12,7 @@ from search.cli.common import (
     JsonOption,
     StorageOption,
     StudyArgument,
+    named_runs,
     print_json,
     progress_bar,
     stderr,
@@ -60,12 +61,15 @@ def export(
     max_mb: Annotated[
         float | None,
         typer.Option(
-            "--max-mb", help="Leave out the last members until the zip is this small.", show_default="20, or fail"
+            "--max-mb",
+            min=0.001,
+            help="Leave out the last members until the zip is this small.",
+            show_default="20, or fail",
         ),
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option("--max-seconds", help="Likewise until 1,500 sequences take no longer, measured here."),
+        typer.Option("--max-seconds", min=0.001, help="Likewise until 1,500 sequences take no longer, measured here."),
     ] = None,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Write NAME-conservative, -optimised, -shrunk and a manifest of them.")
@@ -83,7 +87,7 @@ def export(
 
     request = Request(
         top=top,
-        members=tuple(part for part in (members or "").split(",") if part.strip()),
+        members=named_runs(members),
         per_config=per_config,
         weights=weights,
         max_mb=max_mb,
@@ -107,7 +111,8 @@ def _print(shipment: Shipment) -> None:
     from rich.table import Table
 
     members = shipment.bundle.members
-    line = f"{shipment.path}: {len(members)} members, {shipment.weights} weights, {shipment.bytes / 1e6:.2f} MB"
+    count = "1 member" if len(members) == 1 else f"{len(members)} members"
+    line = f"{shipment.path}: {count}, {shipment.weights} weights, {shipment.bytes / 1e6:.2f} MB"
     stdout.print(line, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, justify in (("run", "left"), ("weight", "right"), ("select", "right"), ("", "left")):

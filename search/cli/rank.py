@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument, print_json, stderr, stdout
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    print_json,
+    stderr,
+    stdout,
+    storage_flag,
+)
 
 if TYPE_CHECKING:
     from search.ranking import RankedConfiguration, Ranking
@@ -34,14 +43,12 @@ def rank(
     from search.errors import SearchError
     from search.ranking import rank_runs, to_csv, to_document
     from search.replication import pool
-    from search.runs import SEEDS, open_study, spec_of
+    from search.runs import SEEDS, nothing_complete, open_study, spec_of
 
     study = open_study(storage, name.removesuffix(SEEDS))
     ranking = rank_runs(pool(study))
     if not ranking.rows:
-        raise SearchError(
-            f"study {study.study_name!r} has no complete run to rank yet: lobtuna work {study.study_name}"
-        )
+        raise SearchError(nothing_complete(study))
     fraction = spec_of(study).validation.report_fraction
     if csv is not None:
         try:
@@ -54,7 +61,8 @@ def rank(
         _print(ranking, study.study_name, fraction, limit)
     if not ranking.repeated:
         stderr.print(
-            f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate {study.study_name}",
+            f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
+            f"{study.study_name}{storage_flag(storage)}",
             markup=False,
             soft_wrap=True,
         )
@@ -66,15 +74,22 @@ def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
     from search.ranking import varying
 
     selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
+    head = ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
+    rows = [head, *((str(i), *_cells(row)) for i, row in enumerate(ranking.rows[:limit], 1))]
+    widths = [max(len(row[c]) for row in rows) + 2 for c in range(len(head))]
+    for unneeded in ("sd", "mean", "n", "best run", "P(best)", "report"):
+        if sum(widths) - 2 > stdout.width:  # a number that is cut off is worse than one that is not there
+            widths[head.index(unneeded)] = 0
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for column in ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for i, row in enumerate(ranking.rows[:limit], 1):
-        table.add_row(str(i), *_cells(row))
+    shown = [c for c, width in enumerate(widths) if width]
+    for c in shown:
+        table.add_column(head[c], justify="right", no_wrap=True)
+    for cells in rows[1:]:
+        table.add_row(*(cells[c] for c in shown))
     stdout.print(f"{name}: mean weighted Pearson on the selection sequences ({selected})", markup=False, soft_wrap=True)
     stdout.print(table)
     names = varying(ranking.rows[:limit])
-    for i, row in enumerate(ranking.rows[:limit], 1):
+    for i, row in enumerate(ranking.rows[:limit] if names else (), 1):
         stdout.print(f"{i:>3}  {_parameters(row.configuration, names)}", markup=False, soft_wrap=True)
     for line in _remarks(ranking, fraction, len(ranking.rows) - limit):
         stdout.print(line, markup=False, soft_wrap=True)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from search.replication import Plan, Queued
 
 
+USUAL = 5  # configurations that are repeated where nothing is said
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
@@ -30,7 +33,12 @@ def register(app: typer.Typer) -> None:
 def replicate(
     name: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best configurations to repeat.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, help="How many of the best configurations to repeat.", show_default="5, or all there are"
+        ),
+    ] = None,
     seeds: Annotated[
         int, typer.Option("--seeds", min=2, help="Runs of each in all; the search's own run is the first of them.")
     ] = 5,
@@ -65,7 +73,7 @@ def replicate(
     if runs is not None and not auto:
         raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
     study = open_study(storage, name.removesuffix(SEEDS))
-    chosen = choose(study, top, trial or ())
+    chosen = choose(study, top, trial or ()) if top is not None or trial else choose(study, None)[:USUAL]
     asked = len(chosen) * (seeds - 1)
     if runs is not None and runs < asked:
         raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
@@ -87,13 +95,14 @@ def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, s
 
     used = seed_list(spec_of(study), seeds - 1)
     name = study.study_name
-    stdout.print(f"{name}.seeds: {result.queued} runs queued, {result.present} there already", markup=False)
+    queued = "1 run" if result.queued == 1 else f"{result.queued} runs"
+    stdout.print(f"{name}.seeds: {queued} queued, {result.present} there already", markup=False)
     if result.failed:
         stdout.print(f"  {result.failed} failed before: --retry queues them again", markup=False)
     best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
     stdout.print("  (their scores are the search's own, on the selection sequences)", markup=False)
-    stdout.print(f"  each under its own seed and {used[0]} to {used[-1]}", markup=False)
+    stdout.print(f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}", markup=False)
     if plan is not None:
         stdout.print(f"  then on by elimination, up to {plan.runs} replicates", markup=False)
     flag = storage_flag(storage)

@@ -75,8 +75,14 @@ def score(
     """
     from lobmodels.data import load_sequences
     from lobmodels.errors import ScoringError
-    from lobmodels.scoreboard import Tally
+    from lobmodels.scoreboard import ON, Tally
 
+    if on is not None and on not in ON:
+        raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
+    if csv is not None and len(submissions) == 1 and champion is None and not bootstrap:
+        raise ScoringError(
+            "--csv is the table of a comparison: name several submissions, a --champion or --bootstrap 200"
+        )
     if save is not None and len(submissions) != 1:
         raise ScoringError(f"--save keeps the score of one submission, not of {len(submissions)}")
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
@@ -173,6 +179,8 @@ def _print(score: Score) -> None:
 def _print_comparison(comparison: Comparison, on: str, known: bool) -> None:
     from rich.table import Table
 
+    from lobmodels.bootstrap import FEW
+
     stdout.print(
         f"{comparison.repetitions} resamples of {comparison.sequences} sequences: {NAMES[on]}",
         markup=False,
@@ -187,11 +195,13 @@ def _print_comparison(comparison: Comparison, on: str, known: bool) -> None:
             beside = [f"{row.difference:+.4f}", f"{row.low:+.4f}..{row.high:+.4f}", f"{row.p_better:.2f}"]
         table.add_row(row.name, f"{row.mean:.4f}", f"{row.p10:.4f}", f"{row.spread:.4f}", *beside)
     stdout.print(table)
+    if comparison.sequences < FEW:
+        stdout.print(f"{comparison.sequences} sequences are too few to tell submissions apart", markup=False)
     if on != "report" and known:
         stdout.print(
             "some of these sequences chose runs or fitted weights, which look better on them than they are",
             markup=False,
             soft_wrap=True,
         )
-    if len(comparison.rows) > 1:
+    if len(comparison.rows) > 1 and comparison.sequences >= FEW:
         stdout.print(f"safe: {comparison.safe.name}   bold: {comparison.bold.name}", markup=False, soft_wrap=True)

@@ -70,6 +70,8 @@ def _follow(look: Callable[[], Status], every: float) -> None:
     while True:
         now = look()
         line = f"{_counts(now.trials)}; best {'-' if now.best is None else f'{now.best.value:.4f}'}"
+        if not now.over and not any(worker.silent is not True for worker in now.workers):
+            line += "; no worker is at it"
         if line != said:
             stdout.print(line, markup=False, soft_wrap=True)
             said = line

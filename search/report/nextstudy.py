@@ -108,8 +108,8 @@ def _text(
     limits = [plural(budget.trials, "trial")] if budget.trials else []
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
     lines = [
-        f"# What do {'the changed' if any(a.changed for a in advice) else 'the same'} ranges find, starting from the "
-        f"best of {study.name}?",
+        f"# What do {'the changed' if any(a.changed for a in advice) else 'the same'} ranges find"
+        + (f", starting from the best of {study.name}?" if baselines else "? No run was complete to start from."),
         f"#   {', '.join(limits) or 'no budget: it goes on until it is stopped'}",
         f"#   lobtuna run {FILE} --data ~/lob",
         f"# Written by `lobtuna report {study.name}` from {plural(len(study.scored), 'finished or pruned run')}.",
@@ -186,6 +186,11 @@ def section(study: Study, following: NextStudy) -> Section:
         "A range is only narrowed where enough runs beyond it were tried and hardly one was among the best, and only "
         "widened where the best crowd at its end. A range that stays says that nothing speaks against it."
     )
+    if not study.finished:
+        text = (
+            "No run is complete, so nothing speaks for or against any range. "
+            f"{FILE}, beside this page, repeats them as they are; look at the failures first."
+        )
     table = Table("ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection")
     words = [f"{a.name} {_change(a)}" for a in changed[:3]]
     finding = f"For the next study: {'; '.join(words)}." if words else ""

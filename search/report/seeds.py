@@ -38,11 +38,10 @@ def section(study: Study) -> Section:
             "No configuration was repeated, so nothing tells how much of a score is the luck of its seed, and every "
             "order of single runs on this page may be luck.\n"
         )
-        text += (
-            f"{plural(len(under_way), 'replicate')} are queued or running."
-            if under_way
-            else f"lobtuna replicate {study.name} --top 5 --seeds 5"
-        )
+        if under_way:
+            text += f"{plural(len(under_way), 'replicate')} are queued or running."
+        elif study.finished:
+            text += f"lobtuna replicate {study.name}"
         return Section("seeds", title, text, finding=_unknown(study))
     shown = rows[:SHOWN]
     luck = (

@@ -115,7 +115,7 @@ def test_divergence_is_an_error(small_dataset: Dataset) -> None:
     run = start(small_dataset)
     with torch.no_grad():
         next(run.network.parameters()).fill_(math.nan)
-    with pytest.raises(TrainingError, match="training loss is nan in epoch 0"):
+    with pytest.raises(TrainingError, match="training loss is nan in epoch 1"):
         run.train_epoch()
 
 

@@ -52,14 +52,16 @@ def test_best_runs_first_replicates_included(study: optuna.Study) -> None:
 
 def test_more_than_there_are(study: optuna.Study) -> None:
     """Too large a K is refused with what there is."""
-    with pytest.raises(SearchError, match=r"--top 9: study 'joint' has 6 runs to export; take them all with --top 6"):
+    with pytest.raises(
+        SearchError, match=r"--top 9: study 'joint' has 6 runs with weights; take them all with --top 6"
+    ):
         names(study, top=9)
 
 
 def test_at_most_so_many_of_one_configuration(study: optuna.Study) -> None:
     """--per-config 1 takes the best run of each configuration; --top counts what is left."""
     assert names(study, per_config=1) == ["joint.seeds#0", "joint#1", "joint#2"]
-    with pytest.raises(SearchError, match="has 3 runs to export with --per-config 1"):
+    with pytest.raises(SearchError, match="has 3 runs with weights at --per-config 1"):
         names(study, top=4, per_config=1)
 
 
@@ -84,7 +86,7 @@ def test_no_finished_run(tmp_path: Path, small_dataset: Dataset) -> None:
     """An empty study has nothing to export, and the next command is named."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     make_study(url, small_dataset.valid)
-    with pytest.raises(SearchError, match=r"no finished run with stored weights; finish one with: lobtuna work joint"):
+    with pytest.raises(SearchError, match="has no complete run yet: lobtuna work joint"):
         ship(url, "joint", Request(), tmp_path / "s.zip")
     assert not (tmp_path / "s.zip").exists()
 
@@ -151,6 +153,11 @@ def test_given_weights(url: str, tmp_path: Path) -> None:
     }.items():
         with pytest.raises(BundleError, match=message):
             ship(url, "joint", Request(top=3, weights=wrong), tmp_path / "c.zip")
+    (tmp_path / "w.json").write_text(json.dumps({"joint#1": [1]}))
+    with pytest.raises(BundleError, match="a weight is a number, or two numbers"):
+        ship(url, "joint", Request(top=3, weights=str(tmp_path / "w.json")), tmp_path / "c.zip")
+    with pytest.raises(BundleError, match=r"may leave members out, and weights '0\.5,0\.3,0\.2' are for all of them"):
+        ship(url, "joint", Request(top=3, weights="0.5,0.3,0.2", max_mb=20), tmp_path / "c.zip")
     assert not (tmp_path / "c.zip").exists()
 
 
@@ -222,8 +229,12 @@ def test_the_command(
     document = json.loads(capsys.readouterr().out)
     promised = {"t0", "t1", "weighted_pearson", "us_per_step", "seconds_for_1500", "megabytes", "sequences"}
     assert promised <= set(document) and document["sequences"] == 1
+    assert run_cli("export", "joint", "--members", "", "--storage", url) == 1
+    assert "--members names no run" in capsys.readouterr().err
+    assert run_cli("export", "joint", "--max-mb", "0", "--storage", url) == 2
+    capsys.readouterr()
     assert run_cli("export", "joint", "--top", "20", "--storage", url) == 1
-    assert capsys.readouterr().err.startswith("lobtuna: --top 20: study 'joint' has 6 runs to export")
+    assert capsys.readouterr().err.startswith("lobtuna: --top 20: study 'joint' has 6 runs with weights")
 
 
 def test_ensemble_command(
@@ -266,7 +277,12 @@ def test_score_several(
     for name, column in (("a", 0), ("b", 12)):
         Path(f"{name}.zip").write_bytes(zip_bytes({"solution.py": source.format(column, column).encode()}))
     data = ("--data", str(small_data))
-    assert run_cli("score", "a.zip", "b.zip", *data, "--champion", "b.zip", "--csv", "t.csv") == 0
+    compared = ("score", "a.zip", "b.zip", *data, "--champion", "b.zip", "--csv", "t.csv")
+    assert run_cli(*compared) == 0
+    printed = capsys.readouterr().out
+    assert "12 sequences are too few to tell" in printed and "safe: " not in printed
+    monkeypatch.setattr("lobmodels.bootstrap.FEW", 12)
+    assert run_cli(*compared) == 0
     printed = capsys.readouterr().out
     assert "200 resamples of 12 sequences: all" in printed and "champion" in printed and "safe: " in printed
     assert Path("t.csv").read_text().count("\n") == 3
@@ -280,6 +296,11 @@ def test_score_several(
     assert "score both on all of the file" in capsys.readouterr().err
     assert run_cli("score", "a.zip", *data, "--on", "report", "--bootstrap", "9") == 1
     assert "use --on all" in capsys.readouterr().err
+    assert run_cli("score", "a.zip", *data, "--csv", "lost.csv") == 1
+    assert "--csv is the table of a comparison" in capsys.readouterr().err
+    assert run_cli("score", "a.zip", *data, "--champion", "none.score") == 1
+    assert "none.score: no such file" in capsys.readouterr().err
+    assert run_cli("score", "a.zip", "b.zip", *data, "--on", "bogus") == 2
     assert run_cli("score", "a.zip", "b.zip", *data, "--save", "x") == 1
     assert "one submission, not of 2" in capsys.readouterr().err
 

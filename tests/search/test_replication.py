@@ -159,7 +159,7 @@ def test_bad_requests_are_refused(study: optuna.Study, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"trial 77 of study 's' is not complete: choose from 0, 1, .* and 12 more"):
         choose(study, numbers=[3, 77])
     empty = create_study(SPEC.model_copy(update={"name": "empty"}), f"sqlite:///{tmp_path / 'study.db'}")
-    with pytest.raises(SearchError, match="has no complete run to repeat yet: lobtuna work empty"):
+    with pytest.raises(SearchError, match="has no complete run yet: lobtuna work empty"):
         choose(empty, top=1)
 
 

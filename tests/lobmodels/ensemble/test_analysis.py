@@ -152,3 +152,18 @@ def test_plots(analysis: Analysis, tmp_path: Path) -> None:
 def test_json_is_plain(analysis: Analysis) -> None:
     """The weights can be written as JSON that any reader takes."""
     assert json.loads(json.dumps(analysis.optimal_weights, allow_nan=False)) == analysis.optimal_weights
+
+
+def test_few_sequences_recommend_nothing() -> None:
+    """However clearly weights win on a handful of sequences, uniform ones are recommended; on more, cautious ones."""
+    rng = np.random.default_rng(1)
+    y = rng.standard_t(3, (120, 40, 2)).astype(np.float32)
+    good = (0.5 * y + 0.2 * rng.standard_normal(y.shape)).astype(np.float32)
+    bad = [rng.standard_normal(y.shape).astype(np.float32) for _ in range(3)]
+    names = [f"joint#{i}" for i in range(4)]
+    for n, recommended in ((24, "uniform"), (120, "shrunk")):
+        select, report = validation_split(n, 0.25)
+        runs = [p[:n] for p in (good, *bad)]
+        found = analyse(names, runs, y[:n], {"select": select, "report": report}).optimal_weights
+        assert min(found["variants"][how]["better_in"] for how in ("optimised", "greedy")) > 0.95
+        assert found["recommended"] == recommended

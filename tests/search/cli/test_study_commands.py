@@ -141,8 +141,8 @@ def test_status_of_an_empty_study(run: Run, tmp_path: Path) -> None:
     assert json.loads(run("status", "tiny", "--json")[1])["best"] is None
     assert "none: no trial is complete yet" in run("status", "tiny")[1]
     assert run("status", "tiny", "--watch", "--json")[0] == 2
-    assert "no complete run to rank yet: lobtuna work tiny" in run("rank", "tiny")[2]
-    assert "no complete run to repeat yet" in run("replicate", "tiny")[2]
+    assert "has no complete run yet: lobtuna work tiny" in run("rank", "tiny")[2]
+    assert "no complete run yet" in run("replicate", "tiny")[2]
 
 
 def test_watching_ends_with_the_study(run: Run, tmp_path: Path) -> None:
@@ -204,3 +204,33 @@ def test_help_ends_in_an_example(run: Run, command: str) -> None:
     """Whoever asks how gets a line to copy."""
     status, out, _ = run(command, "--help")
     assert status == 0 and f"Example:  lobtuna {command} " in out.rstrip().splitlines()[-1]
+
+
+def test_narrow_terminals_lose_columns_not_digits(run: Run, searched: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is left out whole; in a pipe nothing is."""
+    for width in (40, 60, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        out = run("rank", "joint", "--storage", searched)[1]
+        table = out.splitlines()[1:6]
+        assert all(len(line) <= width for line in table) and "…" not in out
+        assert "estimate" in table[0]
+    monkeypatch.delenv("COLUMNS")
+    table = run("rank", "joint", "--storage", searched)[1].splitlines()
+    assert "best run" in table[1] and "…" not in "".join(table)
+
+
+def test_nothing_but_failures_says_why(run: Run, tmp_path: Path) -> None:
+    """Where every trial failed, the reason is told instead of the advice to go on."""
+    study = make_study(open_storage("sqlite:///lobtuna.db"), 3, failures=1.0)
+    status, _, err = run("rank", study.study_name)
+    assert status == 1 and "has no complete run, 3 failed, the last because:" in err and "--revise" in err
+    for command in ("replicate", "export"):
+        assert "3 failed, the last because:" in run(command, study.study_name)[2]
+
+
+def test_replicate_takes_what_there_is(run: Run) -> None:
+    """Without --top, a study with fewer than five configurations repeats all of them."""
+    study = make_study(open_storage("sqlite:///lobtuna.db"), 3, failures=0.0)
+    status, out, err = run("replicate", study.study_name)
+    assert (status, err) == (0, "") and "runs queued" in out
+    assert run("replicate", study.study_name, "--top", "5")[0] == 1

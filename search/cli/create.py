@@ -49,6 +49,8 @@ def create(
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
     from search.create import create_study, refuse_past_end
     from search.errors import SearchError
+    from search.notes import note_text, save_note
+    from search.report.record import read_study
     from search.revise import revise as apply_revision
     from search.spec import load_spec
 
@@ -68,6 +70,7 @@ def create(
         _print_revision(revision, spec, storage, json)
         return
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    save_note(study, note_text(read_study(study), ""))  # the dashboard says how to join before anyone has joined
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})
     else:

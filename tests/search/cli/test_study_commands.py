@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.cli import main
 from search.runs import open_study
@@ -55,6 +56,9 @@ def test_create_says_what_it_made_and_what_comes_next(run: Run, tmp_path: Path) 
     assert status == 0 and err == ""
     assert "2 parameters searched, 0 fixed; 1 queued; budget 4 trials" in out
     assert "next: lobtuna work tiny --data DIR" in out and "Which?" in out
+    study = open_study("sqlite:///lobtuna.db", "tiny")
+    note = get_note_from_system_attrs(study._storage.get_study_system_attrs(study._study_id), None)["body"]
+    assert "Which?" in note and "lobtuna work tiny" in note
     assert run("create", "tiny.yaml", "--json")[1:] == (
         json.dumps({"study": "tiny", "searched": 2, "fixed": 0, "waiting": 1}, indent=2) + "\n",
         "",

@@ -59,7 +59,9 @@ def read_credentials(auth: str) -> Credentials:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DashboardError(f"password file {name} cannot be read: {reason}") from None
+        raise DashboardError(
+            f"password file {name} cannot be read: {reason}; make one: `(umask 077; openssl rand -base64 24 > {name})`"
+        ) from None
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise DashboardError(
             f"password file {name} can be read by others (mode {stat.S_IMODE(mode):o}): run `chmod 600 {name}`"

@@ -88,7 +88,7 @@ def _open_database(url: StorageUrl, patience: float) -> BaseStorage:
     except StorageError as error:
         raise type(error)(f"{shown}: {error}") from error
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-        raise StorageError(f"{shown}: {describe(error)}") from error
+        raise StorageError(f"{shown}: {describe(error)}; name the study's database with --storage") from error
     except RuntimeError as error:  # Optuna's word for tables of another version
         raise StorageError(f"{shown}: {redact(str(error))}") from error
 

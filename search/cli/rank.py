@@ -54,7 +54,7 @@ def rank(
         try:
             csv.write_text(to_csv(ranking), encoding="utf-8")
         except OSError as error:
-            raise SearchError(f"cannot write {csv}: {error.strerror}") from None
+            raise SearchError(f"cannot write {csv}: {error.strerror}; name another file with --csv") from None
     if json:
         print_json(to_document(ranking, study.study_name, fraction))
     else:

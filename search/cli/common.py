@@ -43,8 +43,9 @@ class _Results(Console):
 
     @property
     def size(self) -> ConsoleDimensions:
-        found = super().size
-        return found if self.is_terminal or "COLUMNS" in os.environ else ConsoleDimensions(UNSEEN, found.height)
+        found, asked = super().size, os.environ.get("COLUMNS", "")
+        width = int(asked) if asked.isdigit() else found.width if self.is_terminal else UNSEEN
+        return ConsoleDimensions(width, found.height)
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import mmap
@@ -19,9 +20,10 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
+    known = meminfo.read_text().splitlines() if meminfo.exists() else []
+    for line in known:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) // 2  # no better guess elsewhere
 
 
@@ -37,7 +39,8 @@ def own_pages(*shape: int) -> torch.Tensor:
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     pages = mmap.mmap(-1, 4 * count, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)  # rows are gathered from all over it
+        with contextlib.suppress(OSError):  # a kernel without huge pages refuses the advice; small ones do as well
+            pages.madvise(mmap.MADV_HUGEPAGE)  # rows are gathered from all over it
     return torch.frombuffer(pages, dtype=torch.float32, count=count).view(shape)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.bootstrap import INTERVAL, REPETITIONS, Comparison, compare, sequence_statistics
+from lobmodels.bootstrap import FEW, INTERVAL, REPETITIONS, Comparison, compare, sequence_statistics
 from lobmodels.ensemble.bundle import write_atomically
 from lobmodels.errors import ScoringError
 from lobmodels.scoring import Score
@@ -130,7 +130,8 @@ def to_csv(comparison: Comparison, on: str) -> str:
 
 
 def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """Plain values for JSON; no safe and no bold choice where the sequences are too few for one."""
+    enough = comparison.sequences >= FEW  # fewer choose nothing
     return {
         "champion": comparison.champion,
         "on": on,
@@ -138,6 +139,6 @@ def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
         "repetitions": comparison.repetitions,
         "interval": INTERVAL,
         "rows": [vars(row) for row in comparison.rows],
-        "safe": comparison.safe.name,
-        "bold": comparison.bold.name,
+        "safe": comparison.safe.name if enough else None,
+        "bold": comparison.bold.name if enough else None,
     }

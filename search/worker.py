@@ -153,7 +153,7 @@ class _Worker:
         if len(self.failures) >= ALIKE:
             raise SearchError(
                 f"{ALIKE} trials in a row failed here alike: {outcome.text}; mend that, or change the space with "
-                f"lobtuna create FILE --revise, then start this worker again"
+                "lobtuna create FILE --revise, then start this worker again"
             )
 
     def _enough(self) -> bool:

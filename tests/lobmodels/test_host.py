@@ -39,6 +39,12 @@ def test_nothing_has_no_pages() -> None:
     assert own_pages(0, 1000, 42).shape == (0, 1000, 42)
 
 
+def test_a_kernel_that_refuses_advice_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where huge pages cannot be asked for, the tensor has small ones."""
+    monkeypatch.setattr("lobmodels.host.mmap.MADV_HUGEPAGE", 9999)  # the kernel answers as one without them does
+    assert own_pages(3, 5).fill_(1.0).sum() == 15
+
+
 def test_free_memory_is_a_number_of_bytes() -> None:
     """More than a process needs to start, less than any machine has."""
     assert 1 << 20 < free_memory(torch.device("cpu")) < 1 << 50

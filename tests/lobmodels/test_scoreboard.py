@@ -71,10 +71,12 @@ def test_saved_scores(tmp_path: Path) -> None:
 
 
 def test_documents() -> None:
-    """CSV and JSON name the champion, the sequences and the choices."""
+    """CSV and JSON name the champion, the sequences and the choices; a handful of sequences makes none."""
     comparison, on = compare_tallies([tally("a.zip"), tally("b.zip", 1)], "a.zip")
     header, first, second = to_csv(comparison, on).splitlines()
     assert header.startswith("submission,t0,t1,mean,p10,p90,spread,difference,low,high,p_better,champion")
     assert first.endswith("True,5,report,200") and second.endswith("False,5,report,200")
     document = json.loads(json.dumps(to_document(comparison, on), allow_nan=False))
-    assert document["champion"] == "a.zip" and {document["safe"], document["bold"]} <= {"a.zip", "b.zip"}
+    assert document["champion"] == "a.zip" and document["safe"] is document["bold"] is None
+    whole = to_document(*compare_tallies([tally("a.zip"), tally("b.zip", 1)], "a.zip", "all"))
+    assert whole["sequences"] == 20 and {whole["safe"], whole["bold"]} <= {"a.zip", "b.zip"}

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lobmodels.blob import pack, unpack
 from lobmodels.config import RunConfig
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
+from lobmodels.serialization import pack, unpack
 
 FORMAT = 1
 PREFIX = "network."

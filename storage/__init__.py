@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from storage.url import redact
 
 if TYPE_CHECKING:
-    from storage.database import open_storage
+    from storage.backends.database import open_storage
 
 __all__ = ["open_storage", "redact"]
 
@@ -14,5 +14,5 @@ __all__ = ["open_storage", "redact"]
 def __getattr__(name: str) -> Any:
     """Load the database side when it is first asked for: `lobtuna --help` must not wait for optuna."""
     if name == "open_storage":
-        return import_module("storage.database").open_storage
+        return import_module("storage.backends.database").open_storage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

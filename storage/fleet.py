@@ -10,8 +10,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from storage.backends.database import database_backend
 from storage.claims import BEAT, CLAIM, LOSSES, REASON, Batch, Claim, lost_reason
-from storage.database import database_backend
 from storage.errors import ClaimLost
 
 RUNNING, WAITING, FAIL = TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
@@ -63,11 +63,11 @@ def fleet_of(storage: BaseStorage) -> Fleet:
     """The fleet operations of an opened storage."""
     backend = database_backend(storage)
     if backend is not None:
-        from storage.fleet_sql import SqlFleet
+        from storage.backends.sql_fleet import SqlFleet
 
         return SqlFleet(backend)
     if _is_proxy(storage):
-        from storage.proxy import ProxyFleet, ProxyStorage
+        from storage.backends.grpc import ProxyFleet, ProxyStorage
 
         return ProxyFleet(cast(ProxyStorage, storage))
     return PlainFleet(storage)
@@ -76,7 +76,7 @@ def fleet_of(storage: BaseStorage) -> Fleet:
 def _is_proxy(storage: BaseStorage) -> bool:
     if type(storage).__name__ != "ProxyStorage":  # asked by name first: importing the proxy needs grpcio
         return False
-    from storage.proxy import ProxyStorage
+    from storage.backends.grpc import ProxyStorage
 
     return isinstance(storage, ProxyStorage)
 

@@ -36,7 +36,7 @@ def real_lob() -> Path:
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a synthetic data set of 24 train and 12 validation sequences."""
-    from lobmodels.synthetic import write_dataset
+    from lobmodels.data.synthetic import write_dataset
 
     folder = tmp_path_factory.mktemp("small")
     write_dataset(folder, train=24, valid=12, seed=7)

@@ -13,16 +13,16 @@ import optuna
 from optuna.trial import TrialState
 
 from lobmodels.checkpoint import Checkpoint
-from search.create import create_study
-from search.events import Event
-from search.spec import StudySpec
-from search.worker import WorkOptions, work
+from search.study.create import create_study
+from search.studyfile.spec import StudySpec
+from search.work.events import Event
+from search.work.worker import WorkOptions, work
 from storage.artifacts import artifacts_of, download
-from storage.database import open_storage
+from storage.backends.database import open_storage
 
 # The server imports torch once; a worker is then a fork of it, up in a moment, and still a process to be killed.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["search.worker", "tests.machines"])
+CONTEXT.set_forkserver_preload(["search.work.worker", "tests.machines"])
 
 Hook = Callable[..., None]
 

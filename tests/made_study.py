@@ -21,14 +21,14 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lobmodels.config import RunConfig
-from search.create import create_in
-from search.curves import history_csv, learning_curve_svg
-from search.replication import open_replicates, seed_list
-from search.runs import finished_runs
-from search.space import suggest
-from search.spec import StudySpec
+from search.study.create import create_in
+from search.study.replication import open_replicates, seed_list
+from search.study.runs import finished_runs
+from search.studyfile.space import suggest
+from search.studyfile.spec import StudySpec
+from search.work.curves import history_csv, learning_curve_svg
 from storage.artifacts import artifacts_of, attribute_of, upload_all
-from storage.database import database_engine
+from storage.backends.database import database_engine
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -336,7 +336,7 @@ def main() -> None:
     """`python -m tests.made_study FILE TRIALS`: write one to look at."""
     import sys
 
-    from storage.database import open_storage
+    from storage.backends.database import open_storage
 
     path = Path(sys.argv[1]).resolve()
     make_study(open_storage(f"sqlite:///{path}"), int(sys.argv[2]), replicates=(6, 4), artifacts=True)

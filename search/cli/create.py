@@ -12,8 +12,8 @@ from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_
 if TYPE_CHECKING:
     import optuna
 
-    from search.revise import Revision
-    from search.spec import StudySpec
+    from search.study.revise import Revision
+    from search.studyfile.spec import StudySpec
 
 
 def register(app: typer.Typer) -> None:
@@ -47,12 +47,12 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
-    from search.create import create_study, refuse_past_end
     from search.errors import SearchError
-    from search.notes import note_text, save_note
+    from search.report.note import note_text, save_note
     from search.report.record import read_study
-    from search.revise import revise as apply_revision
-    from search.spec import load_spec
+    from search.study.create import create_study, refuse_past_end
+    from search.study.revise import revise as apply_revision
+    from search.studyfile.spec import load_spec
 
     spec = load_spec(file)
     refuse_past_end(spec)
@@ -117,7 +117,7 @@ def _budget(spec: StudySpec) -> str:
 
 
 def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: bool) -> None:
-    from search.create import describe_differences
+    from search.study.create import describe_differences
 
     name = revision.study.study_name
     if json:

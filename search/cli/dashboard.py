@@ -36,8 +36,8 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
-    from search.runs import existing_storage
-    from storage.dashboard import Settings, listening
+    from search.study.runs import existing_storage
+    from storage.dashboard.server import Settings, listening
 
     settings = Settings(host, port, writable, auth)
     settings.rules()  # unsafe settings are refused before the database is asked

@@ -20,8 +20,8 @@ from search.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from lobmodels.audit import FileAudit, Shift
     from lobmodels.checkpoint import Checkpoint
+    from lobmodels.profile.audit import FileAudit, Shift
 
 COLUMN_GROUPS = {
     "bid prices": "p0-p5",
@@ -55,9 +55,9 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Read all of PATH once and tell every rule of the format it breaks, its size, scale and shift."""
-    from lobmodels.audit import shifts, warnings
     from lobmodels.data import member_paths
     from lobmodels.errors import DataError
+    from lobmodels.profile.audit import shifts, warnings
 
     paths = list(member_paths(path)) if path.is_dir() else [path]
     audits = [_audit(member) for member in paths]
@@ -118,7 +118,7 @@ def profile(
 def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
     """The stored weights of a run: of `trial`, or else of the study's best one."""
     from search.errors import SearchError
-    from search.runs import best_run, finished_runs, load_checkpoint, nothing_complete, open_study
+    from search.study.runs import best_run, finished_runs, load_checkpoint, nothing_complete, open_study
 
     opened = open_study(storage, study)
     runs = finished_runs(opened)
@@ -150,7 +150,7 @@ def synth(
     The signal is known: t0 is clearly easier than t1, valid is shifted against train. The challenge's own set has
     10,721 + 1,444 sequences.
     """
-    from lobmodels.synthetic import write_dataset
+    from lobmodels.data.synthetic import write_dataset
 
     written = 0
     with progress_bar("simulating") as step:
@@ -168,7 +168,7 @@ def synth(
 
 
 def _audit(path: Path) -> FileAudit:
-    from lobmodels.audit import audit_file
+    from lobmodels.profile.audit import audit_file
 
     with progress_bar(f"reading {path.name}") as step:
         return audit_file(path, progress=step)

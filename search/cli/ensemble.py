@@ -55,7 +55,7 @@ def ensemble(
     Predictions on validation are computed once and kept in the cache. Weights are fitted on the selection sequences
     and judged on the report sequences.
     """
-    from search.pool_analysis import analyse_pool
+    from search.ship.analysis import analyse_pool
 
     names = named_runs(members)
     with progress_bar("predicting validation") as progress:

@@ -20,7 +20,7 @@ from search.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from search.shipping import Shipment
+    from search.ship.export import Shipment
 
 WEIGHTS_HELP = (
     "uniform; families: gru=0.7,gru_attention=0.3; numbers in the members' order: 0.5,0.3,0.2, or two lists for t0/t1; "
@@ -83,7 +83,7 @@ def export(
 
     Runs are chosen by their selection score; `--top 10` is the default, or all where there are fewer.
     """
-    from search.shipping import Request, ship
+    from search.ship.export import Request, ship
 
     request = Request(
         top=top,

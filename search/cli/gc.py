@@ -27,9 +27,9 @@ def gc(
     json: JsonOption = False,
 ) -> None:
     """Remove checkpoints past each study's limit, states of finished trials, and what deleted studies left behind."""
-    from search.retention import collect
-    from search.runs import existing_storage
-    from search.stopping import parse_duration
+    from search.study.retention import collect
+    from search.study.runs import existing_storage
+    from search.work.stopping import parse_duration
     from storage.artifacts import open_artifacts
 
     opened = existing_storage(storage, "any")

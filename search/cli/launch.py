@@ -101,7 +101,7 @@ def compose(
 
 def _job(study: str, workers: int, trials_per_gpu: int, time_limit: str | None, package: str | None) -> Job:
     from search.launch import Job
-    from search.stopping import parse_duration
+    from search.work.stopping import parse_duration
 
     if time_limit is not None:
         parse_duration(time_limit)

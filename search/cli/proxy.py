@@ -24,15 +24,15 @@ def proxy(
     threads: Annotated[int, typer.Option(min=1, help="Calls answered at the same time.")] = 16,
 ) -> None:
     """Serve studies, beats and artifacts of --storage over gRPC until a signal. Workers use grpc://HOST:PORT."""
-    from search.stopping import Stop
+    from search.work.stopping import Stop
     from storage.artifacts import open_artifacts
-    from storage.database import database_backend, open_storage
+    from storage.backends.database import database_backend, open_storage
     from storage.errors import StorageError
     from storage.fleet import fleet_of
     from storage.url import parse_url, redact
 
     try:
-        from storage.proxy_server import make_server
+        from storage.backends.grpc_server import make_server
     except ImportError:
         raise StorageError("lobtuna proxy needs grpcio: pip install 'lobtuna[grpc]'") from None
 

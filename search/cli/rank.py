@@ -19,7 +19,7 @@ from search.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from search.ranking import RankedConfiguration, Ranking
+    from search.study.ranking import RankedConfiguration, Ranking
 
 SHOWN_PARAMETERS = 8
 
@@ -41,9 +41,9 @@ def rank(
     The estimate shrinks each configuration's runs by how noisy they are and takes the search's own luck out.
     """
     from search.errors import SearchError
-    from search.ranking import rank_runs, to_csv, to_document
-    from search.replication import pool
-    from search.runs import SEEDS, nothing_complete, open_study, spec_of
+    from search.study.ranking import rank_runs, to_csv, to_document
+    from search.study.replication import pool
+    from search.study.runs import SEEDS, nothing_complete, open_study, spec_of
 
     study = open_study(storage, name.removesuffix(SEEDS))
     ranking = rank_runs(pool(study))
@@ -71,7 +71,7 @@ def rank(
 def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
     from rich.table import Table
 
-    from search.ranking import varying
+    from search.study.ranking import varying
 
     selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
     head = ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
@@ -108,7 +108,7 @@ def _cells(row: RankedConfiguration) -> list[str]:
 
 
 def _parameters(configuration: dict[str, Any], names: list[str]) -> str:
-    from search.values import show
+    from search.studyfile.values import show
 
     parts = [f"{name}={show(configuration[name])}" for name in names if name in configuration]
     more = f" and {len(parts) - SHOWN_PARAMETERS} more" if len(parts) > SHOWN_PARAMETERS else ""

@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 def run(file: Path, **options: Any) -> None:
     """Create the study of STUDY.yaml and work on it here; a study that is there already goes on where it was."""
     from lobmodels.data import load_dataset
-    from search.create import create_study, refuse_past_end
-    from search.spec import load_spec
+    from search.study.create import create_study, refuse_past_end
+    from search.studyfile.spec import load_spec
 
     spec = load_spec(file)
     refuse_past_end(spec)

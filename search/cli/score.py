@@ -12,8 +12,8 @@ from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdo
 if TYPE_CHECKING:
     from lobmodels.bootstrap import Comparison
     from lobmodels.data import Sequences
-    from lobmodels.scoreboard import Tally
-    from lobmodels.scoring import Score
+    from lobmodels.scoring.scoreboard import Tally
+    from lobmodels.scoring.submission import Score
 
 EPILOG = "Example:  lobtuna score new.zip old.zip --champion old.zip --data ~/lob/valid.parquet --bootstrap 200"
 NAMES = {
@@ -75,7 +75,7 @@ def score(
     """
     from lobmodels.data import load_sequences
     from lobmodels.errors import ScoringError
-    from lobmodels.scoreboard import ON, Tally
+    from lobmodels.scoring.scoreboard import ON, Tally
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
@@ -109,7 +109,7 @@ def score(
 
 def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Path], list[Tally]]:
     """Zips to run, each once, and the saved champion if it is one."""
-    from lobmodels.scoreboard import Tally, is_saved_score
+    from lobmodels.scoring.scoreboard import Tally, is_saved_score
 
     paths = list(dict.fromkeys(submissions))
     if champion is None or champion in paths:
@@ -120,7 +120,7 @@ def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Pa
 
 
 def _score(path: Path, valid: Sequences, sequences: int | None) -> Score:
-    from lobmodels.scoring import score_submission
+    from lobmodels.scoring.submission import score_submission
 
     with progress_bar(f"scoring {path.name}") as progress:
         return score_submission(path, valid, sequences, progress)
@@ -136,7 +136,7 @@ def _compare(
     csv: Path | None,
 ) -> tuple[Comparison, str]:
     from lobmodels.ensemble.bundle import write_atomically
-    from lobmodels.scoreboard import compare_tallies, to_csv
+    from lobmodels.scoring.scoreboard import compare_tallies, to_csv
 
     name = kept[0].name if kept else str(champion)
     comparison, used = compare_tallies(tallies, name, on, repetitions, seed)
@@ -147,7 +147,7 @@ def _compare(
 
 def _document(scores: list[Score], found: tuple[Comparison, str] | None) -> dict[str, Any]:
     """One submission's own keys at the top; several in a list."""
-    from lobmodels.scoreboard import to_document
+    from lobmodels.scoring.scoreboard import to_document
 
     comparison = {} if found is None else {"comparison": to_document(*found)}
     if len(scores) == 1:

@@ -13,7 +13,7 @@ from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, StudyA
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from search.status import BudgetUse, Status
+    from search.study.status import BudgetUse, Status
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +29,8 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Trials by state, workers alive, the best run, and what is left of the budget."""
-    from search.runs import open_study
-    from search.status import status_of
+    from search.study.runs import open_study
+    from search.study.status import status_of
     from storage.fleet import fleet_of
 
     if watch and json:
@@ -122,7 +122,7 @@ def _budget(use: BudgetUse) -> str:
 
 
 def _best(now: Status) -> str:
-    from search.values import show
+    from search.studyfile.values import show
 
     if now.best is None:
         return "none: no trial is complete yet"

@@ -25,9 +25,9 @@ def submit(
     import os
     import socket
 
-    from search.keeping import KeptRun
-    from search.keeping import submit as hand_in
-    from search.runs import existing_storage
+    from search.study.runs import existing_storage
+    from search.work.rescue import KeptRun
+    from search.work.rescue import submit as hand_in
 
     done = []
     for file in files:

@@ -33,8 +33,8 @@ def verify(
     Exit 1 if anything differs by more than 1e-5.
     """
     from lobmodels.data import load_sequences
-    from lobmodels.ensemble.verify import verify as run
     from lobmodels.errors import ScoringError
+    from lobmodels.scoring.verify import verify as run
 
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
     with progress_bar("verifying") as progress:

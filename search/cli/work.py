@@ -10,7 +10,7 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
 
 if TYPE_CHECKING:
-    from search.worker import WorkSummary
+    from search.work.worker import WorkSummary
 
 EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
 
@@ -58,8 +58,8 @@ def work(
 
     A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
     """
-    from search.stopping import parse_duration
-    from search.worker import WorkOptions
+    from search.work.stopping import parse_duration
+    from search.work.worker import WorkOptions
 
     options = WorkOptions(
         device=device,
@@ -75,7 +75,7 @@ def work(
     if gpus is None and slots is None:
         summary = _alone(storage, study, data, options)
     else:
-        from search.supervisor import plan, supervise
+        from search.work.supervisor import plan, supervise
 
         summary = supervise(storage, study, data, options, plan(gpus, trials_per_gpu, slots, threads), stderr)
     if json:
@@ -87,10 +87,10 @@ def _alone(storage: str, study: str, data: Path, options) -> WorkSummary:  # typ
     import dataclasses
     import os
 
-    from search.events import to_pipe
-    from search.progress import Progress
-    from search.stopping import Stop
-    from search.worker import work as run
+    from search.work.events import to_pipe
+    from search.work.progress import Progress
+    from search.work.stopping import Stop
+    from search.work.worker import work as run
 
     slot = os.environ.get("LOBTUNA_SLOT")
     stop = Stop(options.time_limit)

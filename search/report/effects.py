@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from search.parameters import IntRange
 from search.report.factors import Additive, Factor, factors, fit
 from search.report.importance import Importance
 from search.report.numbers import LEVEL, SEED, Floats, credited, interval
@@ -29,6 +28,7 @@ from search.report.style import (
     safe,
     share,
 )
+from search.studyfile.parameters import IntRange
 
 LEAST = 12  # runs; an additive model of fewer says nothing
 SHOWN = 8  # parameters with a figure; the table has all

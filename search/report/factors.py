@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.parameters import Choices, FloatRange, IntRange, Parameter, show
 from search.report.numbers import SEED, Floats
 from search.report.record import Trial
+from search.studyfile.parameters import Choices, FloatRange, IntRange, Parameter, show
 
 BINS = 5
 FULL = 5  # runs that a level of a range should hold

@@ -19,7 +19,7 @@ from search.report.page import Figure, Section, Table
 from search.report.record import Study
 from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
 
-OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `search.space.suggest`
+OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `studyfile.space.suggest`
 LEAST = 40  # finished and pruned runs; of fewer, the best tenth is a handful
 TOP = 0.1
 WORK = 24_000  # runs looked at in all resamples together: keeps 2,000 trials within seconds

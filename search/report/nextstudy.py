@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.conditions import dead_parameters, get
-from search.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
 from search.report.effects import Effects
 from search.report.learning import best_quarter, cut_off
 from search.report.page import Section, Table
 from search.report.ranges import Advice, advise
 from search.report.record import Study
 from search.report.style import plural
-from search.spec import BudgetSpec
-from search.values import show
+from search.studyfile.conditions import dead_parameters, get
+from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
+from search.studyfile.spec import BudgetSpec
+from search.studyfile.values import show
 
 BASELINES = 3
 LONGER, FEW = 1.5, 3  # factor of an epoch limit that came too early; best runs that can show it

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from search.parameters import Choices, Fixed, FloatRange, IntRange, Parameter
 from search.report.effects import Effects
 from search.report.factors import Factor, at_position, position
 from search.report.numbers import Floats, interval
-from search.values import coerce, show
+from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange, Parameter
+from search.studyfile.values import coerce, show
 
 LEAST = 30  # finished and pruned runs before a range is changed
 TOP = 0.15  # share of runs that count as the best

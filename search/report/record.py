@@ -13,11 +13,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.errors import ConfigError
-from search.parameters import Fixed, Parameter
-from search.ranking import Ranking, rank_runs
-from search.replication import find_replicates
-from search.runs import IMPORTED, Run, run_of, spec_of
-from search.spec import StudySpec
+from search.study.ranking import Ranking, rank_runs
+from search.study.replication import find_replicates
+from search.study.runs import IMPORTED, Run, run_of, spec_of
+from search.studyfile.parameters import Fixed, Parameter
+from search.studyfile.spec import StudySpec
 from storage.claims import REASON
 
 STATES = {

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.mixed import INTERVAL
-from search.ranking import RankedConfiguration, varying
 from search.report.page import Figure, Section, Table
 from search.report.record import Study
 from search.report.style import (
@@ -22,7 +20,9 @@ from search.report.style import (
     score,
     share,
 )
-from search.runs import SEEDS, Run
+from search.study.random_effects import INTERVAL
+from search.study.ranking import RankedConfiguration, varying
+from search.study.runs import SEEDS, Run
 
 SHOWN = 15
 

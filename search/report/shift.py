@@ -13,7 +13,7 @@ from lobmodels.errors import CheckpointError
 from search.report.page import Figure, Section, Table
 from search.report.record import Study, Trial
 from search.report.style import COMPLETE, axis, figure, listed, plural, points, score
-from search.runs import load_checkpoint
+from search.study.runs import load_checkpoint
 from storage.errors import ArtifactError
 
 RUNS = 5  # best runs whose checkpoints are read

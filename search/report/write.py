@@ -129,7 +129,7 @@ def write_report(
 
 def _require_valid(report: Report) -> None:
     """The study file must be one: it is read back as `lobtuna create` reads it, before anything is written."""
-    from search.spec import load_spec
+    from search.studyfile.spec import load_spec
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / nextstudy.FILE

@@ -10,7 +10,7 @@ from storage.artifacts.bucket import GoogleArtifacts, S3Artifacts
 from storage.artifacts.database import DatabaseArtifacts
 from storage.artifacts.entry import Entry, Listing
 from storage.artifacts.filesystem import FolderArtifacts
-from storage.database import database_engine, journal_file
+from storage.backends.database import database_engine, journal_file
 from storage.errors import UrlError
 from storage.url import redact
 
@@ -57,7 +57,7 @@ def _beside(storage: BaseStorage) -> Listing:
     journal = journal_file(storage)
     if journal is not None:
         return FolderArtifacts(journal.with_name(f"{journal.name}.artifacts"))
-    from storage.proxy import ProxyArtifacts, ProxyStorage
+    from storage.backends.grpc import ProxyArtifacts, ProxyStorage
 
     inner = getattr(storage, "inner", storage)
     if isinstance(inner, ProxyStorage):

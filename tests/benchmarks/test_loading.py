@@ -51,7 +51,7 @@ def measure(code: str, folder: Path, cache: Path) -> dict[str, float]:
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc")
 def test_loading(tmp_path: Path) -> None:
     """Prints seconds and memory for a data set of 1,000 train sequences, and the ratios."""
-    from lobmodels.synthetic import write_dataset
+    from lobmodels.data.synthetic import write_dataset
 
     data = tmp_path / "data"
     write_dataset(data, train=SEQUENCES, valid=100, seed=0)

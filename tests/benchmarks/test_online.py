@@ -27,7 +27,7 @@ from rich.table import Table
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble.bundle import Bundle, write_submission
 from lobmodels.inputs import as_tensor
-from tests.lobmodels.ensemble.runs import rows, run
+from tests.lobmodels.ensemble.made_runs import rows, run
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 STEPS = 1000

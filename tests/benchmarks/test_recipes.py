@@ -11,10 +11,10 @@ from rich.table import Table
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, load_dataset
-from lobmodels.host import tune_host
 from lobmodels.metric import weighted_pearson
-from lobmodels.residency import RunData
-from lobmodels.training import TrainingRun
+from lobmodels.training.batches import RunData
+from lobmodels.training.host import tune_host
+from lobmodels.training.run import TrainingRun
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 SEEDS = (0, 1, 2)

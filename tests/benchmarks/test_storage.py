@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.artifacts import artifacts_of, upload_bytes
-from storage.background import BackgroundStorage
+from storage.backends.database import open_storage
 from storage.claims import Batch, Claim
-from storage.database import open_storage
+from storage.worker.background import BackgroundStorage
 from tests.machines import CONTEXT
 from tests.servers import Postgres, TcpProxy
 
@@ -236,8 +236,8 @@ def test_a_large_fleet(server: Postgres) -> None:
 def test_a_worker_trains_soon(tmp_path: Path) -> None:
     """A worker is up and training within 10 s on a full-size data set that is cached already."""
     from lobmodels.data import load_dataset
-    from lobmodels.synthetic import write_dataset
-    from search.create import create_study
+    from lobmodels.data.synthetic import write_dataset
+    from search.study.create import create_study
     from tests.machines import small_study
 
     folder = Path(os.environ.get("LOBTUNA_BENCH_DATA", str(tmp_path / "full")))

@@ -19,10 +19,10 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
-from lobmodels.host import tune_host
 from lobmodels.metric import weighted_pearson
-from lobmodels.residency import RunData
-from lobmodels.training import TrainingRun
+from lobmodels.training.batches import RunData
+from lobmodels.training.host import tune_host
+from lobmodels.training.run import TrainingRun
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
@@ -38,7 +38,7 @@ ROUNDS = 3
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """One batch of 192 and a validation set in the full set's proportion: an epoch in miniature."""
     from lobmodels.data import load_dataset
-    from lobmodels.synthetic import write_dataset
+    from lobmodels.data.synthetic import write_dataset
 
     folder = tmp_path_factory.mktemp("bench")
     write_dataset(folder, train=192, valid=26, seed=0)

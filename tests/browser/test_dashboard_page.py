@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from search.notes import write_note
-from search.spec import StudySpec
-from storage.dashboard import Settings, listening
-from storage.database import open_storage
+from search.report.note import write_note
+from search.studyfile.spec import StudySpec
+from storage.backends.database import open_storage
+from storage.dashboard.server import Settings, listening
 from tests.browser.conftest import Visit
 from tests.made_study import SPEC, make_study
 

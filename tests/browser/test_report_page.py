@@ -7,7 +7,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from search.report import write_report
-from search.spec import StudySpec
+from search.studyfile.spec import StudySpec
 from tests.browser.conftest import Visit
 from tests.made_study import SPEC, make_study
 

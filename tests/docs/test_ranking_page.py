@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from search.cli import app, main
-from storage.database import open_storage
+from storage.backends.database import open_storage
 from tests.docs.pages import PAGES, blocks
 from tests.docs.pages import commands as lines_of
 from tests.made_study import make_study
@@ -35,7 +35,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_options_and_thresholds_are_the_codes() -> None:
     """Every option named is one of the two commands'; the numbers of elimination are those that decide."""
-    from search.replication import COULD_BE_BEST, SETTLED
+    from search.study.replication import COULD_BE_BEST, SETTLED
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
     known = {name for command in ("replicate", "rank", "work") for p in commands[command].params for name in p.opts}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lobmodels import scoring
 from lobmodels.data import load_sequences
+from lobmodels.data.synthetic import write_dataset
 from lobmodels.ensemble.bundle import FILES
-from lobmodels.synthetic import write_dataset
+from lobmodels.scoring.submission import submission as scoring
 from search.cli import main
 from tests.docs.pages import PAGES, blocks, commands
-from tests.search.shipping import add_replicate, add_runs, make_study
+from tests.search.trained_pool import add_replicate, add_runs, make_study
 
 PAGE = PAGES["submission.md"]
 COMMANDS = [line for block in blocks("submission.md") for line in commands(block)]
@@ -25,7 +25,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command ends well on a study of two families; submissions run without numba here, to save its start-up."""
     job = scoring.host_job
     monkeypatch.setattr(scoring, "host_job", lambda *a: job(*a) | {"absent": ["numba"]})
-    monkeypatch.setattr("lobmodels.ensemble.verify.BACKENDS", {"numpy": ("numba",)})
+    monkeypatch.setattr("lobmodels.scoring.verify.BACKENDS", {"numpy": ("numba",)})
     assert len(COMMANDS) == 12
     data = tmp_path / "lob"
     write_dataset(data, train=1, valid=6, seed=3)

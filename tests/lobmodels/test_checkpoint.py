@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from lobmodels.blob import pack, unpack
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import CheckpointError
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import build_network
+from lobmodels.serialization import pack, unpack
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, load_dataset, validation_split
+from lobmodels.data.synthetic import write_dataset
 from lobmodels.errors import DataError
 from lobmodels.inputs import append_features
 from lobmodels.metric import weighted_pearson
@@ -25,8 +26,7 @@ from lobmodels.profile.moments import measure
 from lobmodels.profile.ridge import RAW, fit_ridges
 from lobmodels.profile.shift import adversarial_auc, auc, ks_by_chance, ks_distance
 from lobmodels.profile.targets import LAGS, LARGE, TOP_SHARES
-from lobmodels.synthetic import write_dataset
-from lobmodels.training import RunData, TrainingRun
+from lobmodels.training.run import RunData, TrainingRun
 
 WARMUP = 99
 

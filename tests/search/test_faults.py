@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search.cli import main
-from search.retention import RESUME
-from search.runs import open_study
+from search.study.retention import RESUME
+from search.study.runs import open_study
 from storage.artifacts import artifacts_of
+from storage.backends.database import database_engine, open_storage
 from storage.claims import Claim
-from storage.database import database_engine, open_storage
 from storage.fleet import fleet_of
 from storage.tables import artifacts, chunks
 from tests.machines import CONTEXT, Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
@@ -72,7 +72,7 @@ def _die_while_uploading() -> None:
     """kill -9 itself inside the transaction that stores the weights of a finished run."""
     from sqlalchemy import event
 
-    from search import keeping
+    from search.work import rescue as keeping
 
     upload_all = keeping.upload_all
 
@@ -85,7 +85,7 @@ def _die_while_uploading() -> None:
 
 def _die_after_uploading() -> None:
     """kill -9 itself after the bytes are stored and before the outcome is."""
-    from search import objective
+    from search.work import trial as objective
 
     store_files = objective.store_files
 
@@ -124,7 +124,7 @@ def main_done(arguments: list[str]) -> None:
 
 def _die_at_once() -> None:
     """kill -9 itself in the first epoch of every trial."""
-    from lobmodels.training import TrainingRun
+    from lobmodels.training.run import TrainingRun
 
     TrainingRun.train_epoch = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign]
 
@@ -164,7 +164,7 @@ def test_a_signal_hands_the_trial_back(undisturbed, small_data: Path, sqlite_url
 
 def _slow_epochs() -> None:
     """Epochs that take longer than the test has patience."""
-    from lobmodels.training import TrainingRun
+    from lobmodels.training.run import TrainingRun
 
     train_epoch = TrainingRun.train_epoch
 
@@ -303,10 +303,10 @@ def _an_hour_ahead() -> None:
     datetime.datetime = Ahead  # type: ignore[misc]
     import optuna.storages._rdb.storage as rdb
 
-    import storage.background
-    import storage.fleet_sql
+    import storage.backends.sql_fleet
+    import storage.worker.background
 
-    rdb.datetime = storage.background.datetime = storage.fleet_sql.datetime = Ahead  # type: ignore[misc,assignment]
+    rdb.datetime = storage.worker.background.datetime = storage.backends.sql_fleet.datetime = Ahead  # type: ignore[misc,assignment]
 
 
 def test_clocks_an_hour_apart(small_data: Path, postgres_url: str, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_other_data_and_other_versions_are_refused(
     small_data: Path, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker with other data, or of another lobtuna, says so and touches nothing."""
-    from lobmodels.synthetic import write_dataset
+    from lobmodels.data.synthetic import write_dataset
 
     study = create(sqlite_url, small_study(trials=1, epochs=1))
     assert Worker(sqlite_url, "small", small_data, tmp_path).join() == 0

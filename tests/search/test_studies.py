@@ -11,9 +11,9 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, Sequences
 from lobmodels.features import feature_names
 from lobmodels.networks import build_network
-from lobmodels.training import RunData, TrainingRun
-from search.space import suggest, to_params
-from search.spec import load_spec
+from lobmodels.training.run import RunData, TrainingRun
+from search.studyfile.space import suggest, to_params
+from search.studyfile.spec import load_spec
 
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 SPECS = {path.stem: load_spec(path) for path in FILES}

@@ -17,10 +17,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.report import write_report
-from storage.background import BackgroundStorage
+from storage.backends.database import open_storage
 from storage.claims import Batch, Claim
-from storage.dashboard import Settings, listening
-from storage.database import open_storage
+from storage.dashboard.server import Settings, listening
+from storage.worker.background import BackgroundStorage
 from tests.made_study import make_study
 
 WRITERS = 8

@@ -10,11 +10,11 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from storage.background import BackgroundStorage
+from storage.backends.database import database_backend, open_storage
 from storage.claims import Claim
-from storage.database import database_backend, open_storage
 from storage.errors import DatabaseFull, DatabaseUnavailable
 from storage.retry import with_retry
+from storage.worker.background import BackgroundStorage
 
 
 def _error(text: str) -> StorageInternalError:

@@ -11,9 +11,9 @@ import pytest
 
 from lobmodels.data import validation_split
 from lobmodels.ensemble.analysis import Analysis, analyse
-from lobmodels.ensemble.plots import write_plots
 from lobmodels.errors import BundleError
 from lobmodels.metric import weighted_pearson
+from search.ship.figures import write_plots
 
 N = 24
 

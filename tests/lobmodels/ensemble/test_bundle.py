@@ -19,9 +19,9 @@ from lobmodels.ensemble.bundle import (
     write_submission,
     zip_bytes,
 )
-from lobmodels.ensemble.fitting import members_within_size
 from lobmodels.errors import BundleError
-from tests.lobmodels.ensemble.runs import rows, run
+from lobmodels.scoring.limits import members_within_size
+from tests.lobmodels.ensemble.made_runs import rows, run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from lobmodels.ensemble import graph
 from lobmodels.ensemble.bundle import Bundle
 from lobmodels.errors import BundleError
-from tests.lobmodels.ensemble.runs import rows, run
+from tests.lobmodels.ensemble.made_runs import rows, run
 
 ALL = {"derived": True, "temporal": True, "interaction": True, "microstructure": True, "lag": True}
 

@@ -15,7 +15,7 @@ from lobmodels import features
 from lobmodels.ensemble import runtime
 from lobmodels.ensemble.bundle import Bundle
 from lobmodels.ensemble.runtime import Ensemble, SequenceError
-from tests.lobmodels.ensemble.runs import rows, run
+from tests.lobmodels.ensemble.made_runs import rows, run
 
 TOLERANCE = 1e-5
 

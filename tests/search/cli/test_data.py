@@ -118,9 +118,9 @@ budget: {trials: 2}
 @pytest.fixture(scope="module")
 def storage(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with one study of two finished trials."""
-    from search.create import create_study
-    from search.spec import load_spec
-    from search.worker import work
+    from search.study.create import create_study
+    from search.studyfile.spec import load_spec
+    from search.work.worker import work
 
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(STUDY)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from lobmodels.data import Dataset, load_dataset
+from lobmodels.data.synthetic import write_dataset
 from lobmodels.errors import DataError
 from lobmodels.profile import Profile, profile_dataset, tables
 from lobmodels.profile.chunks import all_feature_names
 from lobmodels.profile.importance import RunProfile
-from lobmodels.synthetic import write_dataset
 from search.profile import write_profile
 from search.profile.page import page
 from search.report.page import render

@@ -10,9 +10,9 @@ from optuna.storages import InMemoryStorage
 from lobmodels.data import validation_split
 from lobmodels.ensemble.analysis import analyse
 from search.errors import ReportError
-from search.pool_analysis import write
 from search.report.page import Section
 from search.report.write import build_report
+from search.ship.analysis import write
 from tests.made_study import make_study
 
 N = 24

@@ -14,7 +14,7 @@ from search.report.pairs import pairs
 from search.report.pruning import foresight, savings
 from search.report.ranges import advise
 from search.report.record import Study, read_study
-from search.spec import StudySpec
+from search.studyfile.spec import StudySpec
 from tests.made_study import SPEC, make_study
 
 

@@ -15,10 +15,10 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from search.create import create_in
 from search.errors import ReportError
 from search.report import Report, build_report, write_report
-from search.spec import StudySpec, load_spec
+from search.study.create import create_in
+from search.studyfile.spec import StudySpec, load_spec
 from tests.made_study import SPEC, add_all, make_study
 
 KEYS = {

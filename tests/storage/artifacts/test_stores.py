@@ -19,10 +19,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts import artifacts_of, download, open_artifacts, upload, upload_bytes
 from storage.artifacts.database import CHUNK
 from storage.artifacts.entry import Listing
-from storage.background import BackgroundStorage
+from storage.backends.database import open_storage
 from storage.claims import Batch, Claim
-from storage.database import open_storage
 from storage.errors import ArtifactError, ArtifactNotStored, UrlError
+from storage.worker.background import BackgroundStorage
 
 
 class GoogleStub(BaseHTTPRequestHandler):

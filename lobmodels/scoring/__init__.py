@@ -1,0 +1,1 @@
+"""Submissions judged as the challenge would: scored, compared, verified, and fitted to its limits."""

@@ -1,0 +1,73 @@
+"""Makes an ensemble fit the limits of the challenge: the last members leave until size and measured time allow it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lobmodels.data import Sequences
+from lobmodels.ensemble.bundle import MEGABYTE, Bundle, submission_bytes
+from lobmodels.errors import BundleError
+from lobmodels.schema import LOB
+from lobmodels.scoring.submission import score_submission
+
+MEASURED_SEQUENCES = 2
+
+
+def members_within_size(make: Callable[[int], Bundle], count: int, max_mb: float) -> int:
+    """The most leading members whose zip holds no more than `max_mb` (10^6 bytes); `make(n)` bundles the first n.
+
+    Raises `BundleError` where not even one fits.
+    """
+
+    def size(n: int) -> float:
+        return len(submission_bytes(make(n))) / MEGABYTE
+
+    return _most(count, size, max_mb, "MB", "--max-mb")
+
+
+def members_within_time(make: Callable[[int], Bundle], count: int, max_seconds: float) -> int:
+    """The most leading members that predict 1,500 sequences within `max_seconds`, start-up included, as measured here.
+
+    Raises `BundleError` where not even one does.
+    """
+    return _most(count, lambda n: seconds_for_1500(make(n)), max_seconds, "s for 1,500 sequences", "--max-seconds")
+
+
+def seconds_for_1500(bundle: Bundle) -> float:
+    """Measured as `lobtuna score` measures it, over a few sequences of noise."""
+    rng = np.random.default_rng(0)
+    shape = (MEASURED_SEQUENCES, LOB.sequence_length)
+    noise = Sequences(
+        features=rng.standard_normal((*shape, len(LOB.features))).astype(np.float32),
+        targets=np.zeros((*shape, len(LOB.targets)), np.float32),
+        seq_ix=np.arange(MEASURED_SEQUENCES),
+        fingerprint="noise",
+        source=Path("noise"),
+    )
+    with tempfile.TemporaryDirectory(prefix="lobtuna-measure-") as folder:
+        path = Path(folder, "submission.zip")
+        path.write_bytes(submission_bytes(bundle))
+        score = score_submission(path, noise)
+    # The median: what else this machine does for a moment is not the ensemble's cost.
+    return score.startup_seconds + 1500 * LOB.sequence_length * score.us_per_step_median / 1e6
+
+
+def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, option: str) -> int:
+    """The largest n in 1..count with `cost(n) <= limit`, by bisection; costs grow with n."""
+    full = cost(count)
+    if full <= limit:
+        return count
+    low, high = 0, count  # cost(low) fits, cost(high) does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= limit else (low, middle)
+    if low == 0:
+        raise BundleError(
+            f"not even one member fits into {option} {limit:g}: it takes {cost(1):.3g} {unit}; raise {option}, or "
+            "choose smaller networks with --members"
+        )
+    return low

@@ -1,0 +1,144 @@
+"""Submissions side by side, a champion among them: what is kept of a score, and when two may be compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lobmodels.bootstrap import FEW, INTERVAL, REPETITIONS, Comparison, compare, sequence_statistics
+from lobmodels.ensemble.bundle import write_atomically
+from lobmodels.errors import ScoringError
+from lobmodels.scoring.submission import Score
+
+FORMAT = 1
+ON = ("report", "all", "select")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a comparison needs of one scored submission: six sums per sequence and target, and which data it was."""
+
+    name: str
+    statistics: NDArray[np.float64]  # (N, 6, 2)
+    fingerprint: str
+    split: dict[str, NDArray[np.int64]]  # `select` and `report` sequences, where known
+
+    @staticmethod
+    def of(score: Score) -> Tally:
+        """The tally of a score."""
+        statistics = sequence_statistics(score.predictions, score.targets)
+        return Tally(str(score.path), statistics, score.fingerprint, score.split)
+
+    def save(self, path: Path) -> None:
+        """Keep it, small enough for a repository: a champion need not be run again."""
+        arrays: dict[str, Any] = {
+            "format": np.array(FORMAT),
+            "name": np.array(self.name),
+            "fingerprint": np.array(self.fingerprint),
+            "statistics": self.statistics,
+            **{f"split.{name}": index for name, index in self.split.items()},
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> Tally:
+        """Read a file of `save`. Raises `ScoringError` for anything else."""
+        try:
+            with np.load(path) as file:
+                if int(file["format"]) != FORMAT:
+                    raise ValueError(f"format {file['format']}")
+                split = {name[6:]: file[name] for name in file.files if name.startswith("split.")}
+                return Tally(str(file["name"]), file["statistics"], str(file["fingerprint"]), split)
+        except FileNotFoundError:
+            raise ScoringError(
+                f"{path}: no such file; make one with: lobtuna score ZIP --data FILE --save {path}"
+            ) from None
+        except (OSError, ValueError, KeyError, EOFError):
+            raise ScoringError(
+                f"{path} is no saved score of this version; make one with: lobtuna score ZIP --data FILE --save {path}"
+            ) from None
+
+
+def is_saved_score(path: Path) -> bool:
+    """Whether `path` looks like a file of `Tally.save` rather than a submission."""
+    return path.suffix != ".zip"
+
+
+def compare_tallies(
+    tallies: Sequence[Tally],
+    champion: str,
+    on: str | None = None,
+    repetitions: int = REPETITIONS,
+    seed: int = 0,
+) -> tuple[Comparison, str]:
+    """Bootstrap all `tallies` against `champion`, on the sequences named `on`, which is returned with the comparison.
+
+    Without `on`, report sequences where all submissions know the same ones, else all. Raises `ScoringError` where
+    they were scored on different data, or a part is not known.
+    """
+    first = tallies[0]
+    for tally in tallies[1:]:
+        if tally.fingerprint != first.fingerprint:
+            raise ScoringError(
+                f"{tally.name} was scored on other data ({tally.fingerprint[:12]}) than {first.name} "
+                f"({first.fingerprint[:12]}); score both on the same file"
+            )
+        if len(tally.statistics) != len(first.statistics):
+            raise ScoringError(
+                f"{tally.name} was scored on {len(tally.statistics)} sequences, {first.name} on "
+                f"{len(first.statistics)}; score both on all of the file"
+            )
+    common = _common_split(tallies)
+    on = on or ("report" if len(common.get("report", ())) else "all")
+    if on not in ON:
+        raise ScoringError(f"--on {on}: choose from {', '.join(ON)}")
+    if on != "all" and not len(common.get(on, ())):
+        raise ScoringError(f"--on {on}: these submissions do not share a known validation split; use --on all")
+    index = np.arange(len(first.statistics)) if on == "all" else common[on]
+    return compare({tally.name: tally.statistics[index] for tally in tallies}, champion, repetitions, seed), on
+
+
+def _common_split(tallies: Sequence[Tally]) -> dict[str, NDArray[np.int64]]:
+    """The split that all share; submissions that are not lobtuna's have seen none of the sequences in any way that is
+    known, and share every split."""
+    known = [tally.split for tally in tallies if tally.split]
+    if not known or any(not np.array_equal(split["report"], known[0]["report"]) for split in known):
+        return {}
+    return known[0]
+
+
+def to_csv(comparison: Comparison, on: str) -> str:
+    """One line a submission."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    fields = ("t0", "t1", "mean", "p10", "p90", "spread", "difference", "low", "high", "p_better")
+    writer.writerow(("submission", *fields, "champion", "sequences", "on", "repetitions"))
+    for row in comparison.rows:
+        values = [getattr(row, field) for field in fields]
+        is_champion = row.name == comparison.champion
+        writer.writerow((row.name, *values, is_champion, comparison.sequences, on, comparison.repetitions))
+    return out.getvalue()
+
+
+def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
+    """Plain values for JSON; no safe and no bold choice where the sequences are too few for one."""
+    enough = comparison.sequences >= FEW  # fewer choose nothing
+    return {
+        "champion": comparison.champion,
+        "on": on,
+        "sequences": comparison.sequences,
+        "repetitions": comparison.repetitions,
+        "interval": INTERVAL,
+        "rows": [vars(row) for row in comparison.rows],
+        "safe": comparison.safe.name if enough else None,
+        "bold": comparison.bold.name if enough else None,
+    }

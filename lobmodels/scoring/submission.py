@@ -1,0 +1,287 @@
+"""Scores a submission as the challenge would: its own files, a process of its own, one thread, one row at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lobmodels.data import Sequences, validation_split
+from lobmodels.ensemble.bundle import MANIFEST, MEGABYTE, SIZE_LIMIT_MB, SOLUTION, open_zip
+from lobmodels.errors import ScoringError
+from lobmodels.metric import weighted_pearson
+from lobmodels.scoring import host as scoring_process
+
+TEST_SEQUENCES = 1500  # of each hidden test set
+TIME_LIMIT = 4200.0  # seconds at which time-outs were seen
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
+    "NUMBA_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",  # the scoring host has no GPU
+}
+SAID_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
+
+
+@dataclass(frozen=True)
+class Part:
+    """Correlations over some of the sequences. `name` says which: `all`, `select` or `report`."""
+
+    name: str
+    sequences: int
+    t0: float
+    t1: float
+
+    @property
+    def mean(self) -> float:
+        """The challenge's score."""
+        return (self.t0 + self.t1) / 2
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a submission scored, and what it costs. Times are of `predict` alone, on this host."""
+
+    path: Path
+    parts: dict[str, Part]  # `all`, and where the submission's validation split is known `select` and `report`
+    split: dict[str, NDArray[np.int64]]  # sequences of these two
+    predictions: NDArray[np.float64]  # (N, 901, 2)
+    targets: NDArray[np.float32]  # (N, 901, 2)
+    us_per_step: float  # mean
+    us_per_step_median: float
+    startup_seconds: float
+    bytes: int
+    backend: str | None  # of a submission made by lobtuna
+    fingerprint: str  # of the data
+    steps: int  # rows of a sequence
+
+    @property
+    def overall(self) -> Part:
+        """All sequences."""
+        return self.parts["all"]
+
+    @property
+    def seconds_for_1500(self) -> float:
+        """Extrapolation to a test set: start-up and 1,500 sequences of the mean step."""
+        return self.startup_seconds + TEST_SEQUENCES * self.steps * self.us_per_step / 1e6
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the zip in 10^6 bytes."""
+        return self.bytes / MEGABYTE
+
+    def problems(self) -> list[str]:
+        """Limits of the challenge that this submission would break."""
+        found = []
+        if self.megabytes > SIZE_LIMIT_MB:
+            found.append(f"{self.megabytes:.1f} MB is more than the limit of {SIZE_LIMIT_MB:g} MB")
+        if self.seconds_for_1500 > TIME_LIMIT:
+            found.append(
+                f"{self.seconds_for_1500:,.0f} s for 1,500 sequences is more than the limit of {TIME_LIMIT:g} s"
+            )
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "submission": str(self.path),
+            "t0": self.overall.t0,
+            "t1": self.overall.t1,
+            "weighted_pearson": self.overall.mean,
+            "us_per_step": self.us_per_step,
+            "us_per_step_median": self.us_per_step_median,
+            "startup_seconds": self.startup_seconds,
+            "seconds_for_1500": self.seconds_for_1500,
+            "megabytes": self.megabytes,
+            "sequences": self.overall.sequences,
+            "backend": self.backend,
+            "parts": {
+                name: {"sequences": part.sequences, "t0": part.t0, "t1": part.t1, "weighted_pearson": part.mean}
+                for name, part in self.parts.items()
+            },
+            "problems": self.problems(),
+        }
+
+
+def score_submission(
+    path: Path | str,
+    data: Sequences,
+    sequences: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    time_limit: float = TIME_LIMIT,
+) -> Score:
+    """Run the submission at `path` over `data`, or over its first `sequences`.
+
+    `progress(sequences done, in all)`. Raises `BundleError` for a file that is no zip, `ScoringError` for a
+    submission that breaks a rule, dies, or runs longer than `time_limit` seconds.
+    """
+    path = Path(path)
+    if sequences is not None and not 1 <= sequences <= len(data):
+        raise ScoringError(f"--sequences {sequences} is not between 1 and the {len(data)} of {data.source}")
+    count = len(data) if sequences is None else sequences
+    with tempfile.TemporaryDirectory(prefix="lobtuna-score-") as temporary:
+        folder, output = Path(temporary, "submission"), Path(temporary, "output")
+        output.mkdir()
+        unpack(path, folder)
+        manifest = _manifest(folder)
+        job = host_job(data, np.arange(count), folder, output)
+        told = run_host(job, path, lambda done: progress(done, count) if progress else None, time_limit)
+        predictions = np.load(output / "predictions.npy")
+        times = np.load(output / "times.npy")
+    targets = np.asarray(data.targets[:count, data.schema.warmup_steps :])
+    split = {name: index[index < count] for name, index in known_split(manifest, data).items()}
+    indices = {"all": np.arange(count), **{name: index for name, index in split.items() if len(index)}}
+    return Score(
+        path=path,
+        parts={name: _part(name, index, predictions, targets) for name, index in indices.items()},
+        split=split,
+        predictions=predictions,
+        targets=targets,
+        us_per_step=float(times.mean()) / 1e3,
+        us_per_step_median=float(np.median(times)) / 1e3,
+        startup_seconds=told["seconds"],
+        bytes=path.stat().st_size,
+        backend=told["backend"],
+        fingerprint=data.fingerprint,
+        steps=data.schema.sequence_length,
+    )
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """The files of a submission in `folder`. Raises `BundleError` for no zip, `ScoringError` without solution.py."""
+    with open_zip(path) as archive:
+        if SOLUTION not in archive.namelist():
+            inside = [name for name in archive.namelist() if name.endswith(f"/{SOLUTION}")]
+            where = f"; it has {inside[0]}: zip the files, not their folder" if inside else ""
+            raise ScoringError(f"{path} has no {SOLUTION} at its root{where}")
+        try:
+            archive.extractall(folder)
+        except (zipfile.BadZipFile, OSError, RuntimeError) as error:  # RuntimeError: it is encrypted
+            raise ScoringError(f"{path} cannot be unpacked: {error}; zip it again") from None
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a submission made by lobtuna."""
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # somebody else's submission
+    return document if isinstance(document, dict) and "members" in document else None
+
+
+def known_split(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, NDArray[np.int64]]:
+    """Which of `data`'s sequences chose the members (`select`) and which they never saw (`report`), where known."""
+    if manifest is None:
+        return {}
+    origins = [member.get("origin", {}) for member in manifest["members"]]
+    known = {(origin.get("valid_fingerprint"), origin.get("report_fraction")) for origin in origins}
+    if len(known) != 1:
+        return {}
+    fingerprint, fraction = known.pop()
+    if fingerprint != data.fingerprint or not fraction:
+        return {}
+    select, report = validation_split(len(data), fraction)
+    return {"select": select, "report": report}
+
+
+def _part(name: str, index: NDArray[Any], predictions: NDArray[np.float64], targets: NDArray[np.float32]) -> Part:
+    t0, t1 = weighted_pearson(predictions[index], targets[index]).tolist()
+    return Part(name, len(index), t0, t1)
+
+
+def host_job(data: Sequences, order: NDArray[np.int64], folder: Path, output: Path) -> dict[str, Any]:
+    """The job of feeding the sequences at `order` to the submission in `folder`."""
+    source = getattr(data.features, "filename", None)
+    if source is None:  # not the mapped cache: hand it over in a file
+        source = output / "features.npy"
+        np.save(source, data.features)
+    return {
+        "folder": str(folder),
+        "output": str(output),
+        "features": str(source),
+        "order": order.tolist(),
+        "seq_ix": data.seq_ix[order].tolist(),
+        "warmup": data.schema.warmup_steps,
+        "targets": len(data.schema.targets),
+    }
+
+
+def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_limit: float) -> dict[str, Any]:
+    """Run the job in a process of its own; what it told about its start. Results are files in the job's `output`."""
+    told: dict[str, Any] = {}
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr, _host(stderr) as process:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(time_limit, stop)
+        timer.start()
+        try:
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # it died at once: its exit tells why
+                process.stdin.write(json.dumps(job))
+                process.stdin.close()
+            for line in process.stdout:
+                message = json.loads(line)
+                if "error" in message:
+                    raise ScoringError(f"{path}: {message['error']}")
+                if "done" in message:
+                    done(message["done"])
+                told |= message
+            code = process.wait()
+        finally:
+            timer.cancel()
+            _repeat(stderr)
+        if late.is_set():
+            raise ScoringError(f"{path}: still not done after {time_limit:g} s, the limit; make it faster or smaller")
+        if "finished" not in told:
+            raise ScoringError(
+                f"{path}: its process ended with code {code} before it was done; its last words are above"
+            )
+    return told
+
+
+@contextlib.contextmanager
+def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
+    """The process, held to one thread; it does not outlive the block."""
+    process = subprocess.Popen(
+        # -P: the folder of the script is not on its path, or a submission would find our modules in it
+        [sys.executable, "-P", scoring_process.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        env=os.environ | ONE_THREAD,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _repeat(stderr: Any) -> None:
+    """What the submission wrote to stderr, at its end at most, on ours."""
+    size = stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(0, size - SAID_AT_MOST))
+    said = stderr.read()
+    if said:
+        print(said, end="" if said.endswith("\n") else "\n", file=sys.stderr)

@@ -1,0 +1,111 @@
+"""Proves a submission before it is sent: its own files, fed row by row, against torch on whole sequences.
+
+Every check runs with the compiled step and again as on a host without numba, for the fall-back must be right as well:
+- `reset`: several sequences one after the other; every member at every step, warm-up included.
+- `no reset`: the same rows as one long sequence: the state may end only where the sequence does.
+- `features`: what the networks read, against the training pipeline.
+- `repeat`: the first sequence once more at the end gives the same bits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lobmodels.data import Sequences
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, read_submission
+from lobmodels.errors import ScoringError
+from lobmodels.inputs import as_tensor
+from lobmodels.scoring.submission import TIME_LIMIT, host_job, run_host, unpack
+
+TOLERANCE = 1e-5
+BACKENDS: dict[str, tuple[str, ...]] = {"numba": (), "numpy": ("numba",)}  # modules that are made absent for it
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: the largest difference, and the most that is allowed."""
+
+    name: str
+    backend: str
+    difference: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the difference is a number within the limit."""
+        return self.difference <= self.limit
+
+
+def verify(
+    path: Path, data: Sequences, sequences: int = 2, progress: Callable[[int, int], None] | None = None
+) -> list[Check]:
+    """Run all checks over the first `sequences` of `data`.
+
+    `progress(done, in all)`. Raises `BundleError` for what lobtuna did not export, `ScoringError` where the
+    submission breaks a rule of the challenge.
+    """
+    if not 2 <= sequences <= len(data):
+        raise ScoringError(f"--sequences {sequences} is not between 2 and the {len(data)} of {data.source}")
+    submission = read_submission(path)
+    bundle = submission.bundle()
+    raw = np.array(data.features[:sequences])
+    order = np.array([*range(sequences), 0])
+    checks = [Check("size, MB", "zip", submission.size / MEGABYTE, SIZE_LIMIT_MB)]
+    with tempfile.TemporaryDirectory(prefix="lobtuna-verify-") as temporary:
+        folder = Path(temporary, "submission")
+        unpack(path, folder)
+        runs = [(backend, joined) for backend in BACKENDS for joined in (False, True)]
+        for i, (backend, joined) in enumerate(runs):
+            output = Path(temporary, f"{backend}-{joined}")
+            output.mkdir()
+            job = host_job(data, order[:-1] if joined else order, folder, output)
+            job |= {"probe": True, "joined": joined, "absent": BACKENDS[backend]}
+            used = run_host(job, path, lambda _: None, TIME_LIMIT)["backend"]
+            if used != backend:
+                raise ScoringError(
+                    f"{path}: the {backend} step is not used here but the {used} one; is numba installed?"
+                )
+            found = {name: np.load(output / f"{name}.npy") for name in ("members", "inputs", "predictions")}
+            if joined:
+                whole = raw.reshape(1, -1, raw.shape[-1])
+                checks.append(Check("no reset", backend, _gap(found["members"], _members(bundle, whole)), TOLERANCE))
+            else:
+                checks += _separate(bundle, raw, found, backend, data.schema.warmup_steps)
+            if progress is not None:
+                progress(i + 1, len(runs))
+    return checks
+
+
+def _separate(
+    bundle: Bundle, raw: NDArray[np.float32], found: dict[str, NDArray[Any]], backend: str, warmup: int
+) -> list[Check]:
+    expected = _members(bundle, raw)  # (N, T, K, 2)
+    blended = (expected * bundle.weights).sum(2)[:, warmup:]
+    first, last = found["members"][0], found["members"][-1]
+    return [
+        Check("reset", backend, _gap(found["members"][:-1], expected), TOLERANCE),
+        Check("average", backend, _gap(found["predictions"][:-1], blended), TOLERANCE),
+        Check("features", backend, _gap(found["inputs"][:-1], _inputs(bundle, raw)), TOLERANCE),
+        Check("repeat", backend, _gap(first, last), 0.0),
+    ]
+
+
+def _members(bundle: Bundle, raw: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.stack([member.predict(raw) for member in bundle.members], 2).astype(np.float64)
+
+
+def _inputs(bundle: Bundle, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([member.pipeline(as_tensor(raw)).numpy() for member in bundle.members], -1)
+
+
+def _gap(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Largest absolute difference; infinite where one is not a number."""
+    gap = np.abs(a.astype(np.float64) - b).max()
+    return float(gap) if np.isfinite(gap) else np.inf

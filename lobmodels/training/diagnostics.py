@@ -1,0 +1,86 @@
+"""How a run scores where validation differs most from training: by percentile buckets of the most shifted features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lobmodels.metric import weighted_pearson
+
+if TYPE_CHECKING:
+    from lobmodels.data import Dataset
+    from lobmodels.training.batches import RunData
+
+FEATURES = 5  # how many of the most shifted features are looked at
+PERCENTILES = (0, 20, 40, 60, 80, 100)
+SAMPLE = 200_000  # rows a distribution is estimated from: a KS distance to about .003
+
+
+def ks_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Two-sample Kolmogorov-Smirnov statistic of two samples (n,), (m,): largest distance of their distributions."""
+    a, b = np.sort(a), np.sort(b)
+    points = np.concatenate([a, b])
+    above = np.searchsorted(a, points, side="right") / len(a) - np.searchsorted(b, points, side="right") / len(b)
+    return float(np.abs(above).max())
+
+
+def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, float]]:
+    """Columns with the largest KS distance between train and valid rows: (column, distance), largest first."""
+    train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
+    distances = [(i, ks_distance(train[:, i], valid[:, i])) for i in range(train.shape[1])]
+    return sorted(distances, key=lambda pair: -pair[1])[:count]
+
+
+def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
+    """Scores of `network` on selection rows, per percentile bucket of each of the most shifted features.
+
+    Buckets hold equal shares of the selection rows. One entry a bucket: feature, ks (train against valid), bucket
+    (from 0), low and high edge, rows, t0, t1, mean.
+    """
+    prediction, target = _selection_predictions(network, data)
+    sequences = data.dataset.valid
+    raw = sequences.features[data.select_index][:, sequences.schema.warmup_steps :]
+    entries = []
+    for column, distance in most_shifted(data.dataset):
+        values = raw[..., column].ravel()
+        edges = np.percentile(values, PERCENTILES)
+        bucket = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(PERCENTILES) - 2)
+        for i in range(len(PERCENTILES) - 1):
+            rows = bucket == i
+            t0, t1 = weighted_pearson(prediction[rows], target[rows]) if rows.any() else (0.0, 0.0)
+            entries.append(
+                {
+                    "feature": sequences.schema.features[column],
+                    "ks": distance,
+                    "bucket": i,
+                    "low": float(edges[i]),
+                    "high": float(edges[i + 1]),
+                    "rows": int(rows.sum()),
+                    "t0": float(t0),
+                    "t1": float(t1),
+                    "mean": float(t0 + t1) / 2,
+                }
+            )
+    return entries
+
+
+@torch.inference_mode()
+def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Predictions and targets of the scored selection rows, each (N*S, 2), sequence by sequence."""
+    network.eval()
+    parts = []
+    for x, y in data.select.batches(torch.arange(len(data.select)), 128):
+        prediction = network(x)[-y.shape[0] :].float()  # (S, B, 2)
+        parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
+    both = torch.cat(parts).numpy()
+    return both[..., 0], both[..., 1]
+
+
+def _sample(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Evenly spread rows (n, F), at most about `SAMPLE`."""
+    rows = features.reshape(-1, features.shape[-1])
+    return np.ascontiguousarray(rows[:: max(1, len(rows) // SAMPLE)])

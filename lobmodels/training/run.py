@@ -1,0 +1,263 @@
+"""One run: epochs of training and validation, driven one at a time by the caller, resumable after each."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lobmodels.checkpoint import Checkpoint
+from lobmodels.config import RunConfig
+from lobmodels.errors import CheckpointError, DeviceMemoryError, TrainingError
+from lobmodels.metric import StreamingPearson
+from lobmodels.networks import build_network
+from lobmodels.schema import LOB
+from lobmodels.serialization import pack, unpack
+from lobmodels.training.batches import RunData, Split
+from lobmodels.training.diagnostics import shift_buckets
+from lobmodels.training.losses import build_loss
+from lobmodels.training.optimization import Schedule, build_average, build_optimizer
+
+FORMAT = 1
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch."""
+
+    epoch: int  # from 0
+    loss: float  # mean training loss, sequences weighted equally
+    t0: float
+    t1: float
+    mean: float
+    lr: float  # at the start of the epoch
+    grad_norm: float  # mean over the steps taken, before clipping
+    train_seconds: float
+    seconds: float  # validation included
+
+
+class TrainingRun:
+    """A run in progress. All its state is in this object: a process may hold several.
+
+    Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
+    """
+
+    def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
+        self.config, self.seed, self.data = config, seed, data
+        self.device = data.device
+        with _seeded(seed, 0, self.device):
+            self.network = build_network(config, len(data.pipeline.names)).to(self.device)
+        self.optimizer = build_optimizer(self.network, config)
+        self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
+        self.average = build_average(self.network, config)
+        self.loss = build_loss(config)
+        self.amp = config.amp and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        self.history: list[EpochRecord] = []
+        self.best_epoch = -1
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next epoch."""
+        return len(self.history)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run is over: `early_stopping`, `epochs`, or None while it is not."""
+        if self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
+            return "early_stopping"
+        return "epochs" if self.epoch >= self.config.epochs else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether `train_epoch` has nothing left to do."""
+        return self.stop_reason is not None
+
+    def train_epoch(self) -> EpochRecord:
+        """Train one epoch, validate, remember the weights if they are the best so far.
+
+        Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
+        memory.
+        """
+        lr, start = self.schedule.lr, time.perf_counter()
+        try:
+            with _seeded(self.seed, self.epoch + 1, self.device):
+                loss, grad_norm, stepped = self._train().tolist()  # waits for the device
+                loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
+                trained = time.perf_counter()
+                t0, t1 = self._evaluate(self.data.select).tolist()
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(f"out of memory on {self.device}: {str(error).splitlines()[0]}") from None
+        self._refuse_not_finite(loss, t0, t1)
+        mean = (t0 + t1) / 2
+        end = time.perf_counter()
+        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained - start, end - start)
+        if not self.history or mean > self.history[self.best_epoch].mean:
+            self.best_epoch = record.epoch
+            self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
+        self.history.append(record)
+        self.schedule.after_epoch(mean)
+        return record
+
+    def _train(self) -> Tensor:
+        """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
+        of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
+        config, warmup = self.config, LOB.warmup_steps
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.network.train()
+        order = torch.randperm(len(self.data.train))
+        for x, y in self.data.train.batches(order, config.batch_size):
+            with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
+                prediction = self.network(self._augmented(x))
+            loss = self.loss(prediction[warmup:].float(), y)
+            self.scaler.scale(loss).backward()
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip or math.inf)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.schedule.after_step()
+            if self.average is not None:
+                self.average.update_parameters(self.network)
+            finite = norm.isfinite()
+            sums += torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
+        return sums
+
+    def _augmented(self, x: Tensor) -> Tensor:
+        """Inputs (T, B, F) with noise added and columns silenced, as configured."""
+        if self.config.input_noise > 0:
+            x = x + self.config.input_noise * torch.randn_like(x)
+        p = self.config.feature_dropout
+        if p > 0:  # one mask a sequence, so that a column is absent, not flickering
+            x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
+        return x
+
+    def _evaluated(self) -> nn.Module:
+        """The weights that are validated and kept: the moving average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    @torch.inference_mode()
+    def _evaluate(self, split: Split) -> Tensor:
+        """Score per target (2,), float64 on the device."""
+        network = self._evaluated().eval()
+        metric = StreamingPearson(device=self.device)
+        for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
+            with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
+                prediction = network(x)
+            metric.update(prediction[LOB.warmup_steps :].float(), y)
+        return metric.compute()
+
+    def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
+        for name, value in (("training loss", loss), ("score of t0", t0), ("score of t1", t1)):
+            if not math.isfinite(value):
+                raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
+
+    def result(self, name: str = "") -> Checkpoint:
+        """The best weights with their scores. The report sequences are looked at here, once.
+
+        Raises `TrainingError` before the first epoch.
+        """
+        if not self.history:
+            raise TrainingError("a run without an epoch has no result")
+        best = self.history[self.best_epoch]
+        evaluated = self._evaluated()
+        current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
+        evaluated.load_state_dict(self.best_weights)
+        report = None
+        if len(self.data.report):
+            t0, t1 = self._evaluate(self.data.report).tolist()
+            report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
+        buckets = shift_buckets(evaluated, self.data)
+        evaluated.load_state_dict(current)
+        return Checkpoint(
+            name=name,
+            config=self.config,
+            seed=self.seed,
+            pipeline=self.data.pipeline,
+            weights={k: v.float().cpu() for k, v in self.best_weights.items()},
+            history=[dataclasses.asdict(record) for record in self.history],
+            best_epoch=self.best_epoch,
+            scores={"select": {"t0": best.t0, "t1": best.t1, "mean": best.mean}, "report": report},
+            data_fingerprint=self.data.fingerprint,
+            report_fraction=self.data.report_fraction,
+            valid_fingerprint=self.data.dataset.valid.fingerprint,
+            diagnostics={"shift_buckets": buckets},
+        )
+
+    def state(self) -> bytes:
+        """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, slots in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
+        document = {
+            "format": FORMAT,
+            "kind": "state",
+            "configuration": self.config.active(),
+            "seed": self.seed,
+            "data_fingerprint": self.data.fingerprint,
+            "history": [dataclasses.asdict(record) for record in self.history],
+            "best_epoch": self.best_epoch,
+            "groups": optimizer["param_groups"],
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        return pack(tensors, document)
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from `state()` of a run with the same configuration, seed and data.
+
+        Raises `CheckpointError` where it is another run's, of another format, or damaged.
+        """
+        tensors, document = unpack(blob, "the stored state of the run")
+        mine = {
+            "format": FORMAT,
+            "kind": "state",
+            "configuration": self.config.active(),
+            "seed": self.seed,
+            "data_fingerprint": self.data.fingerprint,
+        }
+        for key, value in mine.items():
+            if document.get(key) != value:
+                raise CheckpointError(
+                    f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"
+                )
+        self.network.load_state_dict(_under("network.", tensors))
+        if self.average is not None:
+            self.average.load_state_dict(_under("average.", tensors))
+        self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer.", tensors).items():
+            index, name = key.split(".", 1)
+            slots.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({"state": slots, "param_groups": document["groups"]})
+        self.schedule.load_state_dict(document["schedule"])
+        self.scaler.load_state_dict(document["scaler"])
+        self.history = [EpochRecord(**record) for record in document["history"]]
+        self.best_epoch = document["best_epoch"]
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+@contextmanager
+def _seeded(seed: int, stage: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators set from (seed, stage), and put back afterwards: other runs are not disturbed."""
+    value = int(np.random.SeedSequence([seed, stage]).generate_state(1, np.uint64)[0] >> 1)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(value)
+        yield

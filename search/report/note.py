@@ -1,0 +1,238 @@
+"""Keeps a study's note and plots in the dashboard current, by the workers themselves and at a modest rate.
+
+One worker at a time writes: it first leaves a token in the study, and whoever sees the same token for a whole period by
+its own clock may write next. No two clocks are compared, so machines whose clocks differ take turns all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA
+from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key
+
+from search.errors import SearchError
+from search.report.learning import curves_figure
+from search.report.progress import trials_figure
+from search.report.record import Study, hours, read_study
+from search.report.seeds import ranking_figure
+from search.report.style import Spec, plural, score, share
+from search.study.ranking import RankedConfiguration, varying
+from search.study.replication import find_replicates
+from search.study.runs import load_study
+from search.studyfile.values import show
+from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+PERIOD = 60.0  # seconds between two notes of one study, whatever the number of workers
+TOKEN = "note_turn"  # study user attribute: who wrote last
+YOURS = "**Your own notes** (below this line; everything above it is rewritten by the workers)"
+DOTS, CURVES, RANKED = 500, 25, 12  # what a plot in the database may hold
+PARAMETERS = 4  # searched parameters shown of a configuration
+
+
+class NoteKeeper:
+    """Writes the note of one study when it is this worker's turn. `start` does so in a thread until `stop`."""
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        worker: str,
+        *,
+        period: float = PERIOD,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.storage, self.name, self.worker = storage, name, worker
+        # Each worker waits a little longer or shorter: two that began together do not reach out together.
+        self.period = period * random.uniform(1.0, 1.4)
+        self.clock = clock
+        self._token: str | None = ""  # the last one seen; no token at all means that nobody has written yet
+        self._since = clock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Take turns in the background: training never waits for a note."""
+        self._thread = threading.Thread(target=self._run, name="notes", daemon=True)
+        self._thread.start()
+
+    def stop(self, within: float = 10.0) -> None:
+        """Leave a note that says how things stand now, and end the thread; waits at most `within` seconds for that."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(timeout=within)
+
+    def tick(self) -> bool:
+        """Write if it is this worker's turn; whether it was."""
+        found = self._found()
+        if found is not None and found != self._token:
+            self._token, self._since = found, self.clock()
+            return False
+        if found is not None and self.clock() - self._since < self.period:
+            return False
+        self.write()
+        return True
+
+    def write(self) -> None:
+        """Write note and plots now. Raises `StorageError` or `SearchError`; the thread of `start` logs those."""
+        study = load_study(self.storage, self.name)
+        mine = f"{self.worker}/{uuid.uuid4().hex[:8]}"
+        study.set_user_attr(TOKEN, mine)
+        self._token, self._since = mine, self.clock()
+        write_note(study, self.worker)
+
+    def _found(self) -> str | None:
+        study_id = self.storage.get_study_id_from_name(self.name)
+        token = self.storage.get_study_user_attrs(study_id).get(TOKEN)
+        return None if token is None else str(token)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.period / 4):
+            self._guarded(self.tick)
+        self._guarded(self.write)
+
+    def _guarded(self, call: Callable[[], Any]) -> None:
+        """A note is a courtesy: no trouble with it reaches the training beside it."""
+        try:
+            call()
+        except (StorageError, SearchError, KeyError, optuna.exceptions.OptunaError) as error:
+            log.warning("the dashboard's note of %s was not written: %s", self.name, error)
+
+
+def write_note(study: optuna.Study, worker: str = "") -> None:
+    """Write the study's note, and its plots of progress, curves and ranking, for the dashboard to show."""
+    record = read_study(study)
+    save_note(study, note_text(record, worker))
+    save_plot(study, "progress", "Progress", trials_figure(record, most=DOTS))
+    if any(t.history for t in record.trials):
+        save_plot(study, "learning-curves", "Learning curves", curves_figure(record, CURVES))
+    if record.ranking.repeated:
+        save_plot(study, "ranking", "Repeated configurations", ranking_figure(record.ranking.repeated[:RANKED]))
+    seeds = find_replicates(study)
+    if seeds is not None:
+        words = f"Replicates of {plain(study.study_name)}: its best configurations under other seeds."
+        save_note(seeds, f"# {plain(seeds.study_name)}\n\n{words}\n\n{_ranking(record)}")
+
+
+def save_note(study: optuna.Study, text: str) -> None:
+    """Replace the generated part of the study's note; what people wrote below it stays.
+
+    One attribute instead of optuna-dashboard's pieces of two thousand characters: a reader never sees half a note.
+    """
+    storage, study_id = study._storage, study._study_id
+    attributes = storage.get_study_system_attrs(study_id)
+    before: str = get_note_from_system_attrs(attributes, None)["body"]
+    theirs = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}" if before else "\n"
+    body = f"{text}\n\n---\n\n{YOURS}{theirs}"
+    prefix = note_str_key_prefix(None)
+    if body == before:
+        return
+    storage.set_study_system_attr(study_id, f"{prefix}0", body)
+    for key in attributes:
+        if key.startswith(prefix) and key != f"{prefix}0" and attributes[key]:
+            storage.set_study_system_attr(study_id, key, "")
+    storage.set_study_system_attr(study_id, note_ver_key(None), int(attributes.get(note_ver_key(None), 0)) + 1)
+
+
+def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
+    """Keep a figure with the study under `key`, in one attribute for the same reason."""
+    layout = {**spec["layout"], "title": {"text": title, "x": 0.02, "font": {"size": 15}}, "paper_bgcolor": "#ffffff"}
+    # The dashboard gives every plot a card of this height, and on a telephone one of 170 pixels' width.
+    layout |= {"height": 450, "margin": {"t": 48, "l": 24, "r": 24, "b": 24}}
+    layout["legend"] = {**layout["legend"], "y": -0.22, "yanchor": "top"}
+    document = json.dumps({"data": spec["data"], "layout": layout}, allow_nan=False, separators=(",", ":"))
+    study._storage.set_study_system_attr(study._study_id, f"{SYSTEM_ATTR_PLOT_DATA}{key}:0", document)
+
+
+def note_text(study: Study, worker: str = "") -> str:
+    """The note in Markdown. Names and questions come from people: nothing in them is read as Markdown or HTML."""
+    parts = [f"# {plain(study.name)}", plain(study.spec.question), _table(_facts(study)), _join(study), _ranking(study)]
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    parts.append(f"*Updated {now}{f' by {plain(worker)}' if worker else ''}.*")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    counts = [f"{len(study.of(state))} {state}" for state in ("complete", "pruned", "failed", "running", "waiting")]
+    budget = study.spec.budget
+    limits = [plural(budget.trials, "trial")] if budget.trials else []
+    limits += [f"{budget.hours:g} hours"] if budget.hours else []
+    limits += [f"until {budget.until:%Y-%m-%d %H:%M} UTC"] if budget.until else []
+    facts = [
+        ("trials", ", ".join(counts)),
+        ("budget", ", ".join(limits) or "none"),
+        (study.time_unit, f"{hours(study.trials):.1f}, and {hours(study.replicates):.1f} of replicates"),
+        ("data", f"`{study.fingerprint}`" if study.fingerprint else "not bound yet: the first worker binds it"),
+        ("validation", f"{share(1 - study.report_fraction)} of the sequences select, the rest only reports"),
+    ]
+    best = study.best
+    if best is not None:
+        seen = f", {score(best.report['mean'])} on the report sequences" if "mean" in best.report else ""
+        facts.append(("best run", f"trial {best.number}: {score(best.value)} on the selection sequences{seen}"))
+    if study.ranking.noise is not None:
+        facts.append(("seed", f"one run varies by {study.ranking.noise:.4f} under its seed"))
+    return facts
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _join(study: Study) -> str:
+    return (
+        "## Join\n\n```sh\n"
+        f"lobtuna work {study.name} --storage $LOBTUNA_STORAGE --data ~/lob\n"
+        "```\n\nThe URL of the storage is all another machine needs; the data must be the same."
+    )
+
+
+def _ranking(study: Study) -> str:
+    rows = study.ranking.rows[:RANKED]
+    if not rows:
+        return "## Ranking\n\nNo run is complete yet."
+    names = varying(rows)[:PARAMETERS]
+    head = ["", "trial", "runs", "estimate", "best run", "report", *map(plain, names)]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [f"| {i} | {' | '.join(_cells(row, names))} |" for i, row in enumerate(rows, 1)]
+    remark = (
+        "Estimates are means shrunk by their noise; the best run is the luckiest one."
+        if study.ranking.repeated
+        else f"No configuration was repeated: this order is mostly luck. Next: `lobtuna replicate {study.name}`"
+    )
+    return f"## Ranking\n\nBy score on the selection sequences. {remark}\n\n" + "\n".join(lines)
+
+
+def _cells(row: RankedConfiguration, names: Sequence[str]) -> list[str]:
+    estimate = (
+        "-"
+        if row.estimate is None
+        else f"{score(row.estimate)} ({score(row.low)}..{score(row.high)})".replace(" ", "\u00a0")
+    )
+    report = score(row.report[0]) if row.report else "-"
+    values = [plain(show(row.configuration[n])) if n in row.configuration else "-" for n in names]
+    return [
+        str(row.trial if row.trial is not None else "-"),
+        str(row.n),
+        estimate,
+        score(row.best_run.value),
+        report,
+        *values,
+    ]
+
+
+def plain(text: Any) -> str:
+    """Text that Markdown shows as it is: every sign with a meaning is escaped, line breaks are spaces."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>&~$:])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,61 @@
+"""What `ensemble` does: a study's runs, their predictions on validation, the analysis, and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from lobmodels.ensemble.analysis import Analysis, analyse
+from lobmodels.ensemble.bundle import write_atomically
+from lobmodels.errors import BundleError
+from search.ship.export import validate
+from search.ship.figures import write_plots
+from search.ship.members import Choice, candidates, choose, load_members, open_pool
+
+DEFAULT_TOP = 20
+
+
+def analyse_pool(
+    url: str,
+    name: str,
+    data: Path,
+    output: Path,
+    top: int | None = None,
+    members: tuple[str, ...] = (),
+    per_config: int | None = None,
+    on: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Analysis, list[Path]]:
+    """Analyse runs of study `name` and write the files into `output`; returns the analysis and the files.
+
+    Raises `SearchError` where runs are missing, `BundleError` for other data or an unwritable folder.
+    """
+    study = open_pool(url, name)
+    if top is None and per_config is None and not members:
+        top = min(DEFAULT_TOP, len(candidates(study)))
+    chosen = load_members(study, choose(study, Choice(top, per_config, members)))
+    known = validate(chosen, data, progress)
+    parts = {"select": known.select, "report": known.report}
+    analysis = analyse([member.name for member in chosen], known.predictions, known.targets, parts, on)
+    return analysis, write(analysis, output)
+
+
+def write(analysis: Analysis, output: Path) -> list[Path]:
+    """The tables as CSV, the weights as JSON, a figure of each as HTML, and a note of what they are about."""
+    about = {
+        "models": list(analysis.names),
+        "scores_on": analysis.on,
+        "sequences": analysis.counts,
+        "members_ordered_by": "select",
+    }
+    texts = {f"{name}.csv": table.to_csv() for name, table in analysis.tables().items()}
+    texts["optimal_weights.json"] = json.dumps(analysis.optimal_weights, indent=2, allow_nan=False) + "\n"
+    texts["analysis.json"] = json.dumps(about, indent=2) + "\n"
+    files = [output / name for name in texts]
+    for path, text in zip(files, texts.values(), strict=True):
+        write_atomically(path, text.encode())
+    try:
+        return files + write_plots(analysis, output)
+    except OSError as error:
+        raise BundleError(f"{output} cannot be written ({error.strerror}); name another folder with --output") from None

@@ -1,0 +1,202 @@
+"""Puts a study and its whole definition into the database, so that a worker needs a URL and a name, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lobmodels.config import RunConfig
+from search.errors import SearchError, StudyExistsError
+from search.study.runs import load_study, revisions, spec_of
+from search.studyfile.space import to_params
+from search.studyfile.spec import StudySpec
+from storage.backends.database import open_storage
+from storage.claims import REASON
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+TWICE = "queued twice"  # the reason of a trial that was withdrawn
+
+# What may change in a study that has begun: none of it changes what its trials are or what they are compared with.
+TERMS = ("question", "budget", "max_retries", "checkpoints")
+
+
+def create_study(
+    spec: StudySpec, url: str, data_fingerprint: str | None = None, *, artifacts: str | None = None
+) -> optuna.Study:
+    """Create the study of `spec` and queue its baselines; a study with the same definition is opened as it is.
+
+    `data_fingerprint`, where the data is known already, binds the study to it; otherwise its first worker does.
+    `artifacts` is the URL of another store for checkpoints than the database itself. Raises `StudyExistsError` where
+    a study of this name says something else, `SearchError` where it was made with other data.
+    """
+    return create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts)
+
+
+def create_in(
+    storage: BaseStorage,
+    spec: StudySpec,
+    data_fingerprint: str | None = None,
+    *,
+    artifacts: str | None = None,
+    attributes: dict[str, Any] | None = None,
+    baselines: bool = True,
+) -> optuna.Study:
+    """`create_study` on a storage that is open already, with further study user attributes.
+
+    May be repeated after a crash: what is missing is added, nothing is added twice.
+    """
+    try:
+        study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=spec.name, storage=storage)
+    if "spec" not in study.user_attrs:
+        _define(study, spec, artifacts, attributes or {})
+    else:
+        _require_same(study, spec, artifacts)
+    bind_data(study, data_fingerprint)
+    if baselines:
+        enqueue_baselines(study, spec)
+    return load_study(storage, spec.name)
+
+
+def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:
+    """Queue the baselines that are not among the study's trials yet; returns how many."""
+    present = {trial.user_attrs.get("key") for trial in study.get_trials(deepcopy=False)}
+    configs = [RunConfig.parse(baseline) for baseline in spec.baselines]
+    missing = [(i, config) for i, config in enumerate(configs, 1) if config.key() not in present]
+    for i, config in missing:
+        study.enqueue_trial(to_params(spec, config), user_attrs={"key": config.key(), "baseline": i})
+    withdraw_duplicates(study, lambda trial: trial.user_attrs.get("baseline"))
+    return len(missing)
+
+
+def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
+    """Fail queued trials that an earlier one equals by `identity` (None: equal to nothing); returns how many.
+
+    Two processes that queue the same trials at the same moment see nothing of each other; this sees both.
+    """
+    storage = study._storage
+    seen: set[Hashable] = set()
+    withdrawn = 0
+    for trial in study.get_trials(deepcopy=False):
+        name = identity(trial)
+        if name is None or trial.state == TrialState.FAIL:  # what failed may be tried again
+            continue
+        if name not in seen:
+            seen.add(name)
+        elif trial.state == TrialState.WAITING and _take(storage, trial):
+            storage.set_trial_user_attr(trial._trial_id, REASON, TWICE)
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            withdrawn += 1
+    return withdrawn
+
+
+def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
+    """Take a queued trial; False where somebody else has, be it to run it or to withdraw it."""
+    try:
+        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+
+
+def bind_data(study: optuna.Study, fingerprint: str | None) -> None:
+    """Make the study's data that with this fingerprint. Raises `SearchError` where it is other data already."""
+    if fingerprint is None:
+        return
+    bound = study.user_attrs.get("data_fingerprint")
+    if bound is None:
+        study.set_user_attr("data_fingerprint", fingerprint)
+    elif bound != fingerprint:
+        raise SearchError(
+            f"study {study.study_name!r} belongs to data {bound[:12]}, this is data {fingerprint[:12]}: scores on "
+            "different data cannot be compared; use the study's data, or create a study under another name"
+        )
+
+
+def refuse_past_end(spec: StudySpec) -> None:
+    """Raise `SearchError` where the study's `until` is over before it begins."""
+    if spec.budget.until is not None and spec.budget.until <= datetime.now(UTC):
+        raise SearchError(
+            f"budget.until of study {spec.name!r} is {spec.budget.until:%Y-%m-%d %H:%M %Z}, which is past: "
+            "move it or remove it from the study file"
+        )
+
+
+def differences(old: StudySpec, new: StudySpec) -> dict[str, tuple[Any, Any]]:
+    """What two definitions say differently, by dotted name: (old value, new value), None where one says nothing."""
+    flat_old, flat_new = _flat(old), _flat(new)
+    names = dict.fromkeys([*flat_old, *flat_new])
+    return {n: (flat_old.get(n), flat_new.get(n)) for n in names if flat_old.get(n) != flat_new.get(n)}
+
+
+def describe_differences(found: dict[str, tuple[Any, Any]]) -> str:
+    """`lr: 0.001 -> 0.002; ...` in one line, three at most."""
+    shown = [f"{name}: {_brief(old)} -> {_brief(new)}" for name, (old, new) in list(found.items())[:3]]
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    return "; ".join(shown) + more
+
+
+def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attributes: dict[str, Any]) -> None:
+    if study.get_trials(deepcopy=False):
+        raise SearchError(
+            f"study {study.study_name!r} is there already, and lobtuna did not create it: give the study file "
+            "another name"
+        )
+    if artifacts is not None:
+        from storage.artifacts import open_artifacts
+
+        open_artifacts(artifacts, study._storage)  # a URL that cannot work is refused now, not by the first worker
+        study.set_user_attr("artifacts", artifacts)
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
+    study.set_user_attr("lobtuna_version", version("lobtuna"))
+    study.set_user_attr("question", spec.question)
+    study.set_user_attr("spec", spec.to_json())  # last: with it the study is there
+
+
+def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:
+    found = differences(spec_of(study), spec)
+    found.pop("question", None)
+    if artifacts is not None and artifacts != study.user_attrs.get("artifacts"):
+        found["artifacts"] = (study.user_attrs.get("artifacts") or "the database", artifacts)
+        raise StudyExistsError(
+            f"study {spec.name!r} is there already with other artifacts ({describe_differences(found)}): they stay "
+            "where they are; leave --artifacts out, or create a study under another name"
+        )
+    if not found:
+        return
+    if {name.partition(".")[0] for name in found} <= set(TERMS):
+        effect = "changes it in place"
+    else:
+        effect = "opens the next revision and imports the trials that fit"
+    hint = f"add --revise, which {effect}, or give the study file another name"
+    newest = revisions(study._storage, spec.name)[-1]
+    if newest != spec.name and not set(differences(spec_of(load_study(study._storage, newest)), spec)) - {"question"}:
+        hint = f"its revision {newest!r} says what the file says: work on that one"
+    raise StudyExistsError(
+        f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"
+    )
+
+
+def _flat(spec: StudySpec) -> dict[str, Any]:
+    document = spec.to_json()
+    del document["name"]
+    flat: dict[str, Any] = {}
+    for section, content in document.items():
+        if isinstance(content, dict):
+            flat |= {name if section == "parameters" else f"{section}.{name}": v for name, v in content.items()}
+        else:
+            flat[section] = content
+    return flat
+
+
+def _brief(value: Any) -> str:
+    text = "nothing" if value is None else str(value).replace("'", "")
+    return text if len(text) <= 60 else text[:57] + "..."

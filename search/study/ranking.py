@@ -1,0 +1,180 @@
+"""Ranks configurations by what is likely true of them, not by their luckiest seed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.study.random_effects import INTERVAL, fit
+from search.study.runs import SEEDS, Run
+
+
+@dataclass(frozen=True)
+class RankedConfiguration:
+    """One configuration and its runs. Scores are mean weighted Pearson on the selection sequences unless said.
+
+    `estimate`, `low`, `high` and `probability_best` are None for a configuration that was never repeated: nothing
+    then tells its luck from its worth.
+    """
+
+    key: str
+    trial: int | None  # the best search trial with this configuration
+    configuration: dict[str, Any]
+    runs: tuple[Run, ...]
+    estimate: float | None
+    low: float | None
+    high: float | None
+    probability_best: float | None
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @property
+    def mean(self) -> float:
+        """Plain mean of all runs, the search's too-lucky one included."""
+        return statistics.fmean(run.value for run in self.runs)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the runs, or None for a single one."""
+        return statistics.stdev(run.value for run in self.runs) if self.n > 1 else None
+
+    @property
+    def best_run(self) -> Run:
+        return max(self.runs, key=lambda run: run.value)
+
+    @property
+    def report(self) -> tuple[float, float | None] | None:
+        """Mean and standard deviation on the report sequences, which no selection has seen; None without any."""
+        values = [run.report["mean"] for run in self.runs if run.report]
+        if not values:
+            return None
+        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Repeated configurations by estimate, then those with a single run by its value.
+
+    `noise` is the standard deviation of a run of one configuration, `between` that between configurations, `luck`
+    by how much the search's own runs of the repeated configurations are too high; None until something is repeated.
+    """
+
+    rows: tuple[RankedConfiguration, ...]
+    noise: float | None = None
+    between: float | None = None
+    luck: float | None = None
+
+    @property
+    def repeated(self) -> tuple[RankedConfiguration, ...]:
+        return tuple(row for row in self.rows if row.estimate is not None)
+
+
+def rank_runs(runs: Sequence[Run]) -> Ranking:
+    """Rank the configurations of complete runs: the search's, and the replicates (of a study `NAME.seeds`)."""
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(run.key, []).append(run)
+    # A search may come to a configuration twice on its own; only replicates are free of its selection.
+    repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(_is_replicate, found))}
+    single = [_row(key, found) for key, found in by_key.items() if key not in repeated]
+    single.sort(key=lambda row: -row.mean)
+    if not repeated:
+        return Ranking(tuple(single))
+    flat = [(i, run) for i, found in enumerate(repeated.values()) for run in found]
+    seeds = {seed: j for j, seed in enumerate(dict.fromkeys(run.seed for _, run in flat))}
+    result = fit(
+        np.array([run.value for _, run in flat]),
+        np.array([i for i, _ in flat]),
+        np.array([seeds[run.seed] for _, run in flat]),
+        np.array([not _is_replicate(run) for _, run in flat]),
+    )
+    rows = [
+        _row(key, found, *(float(part[i]) for part in (result.estimate, result.low, result.high, result.best)))
+        for i, (key, found) in enumerate(repeated.items())
+    ]
+    rows.sort(key=lambda row: -(row.estimate or 0.0))
+    return Ranking((*rows, *single), result.noise, result.between, result.luck)
+
+
+def varying(rows: Sequence[RankedConfiguration]) -> list[str]:
+    """Names of the parameters in which the configurations differ."""
+    names = dict.fromkeys(name for row in rows for name in row.configuration)
+    return [name for name in names if len({repr(row.configuration.get(name)) for row in rows}) > 1]
+
+
+def to_document(ranking: Ranking, study: str, report_fraction: float) -> dict[str, Any]:
+    """The ranking as plain JSON."""
+    return {
+        "study": study,
+        "scores_on": "select",
+        "report_fraction": report_fraction,
+        "noise": ranking.noise,
+        "between": ranking.between,
+        "luck": ranking.luck,
+        "interval": INTERVAL,
+        "configurations": [_document(i, row) for i, row in enumerate(ranking.rows, 1)],
+    }
+
+
+def to_csv(ranking: Ranking) -> str:
+    """One line a configuration; the parameters in which they differ are columns of their own."""
+    names = varying(ranking.rows)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ["rank", "trial", "key", "n", "select_mean", "select_spread", "select_estimate", "select_low"]
+    head += ["select_high", "probability_best", "best_run", "best_run_select", "report_mean", "report_spread"]
+    writer.writerow(head + names)
+    for i, row in enumerate(ranking.rows, 1):
+        report = row.report or (None, None)
+        best = row.best_run
+        cells = [i, row.trial, row.key, row.n, row.mean, row.spread, row.estimate, row.low, row.high]
+        cells += [row.probability_best, best.name, best.value, *report]
+        writer.writerow(cells + [row.configuration.get(name) for name in names])
+    return out.getvalue()
+
+
+def _is_replicate(run: Run) -> bool:
+    return run.study.endswith(SEEDS)
+
+
+def _row(
+    key: str,
+    runs: list[Run],
+    estimate: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    best: float | None = None,
+) -> RankedConfiguration:
+    searched = [run for run in runs if not _is_replicate(run)]
+    own = max(searched, key=lambda run: run.value, default=None)
+    trial = own.number if own is not None else runs[0].parent
+    return RankedConfiguration(key, trial, runs[0].configuration, tuple(runs), estimate, low, high, best)
+
+
+def _document(rank: int, row: RankedConfiguration) -> dict[str, Any]:
+    best = row.best_run
+    report = row.report
+    return {
+        "rank": rank,
+        "trial": row.trial,
+        "key": row.key,
+        "n": row.n,
+        "seeds": [run.seed for run in row.runs],
+        "mean": row.mean,
+        "spread": row.spread,
+        "estimate": row.estimate,
+        "low": row.low,
+        "high": row.high,
+        "probability_best": row.probability_best,
+        "best_run": {"run": best.name, "seed": best.seed, "value": best.value},
+        "report": None if report is None else {"mean": report[0], "spread": report[1]},
+        "configuration": row.configuration,
+    }

@@ -1,0 +1,243 @@
+"""Repeats the best configurations under more seeds, in a study of their own that running workers serve first.
+
+All configurations get the same list of seeds, so that they are compared on common random numbers. The run that the
+search made of a configuration counts as one of its seeds. A plan, once stored, lets the workers themselves go on by
+successive elimination: round after round one more seed for every configuration that could still be the best.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import SearchError
+from search.study.create import TWICE, create_in, withdraw_duplicates
+from search.study.ranking import rank_runs
+from search.study.runs import SEEDS, Run, finished_runs, load_study, nothing_complete, spec_of
+from search.studyfile.space import to_params
+from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
+from storage.claims import REASON
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered from 0, never reach it
+PLAN = "replication_plan"  # user attribute of the study of replicates
+COULD_BE_BEST = 0.05  # a configuration less probable than this to be the best gets no further seed
+SETTLED = 0.95  # one that is this probable to be the best ends the plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `--auto` asked for: which configurations, how many replicates in all, and from which seeds on."""
+
+    keys: tuple[str, ...]
+    runs: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"keys": list(self.keys), "runs": self.runs}
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Plan:
+        return Plan(tuple(document["keys"]), int(document["runs"]))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What `replicate` did: the chosen configurations as their best search runs, and the replicates by fate."""
+
+    chosen: tuple[Run, ...]
+    queued: int
+    present: int  # asked for, and there already: waiting, running or complete
+    failed: int  # asked for, failed before, and not tried again
+
+
+def seed_list(spec: StudySpec, count: int) -> list[int]:
+    """The first `count` seeds of replicates: the same for every configuration of the study."""
+    return [spec.seed + FIRST_SEED + i for i in range(count)]
+
+
+def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: bool = False) -> Queued:
+    """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs, its own included.
+
+    May be repeated: what is there is not queued again; with `retry`, what failed is. Raises `SearchError` for fewer
+    than two seeds.
+    """
+    if seeds < 2:
+        raise SearchError(f"--seeds {seeds} asks for nothing new: the search's own run is the first; ask for 2 or more")
+    target = open_replicates(study)
+    spec = spec_of(study)
+    states = _states(target)
+    counts = {"queued": 0, "present": 0, "failed": 0}
+    # Seed by seed, not configuration by configuration: when the workers stop early, all have equally many.
+    for seed in seed_list(spec, seeds - 1):
+        for run in chosen:
+            state = states.get((run.key, seed))
+            new = state is None or (retry and state == TrialState.FAIL)
+            if new:
+                _enqueue(target, spec, run, seed)
+            counts["queued" if new else "failed" if state == TrialState.FAIL else "present"] += 1
+    withdraw_duplicates(target, _pair)
+    return Queued(tuple(chosen), **counts)
+
+
+def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] = ()) -> list[Run]:
+    """The search runs whose configurations to repeat: the `top` best, or those of the given trials.
+
+    Raises `SearchError` where there are fewer, or a trial is not complete.
+    """
+    runs = finished_runs(study)
+    numbers = list(dict.fromkeys(numbers))
+    if numbers:
+        by_number = {run.number: run for run in runs}
+        missing = [str(number) for number in numbers if number not in by_number]
+        if missing:
+            raise SearchError(
+                f"trial {', '.join(missing)} of study {study.study_name!r} is not complete: choose from "
+                f"{_numbers(sorted(by_number))}"
+            )
+        runs = [by_number[number] for number in numbers]
+    else:
+        runs = sorted(runs, key=lambda run: (-run.value, run.number))
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.key, run)
+    chosen = list(first.values())
+    if not chosen:
+        raise SearchError(nothing_complete(study))
+    if not numbers and top is not None and len(chosen) < top:
+        raise SearchError(
+            f"--top {top} asks for more configurations than study {study.study_name!r} has complete: {len(chosen)}; "
+            f"use --top {len(chosen)}, or let it work on"
+        )
+    return chosen if numbers or top is None else chosen[:top]
+
+
+def open_replicates(study: optuna.Study) -> optuna.Study:
+    """The study of replicates of `study`, made if it is not there yet: the same space, no pruner, no budget."""
+    spec = spec_of(study)
+    name = study.study_name + SEEDS
+    found = find_replicates(study)
+    if found is not None:
+        return found
+    changes = {
+        "name": name,
+        "baselines": (),
+        "sampler": SamplerSpec(name="random"),
+        "pruner": PrunerSpec(name="none"),
+        "budget": BudgetSpec(),
+        # Replicates are few and asked for one by one; each is a member that an ensemble may want.
+        "checkpoints": CheckpointSpec(keep=max(1000, spec.checkpoints.keep)),
+    }
+    return create_in(
+        study._storage,
+        spec.model_copy(update=changes),
+        study.user_attrs.get("data_fingerprint"),
+        artifacts=study.user_attrs.get("artifacts"),
+        attributes={"parent_study": study.study_name},
+    )
+
+
+def find_replicates(study: optuna.Study) -> optuna.Study | None:
+    """The study of replicates of `study`, or None while nothing has been replicated."""
+    try:
+        study._storage.get_study_id_from_name(study.study_name + SEEDS)
+    except KeyError:
+        return None
+    return load_study(study._storage, study.study_name + SEEDS)
+
+
+def pool(study: optuna.Study) -> list[Run]:
+    """All complete runs of a study: the search's and the replicates."""
+    seeds = find_replicates(study)
+    return finished_runs(study) + (finished_runs(seeds) if seeds is not None else [])
+
+
+def store_plan(study: optuna.Study, plan: Plan | None) -> None:
+    """Let the workers go on by successive elimination, or end that."""
+    open_replicates(study).set_user_attr(PLAN, None if plan is None else plan.to_json())
+
+
+def advance(storage: BaseStorage, name: str) -> int:
+    """Queue the next round of the plan of study `name`, if it has one and no replicate is queued or running.
+
+    Called by every worker that finds no replicate waiting; returns how many were queued. Two workers that call it at
+    the same moment queue the round once: the later of each pair of equal replicates is withdrawn.
+    """
+    try:
+        study_id = storage.get_study_id_from_name(name + SEEDS)
+    except KeyError:
+        return 0
+    document = storage.get_study_user_attrs(study_id).get(PLAN)
+    if document is None:
+        return 0
+    study, target = load_study(storage, name), load_study(storage, name + SEEDS)
+    if target.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        return 0
+    plan = Plan.from_json(document)
+    states = _states(target)
+    attempts = Counter(key for key, _ in states)
+    survivors = next_round(plan, finished_runs(study), finished_runs(target), attempts)
+    spec = spec_of(study)
+    for run in survivors:
+        taken = {seed for key, seed in states if key == run.key}
+        seed = next(seed for seed in seed_list(spec, len(taken) + 1) if seed not in taken)
+        _enqueue(target, spec, run, seed)
+    if not survivors:
+        target.set_user_attr(PLAN, None)
+    withdraw_duplicates(target, _pair)
+    return len(survivors)
+
+
+def next_round(
+    plan: Plan, searched: Sequence[Run], replicates: Sequence[Run], attempts: Mapping[str, int]
+) -> list[Run]:
+    """Search runs whose configurations get one more seed; empty when the plan has come to its end.
+
+    `attempts` counts the replicates of each configuration so far, failed ones included: the budget is of runs, not
+    of successes, and a configuration whose replicates all fail is not tried for ever.
+    """
+    left = plan.runs - sum(attempts.get(key, 0) for key in plan.keys)
+    candidates = {run.key: run for run in sorted(searched, key=lambda run: run.value) if run.key in plan.keys}
+    fresh = [run for key, run in candidates.items() if not attempts.get(key)]
+    if left <= 0 or fresh:
+        return fresh[: max(left, 0)]
+    rows = rank_runs([run for run in (*searched, *replicates) if run.key in candidates]).repeated
+    chances = {row.key: row.probability_best or 0.0 for row in rows}
+    if max(chances.values(), default=1.0) >= SETTLED:
+        return []
+    alive = sorted((key for key in chances if chances[key] >= COULD_BE_BEST), key=lambda key: -chances[key])
+    return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
+
+
+def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, seed: int) -> None:
+    attributes = {"parent": run.number, "key": run.key, "seed": seed}
+    target.enqueue_trial(to_params(spec, run.config), user_attrs=attributes)
+
+
+def _states(target: optuna.Study) -> dict[tuple[str, int], TrialState]:
+    """State of each replicate by (key, seed); of several, the one that is not failed."""
+    states: dict[tuple[str, int], TrialState] = {}
+    for trial in target.get_trials(deepcopy=False):
+        if trial.user_attrs.get(REASON) == TWICE:
+            continue
+        pair = _pair(trial)
+        if pair not in states or states[pair] == TrialState.FAIL:
+            states[pair] = trial.state
+    return states
+
+
+def _pair(trial: FrozenTrial) -> tuple[str, int]:
+    return trial.user_attrs["key"], int(trial.user_attrs["seed"])
+
+
+def _numbers(numbers: list[int]) -> str:
+    if not numbers:
+        return "none: no trial is complete yet"
+    shown = ", ".join(map(str, numbers[:12]))
+    return shown if len(numbers) <= 12 else f"{shown} and {len(numbers) - 12} more"

@@ -1,0 +1,159 @@
+"""Changed choices cannot live in one Optuna study: a revision is a new study that takes over the trials that fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from lobmodels.config import RunConfig
+from lobmodels.errors import ConfigError
+from search.errors import SearchError, SpaceError
+from search.study.create import TERMS, bind_data, create_in, differences, enqueue_baselines
+from search.study.replication import find_replicates, open_replicates
+from search.study.runs import IMPORTED, SEEDS, existing_storage, load_study, revisions, spec_of
+from search.studyfile.space import suggest, to_params
+from search.studyfile.spec import StudySpec
+from storage.url import redact
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass
+class Revision:
+    """What `revise` did. `changes` is empty where the study says already what the file says."""
+
+    study: optuna.Study
+    previous: str
+    changes: dict[str, tuple[Any, Any]]
+    imported: int = 0
+    offered: int = 0  # finished trials of the previous revision
+    replicates: int = 0  # taken over with the trials they repeat
+    reasons: Counter[str] = field(default_factory=Counter)  # why trials were left behind, and how many
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the study itself was changed, or nothing at all."""
+        return self.study.study_name == self.previous
+
+
+def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Revision:
+    """Bring the newest revision of the study `spec.name` to what `spec` says.
+
+    Budget, retention and retries change in place. Anything else opens `NAME@N` and imports the finished trials whose
+    configuration lies in the new space, with their scores, histories and checkpoints. May be repeated after a crash.
+    Raises `StudyNotFoundError`, or `SearchError` where the trials could not be compared.
+    """
+    storage = existing_storage(url, spec.name)
+    names = revisions(storage, spec.name)
+    latest = load_study(storage, names[-1] if names else spec.name, redact(url))
+    bind_data(latest, data_fingerprint)
+    changes = differences(spec_of(latest), spec)
+    if {name.partition(".")[0] for name in changes} <= set(TERMS):
+        return _change_terms(storage, latest, spec, changes)
+    _require_comparable(latest, changes)
+    number = int(names[-1].partition("@")[2] or 1) + 1
+    renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
+    attributes = {"revision_of": latest.study_name}
+    if "artifacts" in latest.user_attrs:
+        attributes["artifacts"] = latest.user_attrs["artifacts"]
+    study = create_in(
+        storage, renamed, latest.user_attrs.get("data_fingerprint"), attributes=attributes, baselines=False
+    )
+    return _finish(study, latest, renamed, changes)
+
+
+def import_trials(source: optuna.Study, target: optuna.Study, spec: StudySpec) -> tuple[int, Counter[str]]:
+    """Copy the finished trials of `source` that lie in the space of `spec` and are not in `target` yet.
+
+    Returns how many are there now, and the reasons of those left behind.
+    """
+    present = {trial.user_attrs.get(IMPORTED) for trial in target.get_trials(deepcopy=False)}
+    reasons: Counter[str] = Counter()
+    imported = 0
+    for trial in source.get_trials(deepcopy=False, states=FINISHED):
+        origin = f"{source.study_name}#{trial.number}"
+        if origin not in present:
+            try:
+                target.add_trial(adapt(trial, spec, {IMPORTED: origin}))
+            except (SpaceError, ConfigError) as error:
+                reasons[str(error).partition(": ")[2]] += 1
+                continue
+        imported += 1
+    return imported, reasons
+
+
+def import_replicates(source: optuna.Study, target: optuna.Study) -> int:
+    """Copy the complete replicates of trials that `target` has taken over; returns how many are there now."""
+    old = find_replicates(source)
+    finished = [] if old is None else old.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    numbers = {trial.user_attrs.get(IMPORTED): trial.number for trial in target.get_trials(deepcopy=False)}
+    parents = {trial.number: numbers.get(f"{source.study_name}#{trial.user_attrs['parent']}") for trial in finished}
+    fitting = [trial for trial in finished if parents[trial.number] is not None]
+    if not fitting:
+        return 0
+    new = open_replicates(target)
+    spec = spec_of(new)
+    present = {trial.user_attrs.get(IMPORTED) for trial in new.get_trials(deepcopy=False)}
+    for trial in fitting:
+        origin = f"{source.study_name}{SEEDS}#{trial.number}"
+        if origin not in present:
+            new.add_trial(adapt(trial, spec, {IMPORTED: origin, "parent": parents[trial.number]}))
+    return len(fitting)
+
+
+def adapt(trial: FrozenTrial, spec: StudySpec, attributes: Mapping[str, Any]) -> FrozenTrial:
+    """A finished trial as one of `spec`'s study. Raises `SpaceError` where it does not lie in the space."""
+    fixed = FixedTrial(to_params(spec, RunConfig.parse(trial.user_attrs["configuration"])))
+    suggest(spec, fixed)
+    copy = create_trial(
+        state=trial.state,
+        value=trial.value,
+        params=fixed.params,
+        distributions=fixed.distributions,
+        user_attrs={**trial.user_attrs, **attributes},
+        system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("artifacts:")},
+        intermediate_values=trial.intermediate_values,
+    )
+    copy.datetime_start, copy.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return copy
+
+
+def _change_terms(
+    storage: BaseStorage, study: optuna.Study, spec: StudySpec, changes: dict[str, tuple[Any, Any]]
+) -> Revision:
+    named = spec.model_copy(update={"name": study.study_name})
+    if changes:
+        study.set_user_attr("spec", named.to_json())
+        study.set_user_attr("question", spec.question)
+    previous = study.user_attrs.get("revision_of")
+    if previous and not changes:  # perhaps the import was cut short: finish it
+        return _finish(study, load_study(storage, previous), named, changes)
+    return Revision(study, study.study_name, changes)
+
+
+def _finish(
+    study: optuna.Study, previous: optuna.Study, spec: StudySpec, changes: dict[str, tuple[Any, Any]]
+) -> Revision:
+    imported, reasons = import_trials(previous, study, spec)
+    replicates = import_replicates(previous, study)
+    enqueue_baselines(study, spec)
+    offered = imported + reasons.total()
+    return Revision(study, previous.study_name, changes, imported, offered, replicates, reasons)
+
+
+def _require_comparable(study: optuna.Study, changes: dict[str, tuple[Any, Any]]) -> None:
+    """Values measured on other selection sequences must not be mixed with new ones."""
+    if "validation.report_fraction" in changes:
+        old, new = changes["validation.report_fraction"]
+        raise SearchError(
+            f"validation.report_fraction of study {study.study_name!r} is {old}, the file says {new}: scores on "
+            "different selection sequences cannot be compared; keep it, or give the study file another name"
+        )

@@ -1,0 +1,152 @@
+"""How a study stands at this moment: trials by state, who is at work, the best run, what is left of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.budget import begun, hours_of, spent
+from search.study.replication import find_replicates
+from search.study.runs import Run, best_run, finished_runs, spec_of
+from search.studyfile.spec import BudgetSpec
+from storage.claims import DEFAULT_GRACE, REASON
+from storage.fleet import Fleet, PlainFleet, fleet_of
+
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "running": TrialState.RUNNING,
+    "waiting": TrialState.WAITING,
+}
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """A running trial and its worker. `silent` after a minute without a beat; None where beats cannot be seen."""
+
+    worker: str
+    device: str
+    study: str
+    trial: int
+    epoch: int | None
+    score: float | None  # of its best epoch
+    silent: bool | None
+
+
+@dataclass(frozen=True)
+class BudgetUse:
+    """What the study has used of its budget. Limits are None where the study sets none."""
+
+    trials: int
+    trials_limit: int | None
+    hours: float
+    hours_limit: float | None
+    until: datetime | None
+    spent: str | None  # why no further trial begins
+
+    def to_json(self) -> dict[str, Any]:
+        def part(used: float, limit: float | None) -> dict[str, Any]:
+            return {"used": used, "limit": limit, "left": None if limit is None else max(0, limit - used)}
+
+        return {
+            "trials": part(self.trials, self.trials_limit),
+            "hours": part(round(self.hours, 4), self.hours_limit),
+            "until": None if self.until is None else self.until.isoformat(),
+            "spent": self.spent,
+        }
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study at one moment. `replicates` counts the trials of its study of replicates, None while there is none."""
+
+    study: str
+    question: str
+    trials: dict[str, int]
+    best: Run | None
+    replicates: dict[str, int] | None
+    workers: tuple[AtWork, ...]
+    budget: BudgetUse
+    failures: tuple[tuple[int, str], ...]  # trial and reason, newest first
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is running, and nothing will without another command."""
+        counts = [self.trials, self.replicates or {}]
+        return self.budget.spent is not None and not any(c.get("running") or c.get("waiting") for c in counts)
+
+    def to_json(self) -> dict[str, Any]:
+        best = self.best
+        shown = ("number", "value", "seed", "configuration")
+        return {
+            "study": self.study,
+            "question": self.question,
+            "trials": self.trials,
+            "best": None if best is None else {name: getattr(best, name) for name in shown},
+            "replicates": self.replicates,
+            "workers": [vars(worker) for worker in self.workers],
+            "budget": self.budget.to_json(),
+            "failures": [{"number": number, "reason": reason} for number, reason in self.failures],
+        }
+
+
+def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
+    """Look at a study and its replicates. Pass the same `fleet` again to see whether journal workers still beat."""
+    fleet = fleet or fleet_of(study._storage)
+    trials = study.get_trials(deepcopy=False)
+    seeds = find_replicates(study)
+    workers = at_work(study, trials, fleet)
+    if seeds is not None:
+        workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
+    spec = spec_of(study)
+    failed = [t for t in reversed(trials) if t.state == TrialState.FAIL]
+    return Status(
+        study=study.study_name,
+        question=spec.question,
+        trials=count(trials),
+        best=best_run(finished_runs(study)),
+        replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
+        workers=tuple(workers),
+        budget=use_of(spec.budget, trials),
+        failures=tuple((t.number, str(t.user_attrs.get(REASON, "unknown"))) for t in failed[:3]),
+    )
+
+
+def count(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    """Number of trials in each state."""
+    return {name: sum(trial.state == state for trial in trials) for name, state in STATES.items()}
+
+
+def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) -> list[AtWork]:
+    """The running trials of a study and who runs them."""
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    if not running:
+        return []
+    silent = set(fleet.unheard(study._study_id, fleet.now() - DEFAULT_GRACE))
+    seen = not isinstance(fleet, PlainFleet)  # a journal has no clock: one look says nothing about its beats
+    return [
+        AtWork(
+            worker=str(trial.user_attrs.get("worker", "?")),
+            device=str(trial.user_attrs.get("device", "?")),
+            study=study.study_name,
+            trial=trial.number,
+            epoch=trial.last_step,
+            score=max(trial.intermediate_values.values(), default=None),
+            silent=trial.number in silent if seen else None,
+        )
+        for trial in running
+    ]
+
+
+def use_of(budget: BudgetSpec, trials: Sequence[FrozenTrial]) -> BudgetUse:
+    """What the trials have used of a budget; counted as `spent` counts."""
+    paid = begun(trials)
+    until = None if budget.until is None else budget.until.astimezone(UTC)
+    reason = spent(budget, trials)
+    return BudgetUse(len(paid), budget.trials, hours_of(paid), budget.hours, until, reason)

@@ -1,0 +1,1 @@
+"""The study file: YAML to a typed spec, every error at once, and the space that a sampler sees."""

@@ -1,0 +1,226 @@
+"""The typed study file: one search space, its baselines and terms, read with every error at once."""
+
+import difflib
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictInt, ValidationError, model_validator
+
+from lobmodels.config import RunConfig
+from search.errors import SpecError
+from search.studyfile.checks import CheckedSpace
+from search.studyfile.conditions import ordered
+from search.studyfile.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
+from search.studyfile.values import show
+from search.studyfile.yaml import YamlDocument, leading_comment
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?P<added>(@[0-9]+)?(\.seeds)?)")
+
+
+def _study_name(value: str) -> str:
+    if not _STUDY_NAME.fullmatch(value):
+        raise ValueError("a name is letters, digits, - and _, and starts with a letter or a digit")
+    return value
+
+
+def _text_moment(value: Any) -> Any:
+    if isinstance(value, (str, datetime)):
+        return value
+    raise ValueError("a moment is written like 2026-03-01 18:00+00:00")
+
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Natural = Annotated[StrictInt, Field(ge=0)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_moment)]
+
+
+class SamplerSpec(Model):
+    """How the next configuration is chosen."""
+
+    name: Literal["tpe", "random", "gp"] = Field(
+        default="tpe",
+        description="`tpe` learns from finished and pruned trials, `gp` from finished ones; `random` does not",
+    )
+    startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
+
+
+class PrunerSpec(Model):
+    """When a run that goes badly is ended early."""
+
+    name: Literal["median", "percentile", "none"] = Field(
+        default="median", description="prunes a run whose best epoch is below the median (percentile) of finished runs"
+    )
+    warmup_epochs: Natural = Field(default=10, description="epochs that every run is given")
+    startup_trials: Count = Field(default=8, description="finished runs before anything is pruned")
+    patience: Natural = Field(
+        default=2,
+        description="a run may be pruned only after this many further epochs without a better score; 0: at once",
+    )
+    percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] | None = Field(
+        default=None, description="for `percentile`: the best so many percent of the finished runs go on"
+    )
+
+    @model_validator(mode="after")
+    def _percentile_belongs_to_percentile(self) -> "PrunerSpec":
+        if (self.percentile is not None) != (self.name == "percentile"):
+            raise ValueError(f"'percentile' goes with name: percentile and only with it, not with {self.name!r}")
+        return self
+
+
+class BudgetSpec(Model):
+    """When the whole study ends, over all its workers: at whichever of these comes first."""
+
+    trials: Count | None = Field(default=None, description="finished trials, pruned and failed ones included")
+    hours: Annotated[float, Field(strict=True, gt=0)] | None = Field(
+        default=None, description="hours of work, summed over all workers"
+    )
+    until: Moment | None = Field(default=None, description="a moment with its time zone: `2026-03-01 18:00+00:00`")
+
+
+class ValidationSpec(Model):
+    """How the validation sequences are split between selecting and reporting."""
+
+    report_fraction: Annotated[float, Field(strict=True, ge=0, lt=1)] = Field(
+        default=0.25, description="share of the validation sequences that selection never sees"
+    )
+
+
+class CheckpointSpec(Model):
+    """How many checkpoints stay in the database."""
+
+    keep: Count = Field(default=50, description="best runs of the study whose weights are kept")
+
+
+class StudySpec(Model):
+    """One study: everything a worker must know but the data. Build it with `load_spec` or `from_json`."""
+
+    name: Annotated[str, AfterValidator(_study_name)] = Field(
+        description="name of the study in the database: letters, digits, `-` and `_`"
+    )
+    question: str = Field(default="", description="what the study asks; the file's first comment where it is not given")
+    parameters: dict[str, Parameter] = Field(description="the search space, each parameter named once")
+    baselines: tuple[dict[str, Any], ...] = Field(
+        default=(), description="known good configurations, run first; each must lie in the space"
+    )
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    budget: BudgetSpec = BudgetSpec()
+    validation: ValidationSpec = ValidationSpec()
+    checkpoints: CheckpointSpec = CheckpointSpec()
+    seed: Annotated[Natural, Field(le=2**31)] = Field(
+        default=0, description="base of all randomness: trial n trains with seed + n"
+    )
+    max_retries: Natural = Field(default=3, description="how often a trial whose worker died is tried again")
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Parameter names, each after those its conditions name."""
+        return ordered(self.parameters)[0]
+
+    def searched(self) -> tuple[str, ...]:
+        """Names of the parameters that differ between trials."""
+        return tuple(name for name, value in self.parameters.items() if not isinstance(value, Fixed))
+
+    def trial_seed(self, number: int) -> int:
+        """Seed of the search trial with this number: the seed is no parameter, it follows from the number."""
+        return self.seed + number
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON, in the form of a study file with every default written out."""
+        document = self.model_dump(mode="json", by_alias=True, exclude={"name", "parameters"}, exclude_none=True)
+        parameters = {name: dump_parameter(parameter) for name, parameter in self.parameters.items()}
+        return {"name": self.name, "parameters": parameters, **document}
+
+    @classmethod
+    def from_json(cls, document: Any, source: str = "the study's stored definition") -> "StudySpec":
+        """Read what `to_json` wrote. Raises `SpecError` that lists every problem."""
+        spec, problems = _parse(document)
+        if spec is None:
+            raise SpecError(source, [_located(path, text, None) for path, text in problems])
+        return spec
+
+
+def load_spec(path: Path | str) -> StudySpec:
+    """Read a study file. Raises `SpecError` that lists every problem with its line."""
+    text = _read(Path(path))
+    document = YamlDocument(text)
+    problems = list(document.problems)
+    spec = None
+    if document.value is None and not problems:
+        problems.append(((), "the file is empty: it needs at least 'name' and 'parameters'"))
+    elif document.value is not None:
+        spec, found = _parse(document.value)
+        problems += found + _file_name_problems(document.value)
+    if spec is None or problems:
+        by_line = sorted(problems, key=lambda problem: document.line(problem[0]) or 0)
+        raise SpecError(str(path), dict.fromkeys(_located(p, said, document.line(p)) for p, said in by_line))
+    return spec if spec.question else spec.model_copy(update={"question": leading_comment(text)})
+
+
+def _parse(document: Any) -> tuple[StudySpec | None, list[Problem]]:
+    """The spec, or every problem of the document."""
+    if not isinstance(document, dict):
+        return None, [((), f"a study is a mapping of name, parameters and so on, not {show(document)[:40]!r}")]
+    space = CheckedSpace(document.get("parameters"), document.get("baselines", ()))
+    problems = list(space.problems)
+    try:
+        frame = StudySpec.model_validate({**document, "parameters": {}, "baselines": ()})
+    except ValidationError as error:
+        return None, problems + [(item["loc"], _frame_problem(item)) for item in error.errors()]
+    problems += _pruner_problems(frame, space.parameters)
+    if problems:
+        return None, problems
+    return frame.model_copy(update={"parameters": space.parameters, "baselines": space.baselines}), []
+
+
+def _frame_problem(item: Any) -> str:
+    model: Any = StudySpec
+    for part in item["loc"][:-1]:
+        field = model.model_fields.get(part)
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Model):
+            model = field.annotation
+    return describe(item, model)
+
+
+def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[Problem]:
+    """A warm-up as long as the runs themselves would switch pruning off without a word."""
+    epochs = parameters.get("epochs") or Fixed(value=RunConfig.model_fields["epochs"].default)
+    longest = max(epochs.values() or (0,))
+    if spec.pruner.name == "none" or spec.pruner.warmup_epochs < longest:
+        return []
+    text = f"{spec.pruner.warmup_epochs} is not less than epochs={longest}: nothing would ever be pruned; lower it, or"
+    return [(("pruner", "warmup_epochs"), f"{text} write pruner: {{name: none}}")]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        folders = dict.fromkeys([path.parent, Path("studies")])
+        near = [str(file) for folder in folders for file in sorted(folder.glob("*.y*ml"))]
+        same = [file for file in near if Path(file).stem == path.stem]
+        close = same or difflib.get_close_matches(str(path), near, n=2, cutoff=0.8)
+        raise SpecError(str(path), [f"no such study file{_did_you_mean(close)}"]) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(str(path), [f"not text in UTF-8: byte {error.start} cannot be read"]) from None
+    except OSError as error:
+        raise SpecError(str(path), [f"cannot be read: {error.strerror}"]) from None
+
+
+def _did_you_mean(names: list[str]) -> str:
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def _located(path: tuple[str | int, ...], text: str, line: int | None) -> str:
+    where = ".".join(f"{part + 1}" if isinstance(part, int) else part for part in path)
+    return f"{f'line {line}: ' if line else ''}{f'{where}: ' if where else ''}{text}"
+
+
+def _file_name_problems(document: Any) -> list[Problem]:
+    match = _STUDY_NAME.fullmatch(str(document.get("name", ""))) if isinstance(document, dict) else None
+    if match is None or not match["added"]:
+        return []
+    plain = match.string[: match.start("added")]
+    return [(("name",), f"{match['added']!r} is added by the tool: name the study {plain!r}")]

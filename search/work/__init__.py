@@ -1,0 +1,1 @@
+"""A worker: takes trials, trains them, reports, stops well and hands back what it could not finish."""

@@ -1,0 +1,113 @@
+"""What a worker's events look like: one live table on a terminal, plain lines in a pipe, a log or a notebook."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from search.work.events import Event
+
+QUIET = 60.0  # seconds between two lines about a running trial where there is no live table
+
+
+@dataclass
+class Row:
+    """One slot's line of the table."""
+
+    trial: str = ""
+    epoch: str = ""
+    score: str = ""
+    seconds: str = ""
+    state: str = "starting"
+
+
+class Progress:
+    """Shows the events of one or several slots on `console`, which is stderr."""
+
+    def __init__(self, console: Console, slots: int = 1) -> None:
+        self.console = console
+        self.rows = [Row() for _ in range(slots)]
+        self.live: Live | None = None
+        self._spoken = [0.0] * slots
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Keep the table on screen while the block runs, if there is a screen."""
+        if not self.console.is_terminal:
+            yield self
+            return
+        with Live(self.table(), console=self.console, refresh_per_second=4, transient=True) as self.live:
+            yield self
+        self.live = None
+
+    def tell(self, event: Event, slot: int = 0) -> None:
+        """Take an event in: update the table, and say what should stay on record."""
+        self._update(self.rows[slot], event)
+        line = self._line(event, slot)
+        if line:
+            prefix = f"[{slot}] " if len(self.rows) > 1 else ""
+            self.console.print(prefix + line, markup=False, soft_wrap=True)
+        if self.live is not None:
+            self.live.update(self.table())
+
+    def say(self, text: str) -> None:
+        """A line of the supervisor's own."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def state(self, slot: int, state: str) -> None:
+        """What the supervisor knows of a slot."""
+        self.rows[slot].state = state
+        if self.live is not None:
+            self.live.update(self.table())
+
+    def table(self) -> Table:
+        """One line a slot."""
+        table = Table(box=None, pad_edge=False)
+        for name in ("slot", "trial", "epoch", "score", "s/epoch", "state"):
+            table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
+        for number, row in enumerate(self.rows):
+            table.add_row(str(number), row.trial, row.epoch, row.score, row.seconds, row.state)
+        return table
+
+    def _update(self, row: Row, event: Event) -> None:
+        if event.kind in ("start", "resume"):
+            self_epoch = "" if event.epoch is None else str(event.epoch)
+            row.trial, row.epoch, row.score, row.state = str(event.trial), self_epoch, "", "training"
+        elif event.kind == "epoch":
+            row.trial, row.state = str(event.trial), "training"
+            row.epoch = f"{(event.epoch or 0) + 1}/{event.epochs}"
+            row.score, row.seconds = f"{event.score:.4f}", f"{event.seconds:.1f}"
+        elif event.kind == "end":
+            row.state = event.state
+        elif event.kind in ("ready", "wait", "stop"):
+            row.state = {"ready": "ready", "wait": "waiting", "stop": "stopped"}[event.kind]
+
+    def _line(self, event: Event, slot: int) -> str:
+        name = f"{event.study} #{event.trial}"
+        if event.kind == "epoch":
+            return self._epoch_line(event, slot, name)
+        if event.kind == "end":
+            score = "" if event.score is None else f"  {event.score:.4f}"
+            return f"{name}  {event.state}{score}  {event.text}".rstrip()
+        texts = {
+            "ready": f"{event.study}: working on {event.text}",
+            "resume": f"{name}  goes on from epoch {event.epoch}",
+            "recovered": f"{name}  {event.text}",
+            "note": f"{name}  {event.text}",
+            "stop": f"{event.study}: stopped, {event.text}",
+        }
+        return texts.get(event.kind, "")
+
+    def _epoch_line(self, event: Event, slot: int, name: str) -> str:
+        """Now and then a sign of life where no table shows it."""
+        if self.live is not None or time.monotonic() - self._spoken[slot] < QUIET:
+            return ""
+        self._spoken[slot] = time.monotonic()
+        where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
+        return f"{name}  {where}  {event.score:.4f}, best {event.best:.4f}  {event.seconds:.1f} s"

@@ -1,0 +1,134 @@
+"""A finished run on disk, for the case that the database is gone when it is to be stored; and handing it in later."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.errors import SearchError
+from search.study.runs import load_study
+from storage.artifacts import artifacts_of, attribute_of, upload_all
+from storage.claims import Batch, Claim
+from storage.fleet import fleet_of
+
+FORMAT = 1
+SUFFIX = ".run"
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A finished run as it should have been stored: its record, and its files as (name, type, bytes)."""
+
+    study: str
+    number: int
+    trial_id: int
+    batch: Batch  # everything about the trial: parameters, reports, attributes, outcome
+    files: list[tuple[str, str, bytes]]  # the first is the checkpoint
+
+    def save(self, folder: Path) -> Path:
+        """Write one file into `folder` and return it. Raises `SearchError` where even that fails."""
+        path = folder / f"{self.study}-{self.number}{SUFFIX}"
+        document = {
+            "format": FORMAT,
+            "study": self.study,
+            "number": self.number,
+            "trial_id": self.trial_id,
+            "batch": self.batch.to_json(),
+            "files": [[name, kind] for name, kind, _ in self.files],
+        }
+        partial = path.with_suffix(".partial")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(partial, "w") as archive:
+                archive.writestr("run.json", json.dumps(document))
+                for name, _, data in self.files:
+                    archive.writestr(name, data)
+            partial.replace(path)
+        except OSError as error:
+            raise SearchError(
+                f"trial {self.number} finished, but neither the database nor {path} takes it: {error.strerror}"
+            ) from error
+        return path
+
+    @staticmethod
+    def load(path: Path) -> KeptRun:
+        """Read what `save` wrote. Raises `SearchError`."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                document = json.loads(archive.read("run.json"))
+                if document["format"] != FORMAT:
+                    raise SearchError(f"{path} has format {document['format']}; this lobtuna reads {FORMAT}")
+                files = [(name, kind, archive.read(name)) for name, kind in document["files"]]
+            batch = Batch.from_json(document["batch"])
+            return KeptRun(document["study"], document["number"], document["trial_id"], batch, files)
+        except FileNotFoundError:
+            raise SearchError(f"{path}: no such file; a worker names the file when it keeps a run") from None
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise SearchError(f"{path} is no kept run, or a damaged one: {error}") from None
+
+
+def store_files(store: Any, files: list[tuple[str, str, bytes]]) -> Batch:
+    """Upload `files`, the checkpoint first; returns the attributes that refer to them."""
+    batch = Batch()
+    ids = upload_all(store, [data for _, _, data in files])
+    for (name, kind, _), artifact_id in zip(files, ids, strict=True):
+        key, value = attribute_of(artifact_id, name, kind)
+        batch.system_attrs[key] = value
+    if ids:
+        batch.user_attrs["checkpoint"] = ids[0]
+    return batch
+
+
+def submit(kept: KeptRun, storage: BaseStorage, worker: str) -> tuple[int, str]:
+    """Hand a kept run in. Returns the number of its trial and what became of it.
+
+    A trial that was queued again, or that another worker has begun again, is finished with this result. Where the
+    trial has ended otherwise meanwhile, the run becomes a trial of its own. A run that was handed in stays as it is.
+    """
+    study = load_study(storage, kept.study)
+    trial = _trial(study, kept)
+    if trial is not None and trial.state == TrialState.COMPLETE:
+        return trial.number, "was handed in before; nothing to do"
+    batch = Batch()
+    batch.merge(kept.batch)
+    batch.merge(store_files(artifacts_of(study), kept.files))
+    if trial is None or trial.state.is_finished():
+        return _add(study, batch), "handed in as a new trial, since its own has ended without it"
+    claim = Claim(worker)
+    fleet = fleet_of(storage)
+    fleet.seize(trial._trial_id, claim)
+    fleet.write(trial._trial_id, claim, batch)
+    return trial.number, "handed in"
+
+
+def _trial(study: optuna.Study, kept: KeptRun) -> FrozenTrial | None:
+    """The trial of the run, if the database still has it as it was."""
+    same = [t for t in study.get_trials(deepcopy=False) if t.number == kept.number]
+    if not same or same[0].user_attrs.get("key") not in (None, kept.batch.user_attrs.get("key")):
+        return None
+    return same[0]
+
+
+def _add(study: optuna.Study, batch: Batch) -> int:
+    distributions = {name: distribution for name, (_, distribution) in batch.params.items()}
+    study.add_trial(
+        create_trial(
+            state=TrialState.COMPLETE,
+            values=batch.values,
+            params={name: d.to_external_repr(value) for name, (value, d) in batch.params.items()},
+            distributions=distributions,
+            user_attrs=batch.user_attrs,
+            system_attrs=batch.system_attrs,
+            intermediate_values=batch.intermediate,
+        )
+    )
+    added = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    checkpoint = batch.user_attrs.get("checkpoint")
+    return next(trial.number for trial in added if trial.user_attrs.get("checkpoint") == checkpoint)

@@ -1,0 +1,1 @@
+"""Databases behind one door: one file a kind of storage."""

@@ -1,0 +1,247 @@
+"""An Optuna storage for one worker: its running trial lives in memory, and what is written travels in the background.
+
+Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. Over an ocean
+that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is exact,
+that of the others is at most an epoch old.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Container, Sequence
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.backends.database import number_of
+from storage.claims import CLAIM, Batch, Claim
+from storage.errors import ClaimLost
+from storage.fleet import Fleet, fleet_of
+from storage.forwarding import ForwardingStorage
+from storage.worker.channel import Channel, Job
+from storage.worker.heartbeat import Heartbeat
+
+FRESH = 0.5  # seconds for which one look at all trials serves both the budget and the question for a new one
+
+
+class Running:
+    """The trial that this worker holds: the exact copy of its record, its claim, beat and channel."""
+
+    def __init__(self, trial: FrozenTrial, claim: Claim, fleet: Fleet) -> None:
+        self.trial, self.claim = trial, claim
+        self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
+        self.looking = threading.Lock()
+        trial_id = trial._trial_id
+        self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch))
+        self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
+
+    def _lost(self) -> None:
+        self.channel.fail(ClaimLost(f"trial {self.trial.number} was taken over while this worker was silent"))
+
+    def release(self) -> None:
+        """Stop beating and writing."""
+        self.heartbeat.stop()
+        self.channel.close()
+
+
+class BackgroundStorage(ForwardingStorage):
+    """`inner` for one worker of one study. `claim` is the worker's name and grace; each trial gets a fresh token."""
+
+    def __init__(
+        self, inner: BaseStorage, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
+    ) -> None:
+        super().__init__(inner)
+        self.study_id = study_id
+        self.fleet = fleet_of(inner)
+        self.claim = claim
+        self.patience = patience
+        self.background = background  # False: every write is waited for; only the benchmark wants that
+        self.running: Running | None = None
+        self._others: list[FrozenTrial] = []  # replaced, never changed: both threads may hold it
+        self._fetched = float("-inf")  # time.monotonic() of `_others`, while no trial runs
+
+    # The running trial ------------------------------------------------------------------------------------------
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is not None or study_id != self.study_id:
+            return self.inner.create_new_trial(study_id, template_trial)
+        claim = self.claim.renewed()
+        trial_id = self.inner.create_new_trial(study_id, _blank(claim))
+        trial = _blank(None)
+        trial._trial_id, trial.number = trial_id, number_of(self.inner, trial_id)
+        self._hold(trial, claim)
+        return trial_id
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state == TrialState.RUNNING:
+            claim = self.claim.renewed()
+            if not self.fleet.claim(trial_id, claim):
+                return False
+            self._hold(self.inner.get_trial(trial_id), claim)
+            return True
+        self._own(trial_id)
+        self.end(Batch(state=state, values=None if values is None else list(values)))
+        return True
+
+    def put(self, job: Job) -> None:
+        """Queue a write, or a function that does more and returns one, for the running trial.
+
+        Raises `ClaimLost` once it is known that the trial is another's.
+        """
+        running = self._held()
+        if isinstance(job, Batch):
+            _apply(running.trial, job)
+        running.channel.put(job)
+        if not self.background:
+            running.channel.flush(self.patience)
+
+    def refresh(self, then: Callable[[], None] = lambda: None) -> None:
+        """Fetch what the other workers have done, in the background, and call `then` from there.
+
+        While one such look is still queued, a further one joins it.
+        """
+        running = self._held()
+        with running.looking:
+            running.then.append(then)
+            if len(running.then) > 1:
+                return
+
+        def fetch() -> None:
+            with running.looking:
+                calls, running.then = running.then, []
+            self._others = self.inner.get_all_trials(self.study_id, deepcopy=False)
+            for call in calls:
+                call()
+
+        self.put(fetch)
+
+    def end(self, batch: Batch) -> None:
+        """Commit all that is queued, then `batch`, which ends the trial; wait for it.
+
+        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held; `end(Batch())` waits on.
+        """
+        running = self._held()
+        if batch:
+            running.channel.put(batch)
+        running.channel.flush(self.patience)
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of the running trial without another word to the database."""
+        if self.running is not None:
+            self.running.release()
+            self.running = None
+        self._fetched = float("-inf")
+
+    def own(self) -> FrozenTrial:
+        """The record of the trial that runs here, as it will be in the database."""
+        return self._held().trial
+
+    def forget_reports(self, epoch: int) -> None:
+        """Before a resumed run repeats them: pruning must not see reports from `epoch` on. They are overwritten."""
+        reports = self._held().trial.intermediate_values
+        for step in [step for step in reports if step >= epoch]:
+            del reports[step]
+
+    def forget(self) -> None:
+        """Look at all trials anew before the next one is asked for."""
+        self._fetched = float("-inf")
+
+    def _hold(self, trial: FrozenTrial, claim: Claim) -> None:
+        self.drop()
+        self.running = Running(copy.deepcopy(trial), claim, self.fleet)
+
+    def _held(self) -> Running:
+        if self.running is None:
+            raise RuntimeError("no trial is running here")
+        return self.running
+
+    def _own(self, trial_id: int) -> FrozenTrial:
+        trial = self._held().trial
+        if trial._trial_id != trial_id:
+            raise RuntimeError(f"trial {trial_id} is not the one that runs here")
+        return trial
+
+    # What Optuna writes about it --------------------------------------------------------------------------------
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._own(trial_id)
+        self.put(Batch(params={param_name: (param_value_internal, distribution)}))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._own(trial_id)
+        self.put(Batch(intermediate={step: intermediate_value}))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._own(trial_id)
+        self.put(Batch(user_attrs={key: value}))
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._own(trial_id)
+        self.put(Batch(system_attrs={key: value}))
+
+    # Reads ------------------------------------------------------------------------------------------------------
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        if self.running is not None and self.running.trial._trial_id == trial_id:
+            return copy.deepcopy(self.running.trial)
+        return self.inner.get_trial(trial_id)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        if study_id != self.study_id:
+            return self.inner.get_all_trials(study_id, deepcopy, states)
+        if self.running is None and time.monotonic() - self._fetched > FRESH:
+            self._others = self.inner.get_all_trials(study_id, deepcopy=False)
+            self._fetched = time.monotonic()
+        trials = self._with_own(self._others)
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _with_own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        if self.running is None:
+            return trials
+        own = self.running.trial
+        others = [trial for trial in trials if trial.number != own.number]
+        return sorted([*others, own], key=lambda trial: trial.number)
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        if self.running is not None and study_id == self.study_id and self.running.trial.number == trial_number:
+            return self.running.trial._trial_id
+        return self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+
+def _blank(claim: Claim | None) -> FrozenTrial:
+    """A running trial that knows nothing yet."""
+    return FrozenTrial(
+        number=-1,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(),
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={} if claim is None else {CLAIM: claim.to_json()},
+        intermediate_values={},
+        trial_id=-1,
+    )
+
+
+def _apply(trial: FrozenTrial, batch: Batch) -> None:
+    """The same writes to the copy in memory."""
+    for name, (value, distribution) in batch.params.items():
+        trial.params[name] = distribution.to_external_repr(value)
+        trial.distributions[name] = distribution
+    trial.intermediate_values.update(batch.intermediate)
+    trial.user_attrs.update(batch.user_attrs)
+    trial.system_attrs.update(batch.system_attrs)

@@ -1,0 +1,107 @@
+"""Promises of slots on one device: a trial that found too little memory waits for the others and has it alone."""
+
+import time
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from search.work.device_lock import Sharing
+from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
+
+
+def _hold(folder: Path, seconds: float, events) -> None:  # type: ignore[no-untyped-def]
+    """Share the device for a while."""
+    with Sharing("cuda0", folder).with_others(lambda: False) as ready:
+        events.put(("shared", ready, time.monotonic()))
+        time.sleep(seconds)
+        events.put(("left", ready, time.monotonic()))
+
+
+def test_alone_means_alone(tmp_path: Path) -> None:
+    """Who wants to be alone waits for the trials that run, and keeps new ones out until it is done."""
+    events = CONTEXT.Queue()
+    first = CONTEXT.Process(target=_hold, args=(tmp_path, 1.0, events))
+    first.start()
+    assert events.get(timeout=20)[:2] == ("shared", True)
+    with Sharing("cuda0", tmp_path).alone(lambda: False) as ready:
+        assert ready
+        left = events.get(timeout=1)
+        assert left[0] == "left" and left[2] <= time.monotonic()
+        second = CONTEXT.Process(target=_hold, args=(tmp_path, 0.0, events))
+        second.start()
+        time.sleep(0.7)
+        assert events.empty()
+        until = time.monotonic()
+    assert events.get(timeout=20)[2] >= until
+    for process in (first, second):
+        process.join(10)
+
+
+def test_a_dead_slot_holds_nothing(tmp_path: Path) -> None:
+    """The lock of a killed process is free at once."""
+    events = CONTEXT.Queue()
+    process = CONTEXT.Process(target=_hold, args=(tmp_path, 600.0, events))
+    process.start()
+    events.get(timeout=20)
+    process.kill()
+    process.join(10)
+    with Sharing("cuda0", tmp_path).alone(lambda: False) as ready:
+        assert ready
+
+
+def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
+    """A worker that is told to stop does not wait to be alone."""
+    with (
+        Sharing("cuda0", tmp_path).with_others(lambda: False),
+        Sharing("cuda0", tmp_path).alone(lambda: True) as ready,
+    ):
+        assert not ready
+
+
+def _short_of_memory_once() -> None:
+    """The second epoch of a trial finds no memory, the first time it is tried."""
+    from lobmodels.errors import DeviceMemoryError
+    from lobmodels.training.run import TrainingRun
+
+    train_epoch, failed = TrainingRun.train_epoch, []
+
+    def failing(self):  # type: ignore[no-untyped-def]
+        if self.epoch == 1 and not failed:
+            failed.append(1)
+            raise DeviceMemoryError("out of memory on cuda:0: tried to allocate 2.00 GiB")
+        return train_epoch(self)
+
+    TrainingRun.train_epoch = failing  # type: ignore[method-assign]
+
+
+def _always_short_of_memory() -> None:
+    """No epoch ever finds memory."""
+    from lobmodels.errors import DeviceMemoryError
+    from lobmodels.training.run import TrainingRun
+
+    def failing(self):  # type: ignore[no-untyped-def]
+        raise DeviceMemoryError("out of memory on cuda:0: tried to allocate 2.00 GiB")
+
+    TrainingRun.train_epoch = failing  # type: ignore[method-assign]
+
+
+def test_out_of_memory_in_a_shared_slot_is_tried_once_alone(small_data: Path, tmp_path: Path) -> None:
+    """The trial goes on alone from its last epoch and completes; one that fails alone too is a failed trial with its
+    reason, and the slot goes on."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    create(url, small_study(trials=1, epochs=3))
+    shared = tmp_path.name
+    worker = Worker(url, "small", small_data, tmp_path, hook=_short_of_memory_once, shared_device=shared)
+    assert worker.join() == 0
+    kinds = [event.kind for event in worker.events]
+    assert kinds.count("note") == 1
+    assert kinds.index("note") < kinds.index("resume")
+    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE]
+    assert_sound(url)
+
+    create(url, small_study("hopeless", trials=2, epochs=3))
+    worker = Worker(url, "hopeless", small_data, tmp_path, hook=_always_short_of_memory, shared_device=shared)
+    assert worker.join() == 0
+    failed = trials(url, "hopeless")
+    assert [trial.state for trial in failed] == [TrialState.FAIL] * 2
+    assert all("out of memory on cuda:0" in trial.user_attrs["reason"] for trial in failed)

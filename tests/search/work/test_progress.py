@@ -1,0 +1,53 @@
+"""Promises of the progress display: a table on a terminal, whole lines in a pipe, whatever the width."""
+
+import io
+
+from rich.console import Console
+
+from search.work.events import Event
+from search.work.progress import Progress
+
+EVENTS = [
+    Event("ready", "joint", text="cpu, data 0123abcd"),
+    Event("start", "joint", 7, epochs=20),
+    Event("epoch", "joint", 7, epoch=0, epochs=20, score=0.25, best=0.25, seconds=1.5),
+    Event("epoch", "joint", 7, epoch=1, epochs=20, score=0.26, best=0.26, seconds=1.5),
+    Event("end", "joint", 7, score=0.2601, state="complete", text="early_stopping, best epoch 1"),
+    Event("stop", "joint", text="200 of 200 trials are done or running"),
+]
+
+
+def test_a_pipe_gets_plain_lines_and_not_every_epoch() -> None:
+    """No control codes, one line per thing that matters, none broken at 80 columns."""
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=40))
+    with progress.shown():
+        for event in EVENTS:
+            progress.tell(event)
+    lines = out.getvalue().splitlines()
+    assert "\x1b" not in out.getvalue()
+    assert len(lines) == 4
+    assert lines[0] == "joint: working on cpu, data 0123abcd"
+    assert lines[2] == "joint #7  complete  0.2601  early_stopping, best epoch 1"
+
+
+def test_a_terminal_gets_one_table_of_all_slots() -> None:
+    """Each slot has its line with trial, epoch, score and seconds per epoch; 60 columns are enough."""
+    out = io.StringIO()
+    console = Console(file=out, width=60, force_terminal=True)
+    progress = Progress(console, slots=2)
+    with progress.shown():
+        for event in EVENTS[:4]:
+            progress.tell(event, slot=1)
+        shown = Console(width=60, file=io.StringIO())
+        shown.print(progress.table())
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert text.splitlines()[0].split() == ["slot", "trial", "epoch", "score", "s/epoch", "state"]
+    assert text.splitlines()[2].split() == ["1", "7", "2/20", "0.2600", "1.5", "training"]
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 60
+
+
+def test_events_survive_the_pipe() -> None:
+    """What a slot tells is what its supervisor hears."""
+    for event in EVENTS:
+        assert Event.from_line(event.to_line()) == event

@@ -1,0 +1,113 @@
+"""Promises of the slots' supervisor, with real processes: every slot works, a crashed one is started again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from search.errors import SearchError
+from search.work.supervisor import Slot, plan
+from tests.machines import assert_sound, create, small_study, trials
+
+COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
+
+
+class Supervised:
+    """`lobtuna work --slots N` as a process; its log is a file."""
+
+    def __init__(self, url: str, data: Path, folder: Path, *options: str) -> None:
+        self.log = folder / "supervisor.log"
+        environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "work", "small", "--data", str(data), "--grace", "5", "--checkpoint-every", "0", *options],
+                env=environment,
+                stderr=log,
+                cwd=folder,
+            )
+
+    def slots(self) -> list[psutil.Process]:
+        """The processes of the slots."""
+        return psutil.Process(self.process.pid).children()
+
+    def wait_for(self, pattern: str, timeout: float = 90.0) -> None:
+        """Wait until the log shows `pattern`."""
+        end = time.monotonic() + timeout
+        while not re.search(pattern, self.log.read_text()):
+            assert time.monotonic() < end and self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """URL of a new database file."""
+    yield f"sqlite:///{tmp_path / 'study.db'}"
+
+
+def test_slots_share_a_study_and_a_killed_one_returns(url: str, small_data: Path, tmp_path: Path) -> None:
+    """Two slots work side by side; one that is killed is started again and its trial goes on; all ends well."""
+    create(url, small_study(trials=4, epochs=6))
+    supervised = Supervised(url, small_data, tmp_path, "--slots", "2")
+    supervised.wait_for(r"\[0\] small #\d")
+    supervised.wait_for(r"\[1\] small #\d")
+    arguments = " ".join(part for slot in supervised.slots() for part in slot.cmdline())
+    assert "sqlite" not in arguments, "the URL is not for everyone who can run ps"
+    supervised.slots()[0].kill()
+    supervised.wait_for("crashed .signal SIGKILL.: starting again")
+    assert supervised.process.wait(150) == 0, supervised.log.read_text()
+    assert_sound(url)
+    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE] * 4
+    assert sorted(trial.user_attrs["attempt"] for trial in trials(url)) == [1, 1, 1, 2]
+
+
+def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
+    """SIGTERM to the supervisor: every slot hands its trial back, all are gone, exit 0."""
+    create(url, small_study(trials=50, epochs=50))
+    supervised = Supervised(url, small_data, tmp_path, "--slots", "2")
+    supervised.wait_for(r"\[0\] small #\d")
+    supervised.wait_for(r"\[1\] small #\d")
+    slots = supervised.slots()
+    supervised.process.send_signal(signal.SIGTERM)
+    assert supervised.process.wait(60) == 0, supervised.log.read_text()
+    assert not any(slot.is_running() for slot in slots)
+    assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
+
+
+def test_slots_do_not_outlive_their_supervisor(url: str, small_data: Path, tmp_path: Path) -> None:
+    """kill -9 of the supervisor: its slots notice, hand back and end."""
+    create(url, small_study(trials=50, epochs=50))
+    supervised = Supervised(url, small_data, tmp_path, "--slots", "1")
+    supervised.wait_for(r"small #\d")
+    (slot,) = supervised.slots()
+    supervised.process.kill()
+    supervised.process.wait()
+    slot.wait(60)
+    assert [trial.state for trial in trials(url)] == [TrialState.WAITING]
+
+
+def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: Path) -> None:
+    """Every slot fails for a reason told in one line: no restart, exit 1."""
+    create(url, small_study())
+    supervised = Supervised(url, tmp_path / "nowhere", tmp_path, "--slots", "1")
+    assert supervised.process.wait(60) == 1
+    assert "nowhere" in supervised.log.read_text()
+    assert "starting again" not in supervised.log.read_text()
+
+
+def test_slots_are_planned() -> None:
+    """One thread a slot unless more are asked for; GPUs that are not there are refused."""
+    assert plan(None, 1, 2) == [Slot("cpu", 1)] * 2
+    assert plan(None, 1, 3, 4) == [Slot("cpu", 4)] * 3
+    import torch
+
+    if not torch.cuda.is_available():
+        with pytest.raises(SearchError, match="no GPU here"):
+            plan("all", 1, None)

@@ -12,7 +12,7 @@ import pytest
 from lobmodels.data import load_sequences
 from lobmodels.data.synthetic import write_dataset
 from lobmodels.ensemble.bundle import FILES
-from lobmodels.scoring.submission import submission as scoring
+from lobmodels.scoring import submission as scoring
 from search.cli import main
 from tests.docs.pages import PAGES, blocks, commands
 from tests.search.trained_pool import add_replicate, add_runs, make_study

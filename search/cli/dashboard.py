@@ -38,12 +38,13 @@ def dashboard(
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
     from search.study.runs import existing_storage
     from storage.dashboard.server import Settings, listening
+    from storage.store import store_of
 
     settings = Settings(host, port, writable, auth)
     settings.rules()  # unsafe settings are refused before the database is asked
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
-    with listening(opened, settings) as server:
+    with listening(store_of(opened), settings) as server:
         stdout.print(f"{server.url}  ({'writable' if writable else 'read-only'}; Ctrl-C ends it)", markup=False)
         studies = sorted(opened.get_all_studies(), key=lambda study: -study._study_id)
         for study in studies[:SHOWN]:

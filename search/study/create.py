@@ -15,7 +15,7 @@ from search.errors import SearchError, StudyExistsError
 from search.study.runs import load_study, revisions, spec_of
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.claims import REASON
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
     if artifacts is not None:
         from storage.artifacts import open_artifacts
 
-        open_artifacts(artifacts, study._storage)  # a URL that cannot work is refused now, not by the first worker
+        open_artifacts(artifacts)  # a URL that cannot work is refused now, not by the first worker
         study.set_user_attr("artifacts", artifacts)
     for name, value in attributes.items():
         study.set_user_attr(name, value)

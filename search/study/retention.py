@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.runs import IMPORTED, spec_of
-from storage.artifacts.entry import Entry, Listing, Store
+from storage.artifacts import Artifacts, ArtifactStore, Entry
 from storage.artifacts.transfer import PREFIX
 
 RESUME = "lobtuna:resume"  # trial system attribute: {"artifact": id, "epoch": next epoch} of a stored state
@@ -35,7 +35,7 @@ def by_value(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(complete, key=lambda t: (-float(t.value or 0.0), t.number))
 
 
-def make_room(store: Store, trials: Iterable[FrozenTrial], keep: int, newest: int) -> int | None:
+def make_room(store: ArtifactStore, trials: Iterable[FrozenTrial], keep: int, newest: int) -> int | None:
     """After trial `newest` has ended: drop the one checkpoint that is now past the best `keep`; returns whose."""
     past = [trial for trial in by_value(trials)[keep:] if IMPORTED not in trial.user_attrs]
     if not past:
@@ -45,7 +45,7 @@ def make_room(store: Store, trials: Iterable[FrozenTrial], keep: int, newest: in
     return dropped.number
 
 
-def remove(store: Store, artifact_id: str) -> None:
+def remove(store: ArtifactStore, artifact_id: str) -> None:
     """Remove an artifact; another worker may have been quicker."""
     try:
         store.remove(artifact_id)
@@ -53,7 +53,7 @@ def remove(store: Store, artifact_id: str) -> None:
         return
 
 
-def collect(storage: BaseStorage, store: Listing, *, age: float = UNTOUCHED, dry: bool = False) -> Sweep:
+def collect(storage: BaseStorage, store: Artifacts, *, age: float = UNTOUCHED, dry: bool = False) -> Sweep:
     """Remove from `store` what no study of `storage` needs: checkpoints past each study's limit, states of finished
     trials, half-written files and what deleted studies left. Artifacts younger than `age` seconds stay."""
     needed = _needed(storage)

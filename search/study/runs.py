@@ -16,9 +16,9 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyNotFoundError
 from search.study.samplers import build_pruner, build_sampler
 from search.studyfile.spec import StudySpec
-from storage.backends.database import PATIENCE, open_storage
+from storage.backends.registry import PATIENCE, open_storage, parse_url
 from storage.claims import REASON
-from storage.url import parse_url, redact
+from storage.url import redact
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -160,7 +160,8 @@ def load_checkpoint(study: optuna.Study, run: Run | FrozenTrial, store: Any = No
     Raises `SearchError` where the run has none, `ArtifactError` where the bytes are gone or corrupt.
     """
     from lobmodels.checkpoint import Checkpoint
-    from storage.artifacts import artifacts_of, download
+    from storage.artifacts import download
+    from storage.store import artifacts_of
 
     if isinstance(run, FrozenTrial):
         run = run_of(study.study_name, run)

@@ -15,7 +15,8 @@ from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs, spec_of
 from search.studyfile.spec import BudgetSpec
 from storage.claims import DEFAULT_GRACE, REASON
-from storage.fleet import Fleet, PlainFleet, fleet_of
+from storage.fleet import Fleet
+from storage.store import store_of
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -96,9 +97,9 @@ class Status:
         }
 
 
-def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
-    """Look at a study and its replicates. Pass the same `fleet` again to see whether journal workers still beat."""
-    fleet = fleet or fleet_of(study._storage)
+def status_of(study: optuna.Study) -> Status:
+    """Look at a study and its replicates."""
+    fleet = store_of(study).fleet
     trials = study.get_trials(deepcopy=False)
     seeds = find_replicates(study)
     workers = at_work(study, trials, fleet)
@@ -129,7 +130,6 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
     if not running:
         return []
     silent = set(fleet.unheard(study._study_id, fleet.now() - DEFAULT_GRACE))
-    seen = not isinstance(fleet, PlainFleet)  # a journal has no clock: one look says nothing about its beats
     return [
         AtWork(
             worker=str(trial.user_attrs.get("worker", "?")),
@@ -138,7 +138,7 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
             trial=trial.number,
             epoch=trial.last_step,
             score=max(trial.intermediate_values.values(), default=None),
-            silent=trial.number in silent if seen else None,
+            silent=trial.number in silent if fleet.shares_clock else None,
         )
         for trial in running
     ]

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.errors import SearchError
 from search.study.runs import load_study
-from storage.artifacts import artifacts_of, attribute_of, upload_all
+from storage.artifacts import attribute_of, upload_all
 from storage.claims import Batch, Claim
-from storage.fleet import fleet_of
+from storage.store import artifacts_of, store_of
 
 FORMAT = 1
 SUFFIX = ".run"
@@ -102,7 +102,7 @@ def submit(kept: KeptRun, storage: BaseStorage, worker: str) -> tuple[int, str]:
     if trial is None or trial.state.is_finished():
         return _add(study, batch), "handed in as a new trial, since its own has ended without it"
     claim = Claim(worker)
-    fleet = fleet_of(storage)
+    fleet = store_of(storage).fleet
     fleet.seize(trial._trial_id, claim)
     fleet.write(trial._trial_id, claim, batch)
     return trial.number, "handed in"

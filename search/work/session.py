@@ -15,10 +15,10 @@ from search.study.budget import spent
 from search.study.create import bind_data
 from search.study.runs import load_study, spec_of
 from search.studyfile.spec import StudySpec
-from storage.artifacts import artifacts_of
-from storage.artifacts.entry import Listing
+from storage.artifacts import Artifacts
 from storage.claims import Claim
 from storage.fleet import Recovered
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
 
@@ -29,7 +29,7 @@ class Desk:
     spec: StudySpec
     study: optuna.Study
     storage: BackgroundStorage
-    artifacts: Listing
+    artifacts: Artifacts
     looked: float = float("-inf")  # time.monotonic() of the last recovery
 
     @staticmethod
@@ -38,7 +38,7 @@ class Desk:
         stored = load_study(inner, name)
         spec = spec_of(stored)
         require_version(stored)
-        storage = BackgroundStorage(inner, stored._study_id, claim, patience=patience, background=background)
+        storage = BackgroundStorage(store_of(inner), stored._study_id, claim, patience=patience, background=background)
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return Desk(spec, study, storage, artifacts_of(stored))
 

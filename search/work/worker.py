@@ -24,7 +24,7 @@ from search.work.events import Event, Listener
 from search.work.session import Desk
 from search.work.stopping import Stop
 from search.work.trial import Outcome, TrialInProgress
-from storage.backends.database import PATIENCE
+from storage.backends.registry import PATIENCE
 from storage.claims import DEFAULT_GRACE, Claim
 from storage.errors import StorageError
 

@@ -16,10 +16,9 @@ from optuna.trial import TrialState
 from search.cli import main
 from search.study.retention import RESUME
 from search.study.runs import open_study
-from storage.artifacts import artifacts_of
-from storage.backends.database import database_engine, open_storage
+from storage.backends.registry import open_storage, open_store
 from storage.claims import Claim
-from storage.fleet import fleet_of
+from storage.store import artifacts_of
 from storage.tables import artifacts, chunks
 from tests.machines import CONTEXT, Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
 from tests.servers import Postgres, TcpProxy, free_port
@@ -390,7 +389,7 @@ def test_a_corrupted_checkpoint_is_not_read(small_data: Path, sqlite_url: str, t
 
 def _corrupt(url: str) -> None:
     """Change one byte of every stored artifact."""
-    engine = database_engine(open_storage(url))
+    engine = open_store(url).engine
     assert engine is not None
     with engine.begin() as connection:
         for row in connection.execute(sa.select(chunks)).all():
@@ -436,7 +435,7 @@ def test_a_study_deleted_under_a_worker(small_data: Path, sqlite_url: str, tmp_p
 def _take_all(url: str, queue) -> None:  # type: ignore[no-untyped-def]
     """Take queued trials until there are none."""
     storage = open_storage(url)
-    fleet, study_id = fleet_of(storage), storage.get_study_id_from_name("s")
+    fleet, study_id = storage.store.fleet, storage.get_study_id_from_name("s")
     claim, taken = Claim(f"host:{os.getpid()}"), []
     for trial in storage.get_all_trials(study_id, deepcopy=False):
         if fleet.claim(trial._trial_id, claim.renewed()):

@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.report import write_report
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
 from storage.dashboard.server import Settings, listening
 from storage.worker.background import BackgroundStorage
@@ -32,7 +32,7 @@ def writing(storage: BaseStorage, study_id: int, pause: float) -> Iterator[list[
     done, over = [], threading.Event()
 
     def work(number: int) -> None:
-        own = BackgroundStorage(storage, study_id, Claim(f"host:{number}"))
+        own = BackgroundStorage(storage.store, study_id, Claim(f"host:{number}"))
         study = optuna.Study("joint", own, sampler=optuna.samplers.RandomSampler())
         while not over.is_set():
             trial = study.ask()
@@ -60,7 +60,7 @@ def test_the_dashboard_answers_while_workers_write(postgres_url: str, trials: in
     storage = open_storage(postgres_url)
     study = make_study(storage, trials)
     seconds, shown = [], 0
-    with listening(storage, Settings(port=0)) as server, writing(storage, study._study_id, pause=0.3) as done:
+    with listening(storage.store, Settings(port=0)) as server, writing(storage, study._study_id, pause=0.3) as done:
         threading.Thread(target=server.run, daemon=True).start()
         deadline = time.monotonic() + 60
         while shown < trials + WRITERS and time.monotonic() < deadline:

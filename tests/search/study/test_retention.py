@@ -9,9 +9,10 @@ from optuna.trial import TrialState, create_trial
 from search.errors import SearchError
 from search.study.retention import RESUME, collect, make_room
 from search.work.rescue import KeptRun, submit
-from storage.artifacts import artifacts_of, attribute_of, download, upload_bytes
-from storage.backends.database import open_storage
+from storage.artifacts import attribute_of, download, upload_bytes
+from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 from tests.machines import create, small_study
 
@@ -57,7 +58,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path: Path) -> None:
     orphan = upload_bytes(small.store, b"orphan")
     attached = upload_bytes(small.store, b"attached")
     small.storage.set_study_system_attr(small.study._study_id, *attribute_of(attached, "note.csv", "text/csv"))
-    own = BackgroundStorage(small.storage, small.study._study_id, Claim("host:1"))
+    own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
     state = upload_bytes(small.store, b"state")
     optuna.Study(small.study.study_name, own).ask()
     own.put(Batch(system_attrs={RESUME: {"artifact": state, "epoch": 1}}))
@@ -85,7 +86,7 @@ def test_gc_cleans_up_after_deleted_studies(tmp_path: Path) -> None:
 
 def _kept(small: Small, state: TrialState | None) -> KeptRun:
     """A kept run whose trial has meanwhile become `state` (None: still running)."""
-    own = BackgroundStorage(small.storage, small.study._study_id, Claim("host:1"))
+    own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
     trial = optuna.Study(small.study.study_name, own).ask()
     trial.suggest_float("lr", 1e-3, 1e-2, log=True)
     record = own.own()

@@ -25,13 +25,16 @@ from storage.store import Store
 
 T = TypeVar("T")
 
+# By default a second server on Linux would share the port, and half of the calls would reach the wrong database.
+SERVER_OPTIONS = [*OPTIONS, ("grpc.so_reuseport", 0)]
+
 
 def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[grpc.Server, int]:
     """A server, not started, for Optuna's service and the fleet's, and the port it got (0 asks for any).
 
     Raises `StorageError` where the address is taken.
     """
-    server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=SERVER_OPTIONS)
     add_study_service(server, store.storage, _answering)
     server.add_generic_rpc_handlers([_fleet_handlers(store.fleet, store.artifacts)])
     try:

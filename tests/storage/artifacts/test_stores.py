@@ -15,7 +15,6 @@ from storage.errors import ArtifactError, UrlError
 @pytest.fixture(params=["sqlite", "postgresql", "folder", "s3", "google"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     """An empty store of each kind."""
-    sqlite = f"sqlite:///{tmp_path / 'study.db'}"
     kinds = {
         "sqlite": lambda: open_store(f"sqlite:///{tmp_path / 'study.db'}").artifacts,
         "postgresql": lambda: open_store(request.getfixturevalue("postgres_url")).artifacts,

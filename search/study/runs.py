@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyNotFoundError
-from search.study.samplers import build_pruner, build_sampler
+from search.study.pruners import build_pruner
+from search.study.samplers import build_sampler
 from search.studyfile.spec import StudySpec
 from storage.backends.database import PATIENCE, open_storage
 from storage.claims import REASON

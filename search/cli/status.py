@@ -29,7 +29,7 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Trials by state, workers alive, the best run, and what is left of the budget."""
-    from search.study.runs import open_study
+    from search.study.open import open_study
     from search.study.status import status_of
 
     if watch and json:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search.cli import main
-from search.study.retention import RESUME
-from search.study.runs import open_study
+from search.study.open import open_study
+from search.study.record import RESUME
 from storage.backends.registry import open_storage, open_store
 from storage.claims import Claim
 from storage.store import artifacts_of
@@ -71,28 +71,28 @@ def _die_while_uploading() -> None:
     """kill -9 itself inside the transaction that stores the weights of a finished run."""
     from sqlalchemy import event
 
-    from search.work import rescue as keeping
+    from search.work import rescue
 
-    upload_all = keeping.upload_all
+    upload_all = rescue.upload_all
 
     def armed(store, items):  # type: ignore[no-untyped-def]
         event.listen(store.engine, "after_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         return upload_all(store, items)
 
-    keeping.upload_all = armed
+    rescue.upload_all = armed
 
 
 def _die_after_uploading() -> None:
     """kill -9 itself after the bytes are stored and before the outcome is."""
-    from search.work import trial as objective
+    from search.work import trial
 
-    store_files = objective.store_files
+    store_files = trial.store_files
 
     def armed(store, files):  # type: ignore[no-untyped-def]
         store_files(store, files)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    objective.store_files = armed
+    trial.store_files = armed
 
 
 @pytest.mark.parametrize("hook", [_die_while_uploading, _die_after_uploading])
@@ -106,11 +106,11 @@ def test_killed_around_the_upload(hook, undisturbed, small_data: Path, sqlite_ur
     assert Worker(sqlite_url, "small", small_data, tmp_path).join() == 0
     assert_sound(sqlite_url)
     assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
-    orphans = 3 if hook is _die_after_uploading else 0
+    orphans = 2 if hook is _die_after_uploading else 0
     time.sleep(1.1)
     main_done(["gc", "--storage", sqlite_url, "--older-than", "1s"])
     store = artifacts_of(open_study(sqlite_url, "small"))
-    assert len(list(store.entries())) == 2 * 3, f"{orphans} orphans should be gone, and nothing else"
+    assert len(list(store.entries())) == 2 * 2, f"{orphans} orphans should be gone, and nothing else"
     assert_sound(sqlite_url)
 
 

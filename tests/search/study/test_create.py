@@ -12,8 +12,9 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError, StudyNotFoundError
 from search.study.budget import begun
 from search.study.create import create_study, refuse_past_end
+from search.study.open import open_study, spec_of
 from search.study.revise import revise
-from search.study.runs import best_run, finished_runs, open_study, spec_of
+from search.study.runs import best_run, finished_runs
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
 

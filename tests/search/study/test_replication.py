@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.create import create_study, withdraw_duplicates
+from search.study.open import open_study, spec_of
 from search.study.ranking import Ranking, rank_runs, to_csv, to_document, varying
 from search.study.replication import (
     Plan,
@@ -25,7 +26,7 @@ from search.study.replication import (
     seed_list,
     store_plan,
 )
-from search.study.runs import Run, open_study, spec_of
+from search.study.runs import Run
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
 
@@ -154,7 +155,7 @@ def test_bad_requests_are_refused(study: optuna.Study, tmp_path: Path) -> None:
     """Too many, too few, not complete, nothing there: each says what there is."""
     with pytest.raises(SearchError, match="--top 99 asks for more configurations than study 's' has complete: 24"):
         choose(study, top=99)
-    with pytest.raises(SearchError, match="--seeds 1 asks for nothing new"):
+    with pytest.raises(SearchError, match="--seeds 1 adds no run"):
         replicate(study, choose(study, top=2), seeds=1)
     with pytest.raises(SearchError, match=r"trial 77 of study 's' is not complete: choose from 0, 1, .* and 12 more"):
         choose(study, numbers=[3, 77])
@@ -345,7 +346,8 @@ def test_a_revision_takes_replicates_over(study: optuna.Study, tmp_path: Path) -
 
 def test_a_worker_serves_replicates_and_follows_the_plan(tmp_path: Path, small_data: Path) -> None:
     """With the study's budget spent, a worker still makes what `replicate --auto` asked for, and then stops."""
-    from search.work.worker import WorkOptions, work
+    from search.work.options import WorkOptions
+    from search.work.worker import work
 
     url = f"sqlite:///{tmp_path / 'study.db'}"
     document = {

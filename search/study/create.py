@@ -18,7 +18,7 @@ from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
 from storage.claims import REASON
-from storage.store import ARTIFACTS as ATTRIBUTE
+from storage.store import ARTIFACTS
 from storage.store import open_artifacts
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
         )
     if artifacts is not None:
         open_artifacts(artifacts)  # refuse a URL that cannot work now, not in the first worker
-        study.set_user_attr(ATTRIBUTE, artifacts)
+        study.set_user_attr(ARTIFACTS, artifacts)
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     study.set_user_attr(VERSION, version("lobtuna"))
@@ -164,8 +164,8 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:
     found = differences(spec_of(study), spec)
     found.pop("question", None)
-    if artifacts is not None and artifacts != study.user_attrs.get(ATTRIBUTE):
-        found["artifacts"] = (study.user_attrs.get(ATTRIBUTE) or "the database", artifacts)
+    if artifacts is not None and artifacts != study.user_attrs.get(ARTIFACTS):
+        found["artifacts"] = (study.user_attrs.get(ARTIFACTS) or "the database", artifacts)
         raise StudyExistsError(
             f"study {spec.name!r} is there already with other artifacts ({describe_differences(found)}): they stay "
             "where they are; leave --artifacts out, or create a study under another name"

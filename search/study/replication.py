@@ -23,7 +23,7 @@ from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_d
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
-from storage.store import ARTIFACTS as ATTRIBUTE
+from storage.store import ARTIFACTS
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -140,7 +140,7 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         study._storage,
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
-        artifacts=study.user_attrs.get(ATTRIBUTE),
+        artifacts=study.user_attrs.get(ARTIFACTS),
         attributes={PARENT_STUDY: study.study_name},
     )
 

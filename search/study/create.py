@@ -18,8 +18,7 @@ from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
 from storage.claims import REASON
-from storage.store import ARTIFACTS
-from storage.store import open_artifacts
+from storage.store import ARTIFACTS, open_artifacts
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -18,6 +18,7 @@ from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
 from storage.claims import REASON
+from storage.optuna_internals import storage_of, trial_id_of
 from storage.store import ARTIFACTS, open_artifacts
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
     sees both.
     """
-    storage = study._storage
+    storage = storage_of(study)
     seen: set[Hashable] = set()
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
@@ -93,8 +94,8 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
         if name not in seen:
             seen.add(name)
         elif trial.state == TrialState.WAITING and _claim(storage, trial):
-            storage.set_trial_user_attr(trial._trial_id, REASON, DUPLICATE)
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            storage.set_trial_user_attr(trial_id_of(trial), REASON, DUPLICATE)
+            storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
             withdrawn += 1
     return withdrawn
 
@@ -102,7 +103,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
 def _claim(storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Take a queued trial out of the queue; False where another process has, to run it or to withdraw it."""
     try:
-        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        return storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
 
@@ -176,8 +177,10 @@ def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -
     else:
         effect = "opens the next revision and imports the trials that fit"
     hint = f"add --revise, which {effect}, or give the study file another name"
-    newest = revisions(study._storage, spec.name)[-1]
-    if newest != spec.name and not set(differences(spec_of(load_study(study._storage, newest)), spec)) - {"question"}:
+    newest = revisions(storage_of(study), spec.name)[-1]
+    if newest != spec.name and not set(differences(spec_of(load_study(storage_of(study), newest)), spec)) - {
+        "question"
+    }:
         hint = f"its revision {newest!r} says what the file says: work on that one"
     raise StudyExistsError(
         f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"

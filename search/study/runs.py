@@ -14,6 +14,7 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.record import TrialRecord, read_trial
 from storage.claims import REASON
+from storage.optuna_internals import trial_id_of
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ def run_of(record: TrialRecord) -> Run | None:
     return Run(
         study=record.study,
         number=record.number,
-        trial_id=record.frozen._trial_id,
+        trial_id=trial_id_of(record.frozen),
         state=record.state,
         value=record.value,
         seed=record.seed,

@@ -18,6 +18,7 @@ from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
 from storage.claims import DEFAULT_GRACE, REASON
 from storage.fleet import Fleet
+from storage.optuna_internals import study_id_of
 from storage.store import store_of
 
 
@@ -123,7 +124,7 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
     running = [read_trial(study.study_name, trial) for trial in trials if trial.state == TrialState.RUNNING]
     if not running:
         return []
-    silent = set(fleet.unheard(study._study_id, fleet.now() - DEFAULT_GRACE))
+    silent = set(fleet.unheard(study_id_of(study), fleet.now() - DEFAULT_GRACE))
     return [_at_work(trial, trial.number in silent if fleet.shares_clock else None) for trial in running]
 
 

@@ -17,6 +17,7 @@ from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
 from storage.artifacts import attribute_of, upload_all
 from storage.claims import Batch, Claim
+from storage.optuna_internals import trial_id_of
 from storage.store import artifacts_of, store_of
 
 FORMAT = 1
@@ -104,8 +105,8 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
         return _add(study, batch), "stored as a new trial, because its own has ended without it"
     claim = Claim(worker)
     fleet = store_of(storage).fleet
-    fleet.seize(trial._trial_id, claim)
-    fleet.write(trial._trial_id, claim, batch)
+    fleet.seize(trial_id_of(trial), claim)
+    fleet.write(trial_id_of(trial), claim, batch)
     return trial.number, "stored"
 
 

@@ -1,4 +1,4 @@
-"""Moving artifacts in and out: bytes before metadata, and a checksum on the way back."""
+"""Uploads and downloads artifacts: bytes are stored before metadata, and checked against their id when read."""
 
 from __future__ import annotations
 

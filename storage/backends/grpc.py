@@ -99,7 +99,7 @@ class ProxyStorage(StoreStorage, OptunaProxy):
             sent += 1
             if sent == 2 and template_trial is not None and CLAIM in template_trial.system_attrs:
                 template_trial = copy.deepcopy(template_trial)
-                template_trial.system_attrs[CLAIM]["again"] = True  # the first one may have been heard
+                template_trial.system_attrs[CLAIM]["again"] = True  # the first call may have succeeded
             return OptunaProxy.create_new_trial(self, study_id, template_trial)
 
         return self.retry(create)

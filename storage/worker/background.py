@@ -129,7 +129,8 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
     def end(self, batch: Batch) -> None:
         """Commit all that is queued, then `batch`, which ends the trial; wait for it.
 
-        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held; `end(Batch())` waits on.
+        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held, and
+        `end(Batch())` continues to wait.
         """
         running = self._held()
         if batch:
@@ -145,7 +146,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self._fetched = float("-inf")
 
     def own(self) -> FrozenTrial:
-        """The record of the trial that runs here, as it will be in the database."""
+        """The record of the trial that runs here, as it will be in the database. Raises `RuntimeError` without one."""
         return self._held().trial
 
     def forget_reports(self, epoch: int) -> None:

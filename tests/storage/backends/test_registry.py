@@ -1,14 +1,24 @@
 """Promises of the registry: which URLs are accepted, how they are spelled, what is refused and with which words."""
 
 import sys
+from pathlib import Path
+from types import ModuleType
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages import InMemoryStorage
 from sqlalchemy.engine import make_url
 
-from storage.backends.registry import FORMS, KINDS, backend_of, open_store, parse_url
+from storage.artifacts import download, open_artifacts, upload_bytes
+from storage.backends import registry
+from storage.backends.backend import Backend
+from storage.backends.plain_fleet import PlainFleet
+from storage.backends.registry import FORMS, KINDS, Kind, backend_of, open_store, parse_url
 from storage.errors import StorageError, UrlError
+from storage.store import Store, StoreStorage, artifacts_of, store_of
+from storage.url import StorageUrl
 
 
 @pytest.mark.parametrize(
@@ -90,3 +100,26 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(StorageError, match=r"grpc://HOST:PORT needs grpc: pip install 'lobtuna\[grpc\]'"):
         open_store("grpc://127.0.0.1:1")
+
+
+def test_a_new_kind_is_one_module_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with a `BACKEND` and a line in `KINDS` make a database that a study can live in."""
+
+    class Memory(StoreStorage, InMemoryStorage):
+        pass
+
+    def open_memory(url: StorageUrl, *, patience: float, opening: float) -> Store:
+        storage = Memory()
+        return Store(storage, PlainFleet(storage), open_artifacts(url.driver))
+
+    module = ModuleType("storage.backends.memory")
+    module.BACKEND = Backend(lambda rest, url: StorageUrl(rest), open_memory)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(UrlError, match="scheme 'memory'"):
+        open_store("memory://artifacts")
+    monkeypatch.setattr(registry, "KINDS", (*KINDS, Kind(("memory",), "memory", "memory://FOLDER")))
+    store = open_store(f"memory://{tmp_path / 'artifacts'}")
+    study = optuna.create_study(storage=store.storage)
+    study.tell(study.ask(), 1.0)
+    assert store_of(study) is store
+    assert download(artifacts_of(study), upload_bytes(store.artifacts, b"data")) == b"data"

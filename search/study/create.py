@@ -178,7 +178,7 @@ def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -
     hint = f"add --revise, which {effect}, or give the study file another name"
     newest = revisions(study._storage, spec.name)[-1]
     if newest != spec.name and not set(differences(spec_of(load_study(study._storage, newest)), spec)) - {"question"}:
-        hint = f"its revision {newest!r} says what the file says: work on that one"
+        hint = f"its revision {newest!r} has the definition of the file: work on that one"
     raise StudyExistsError(
         f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from search.study.replication import Plan, Queued
 
 
-USUAL = 5  # configurations that are repeated where nothing is said
+USUAL = 5  # configurations that are repeated by default
 
 
 def register(app: typer.Typer) -> None:

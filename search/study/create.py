@@ -177,11 +177,10 @@ def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -
     else:
         effect = "opens the next revision and imports the trials that fit"
     hint = f"add --revise, which {effect}, or give the study file another name"
-    newest = revisions(storage_of(study), spec.name)[-1]
-    if newest != spec.name and not set(differences(spec_of(load_study(storage_of(study), newest)), spec)) - {
-        "question"
-    }:
-        hint = f"its revision {newest!r} says what the file says: work on that one"
+    storage = storage_of(study)
+    newest = revisions(storage, spec.name)[-1]
+    if newest != spec.name and not set(differences(spec_of(load_study(storage, newest)), spec)) - {"question"}:
+        hint = f"its revision {newest!r} has the definition of the file: work on that one"
     raise StudyExistsError(
         f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"
     )

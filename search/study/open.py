@@ -1,4 +1,4 @@
-"""Opens studies: by name, with their sampler and pruner, and with an error that says what is there instead."""
+"""Opens studies by name, with their sampler and pruner; the error for an unknown name lists similar ones."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def open_study(url: str, name: str) -> optuna.Study:
 
 
 def existing_storage(url: str, name: str | None = None, *, patience: float = PATIENCE) -> BaseStorage:
-    """`open_storage(url)`, but a database file that is not there is an error and is not created.
+    """`open_storage(url)`, but a database file that does not exist is an error and is not created.
 
-    `name` is the study that is looked for; None where it is any.
+    `name` is the study to be opened, for the message; None where it is any.
     """
     path = parse_url(url).path
     if path is not None and not path.exists():
@@ -47,7 +47,7 @@ def existing_storage(url: str, name: str | None = None, *, patience: float = PAT
 
 
 def load_study(storage: BaseStorage, name: str, where: str = "the database") -> optuna.Study:
-    """`open_study` on a storage that is open already. `where` names it in errors."""
+    """`open_study` on an open storage. `where` names it in errors."""
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
@@ -64,7 +64,7 @@ def study_names(storage: BaseStorage) -> list[str]:
 
 
 def revisions(storage: BaseStorage, name: str) -> list[str]:
-    """Names of the study and its revisions that are there, oldest first."""
+    """Names of the study and its revisions, oldest first."""
     pattern = re.compile(rf"{re.escape(name)}(@[0-9]+)?")
     found = [study for study in study_names(storage) if pattern.fullmatch(study)]
     return sorted(found, key=lambda study: int(study.partition("@")[2] or 1))

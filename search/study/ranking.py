@@ -83,7 +83,7 @@ def rank_runs(runs: Sequence[Run]) -> Ranking:
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         by_key.setdefault(run.key, []).append(run)
-    # A search may come to a configuration twice on its own; only replicates are free of its selection.
+    # A search may sample a configuration twice by itself; only replicates are free of its selection.
     repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(_is_replicate, found))}
     single = [_row(key, found) for key, found in by_key.items() if key not in repeated]
     single.sort(key=lambda row: -row.mean)

@@ -1,4 +1,4 @@
-"""Finished runs: what every command that comes after the search starts from."""
+"""Finished runs, which every command after the search starts from."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def best_run(runs: Iterable[Run]) -> Run | None:
 def load_checkpoint(study: optuna.Study, run: Run | TrialRecord, store: Any = None) -> Checkpoint:
     """The stored best weights of a run of `study`, from `store` or else from the study's own.
 
-    Raises `SearchError` where the run has none, `ArtifactError` where the bytes are gone or corrupt.
+    Raises `SearchError` where the run has none, `ArtifactError` where the bytes are missing or corrupt.
     """
     from lobmodels.checkpoint import Checkpoint
     from storage.artifacts import download
@@ -117,7 +117,7 @@ def nothing_complete(study: optuna.Study) -> str:
     if failed and not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in trials):
         reason = failed[-1].user_attrs.get(REASON, "no reason was recorded")
         return (
-            f"{words}, {len(failed)} failed, the last because: {reason}; mend that, or change the space with lobtuna "
+            f"{words}, {len(failed)} failed, the last because: {reason}; fix that, or change the space with lobtuna "
             "create FILE --revise"
         )
     return f"{words} yet: lobtuna work {study.study_name}"

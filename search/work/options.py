@@ -25,7 +25,7 @@ class WorkOptions:
     background: bool = True  # send reports and states from a thread, so that training does not wait for the database
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
     shared_device: str | None = None  # name under which slots share a device
-    follow_parent: bool = False  # stop when the process that started this one is gone
+    follow_parent: bool = False  # stop when the process that started this one has ended
 
     def to_json(self) -> dict[str, Any]:
         """Every field as plain JSON."""

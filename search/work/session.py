@@ -40,9 +40,8 @@ class StudySession:
         stored = load_study(inner, name)
         spec = spec_of(stored)
         require_version(stored)
-        storage = BackgroundStorage(
-            store_of(inner), study_id_of(stored), claim, patience=patience, background=background
-        )
+        study_id = study_id_of(stored)
+        storage = BackgroundStorage(store_of(inner), study_id, claim, patience=patience, background=background)
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))
 

@@ -48,7 +48,7 @@ def run(job: SlotJob) -> None:
     from search.work.worker import work  # imports torch, which the supervisor does not need
 
     stop = Stop(job.options.time_limit)
-    emit = to_pipe(job.events, lambda: stop.ask("the supervisor is gone"))
+    emit = to_pipe(job.events, lambda: stop.ask("the supervisor has ended"))
     work(job.url, job.study, job.data, options=job.options, stop=stop, emit=emit)
 
 

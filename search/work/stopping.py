@@ -1,4 +1,4 @@
-"""Ends work in good order: at a signal, at a time limit, or when the supervisor is gone."""
+"""Ends work in good order: at a signal, at a time limit, or when the supervisor has ended."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Stop:
         if self.deadline is not None and time.monotonic() + next_epoch * SLACK + MARGIN > self.deadline:
             self.ask("time limit")
         if self.follow_parent and os.getppid() != self._parent:
-            self.ask("the supervisor is gone")
+            self.ask("the supervisor has ended")
         return self.reason is not None
 
     def sleep(self, seconds: float) -> None:

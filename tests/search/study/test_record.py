@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +168,30 @@ def test_the_first_versions_stored_no_key() -> None:
 def test_the_dashboard_shortens_attributes_that_exist() -> None:
     """Its list of long attributes names keys of the record and no others: it would shorten nothing."""
     assert set(LONG) <= set(KEYS)
+
+
+def literal_keys(path: Path) -> list[str]:
+    """Attribute keys that a module writes as literals where it reads or sets attributes."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        arguments: list[ast.expr] = []
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(("user_attrs", "system_attrs")):
+            arguments = [node.slice]
+        elif isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            if function.endswith(("_attrs.get", "_attrs.pop", "set_user_attr")):
+                arguments = node.args[:1]
+            elif function.endswith(("_user_attr", "_system_attr")):  # a storage's: the id comes first
+                arguments = node.args[1:2]
+        found += [
+            f"{path}:{a.lineno} {a.value!r}"
+            for a in arguments
+            if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
+    return found
+
+
+def test_no_other_module_names_an_attribute() -> None:
+    """Keys are written once, in the record (or in `storage`, which needs some itself)."""
+    root = Path(__file__).parents[3] / "search"
+    assert [key for path in sorted(root.rglob("*.py")) for key in literal_keys(path)] == []

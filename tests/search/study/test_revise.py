@@ -55,7 +55,7 @@ def test_a_second_revision_follows_the_first(url: str) -> None:
     revise(spec(parameters=with_layers([2, 3]), baselines=()), url)
     third = revise(spec(parameters=with_layers([3]), baselines=()), url)
     assert third.study.study_name == "joint@3" and third.previous == "joint@2"
-    with pytest.raises(StudyExistsError, match="its revision 'joint@3' says what the file says"):
+    with pytest.raises(StudyExistsError, match="its revision 'joint@3' has the definition of the file"):
         create_study(spec(parameters=with_layers([3]), baselines=()), url)
 
 

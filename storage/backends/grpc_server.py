@@ -39,8 +39,11 @@ def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[
     server.add_generic_rpc_handlers([_fleet_handlers(store.fleet, store.artifacts)])
     try:
         return server, server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise StorageError(f"cannot listen on {host}:{port}: {error}; choose another --port") from None
+    except RuntimeError:  # its text only says which variable makes gRPC say more
+        raise StorageError(
+            f"cannot listen on {host}:{port}: the port is taken, or the address is not this machine's; choose another "
+            "--port or --host"
+        ) from None
 
 
 def _answering(method: Callable[[Any, grpc.ServicerContext], T]) -> Callable[[Any, grpc.ServicerContext], T]:

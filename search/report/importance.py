@@ -18,6 +18,7 @@ from search.report.numbers import LEVEL, SEED, Floats, interval
 from search.report.page import Figure, Section, Table
 from search.report.record import Study
 from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
+from storage.optuna_internals import trial_id_of
 
 OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `studyfile.space.suggest`
 LEAST = 40  # finished and pruned runs; of fewer, the best tenth is a handful
@@ -99,12 +100,12 @@ def _interned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def _importances(trials: Sequence[FrozenTrial], values: Floats, names: Sequence[str]) -> Floats:
     """Importance of each named parameter, that of its `or` choice added."""
-    by_id = {trial._trial_id: -float(value) for trial, value in zip(trials, values, strict=True)}
+    by_id = {trial_id_of(trial): -float(value) for trial, value in zip(trials, values, strict=True)}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a smaller target is better is known; that a regime is small as well
         runs: Any = _Runs(trials)
-        found = evaluator.evaluate(runs, target=lambda trial: by_id[trial._trial_id])
+        found = evaluator.evaluate(runs, target=lambda trial: by_id[trial_id_of(trial)])
     return np.array([found.get(name, 0.0) + found.get(name + OR, 0.0) for name in names])
 
 

@@ -9,50 +9,41 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from storage.artifacts import artifacts_of, download, open_artifacts, upload
-from storage.backends.database import open_storage
+from storage.artifacts import download, upload
 from storage.backends.grpc_server import make_server
+from storage.backends.registry import KINDS, open_store
 from storage.claims import Batch, Claim
-from storage.errors import ArtifactError, ClaimLost, DatabaseUnavailable, StorageError
-from storage.fleet import fleet_of
+from storage.errors import ArtifactError, ClaimLost
+from storage.fleet import Fleet
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
-from tests.servers import PASSWORD, free_port
-
-BACKENDS = ("sqlite", "postgresql", "journal", "grpc")
+from tests.storage.bench import Bench
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[kind.module for kind in KINDS])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of an empty storage of each kind."""
+    """URL of an empty storage of each registered kind."""
     if request.param == "grpc":
-        inner = open_storage(request.getfixturevalue("postgres_url"))
-        server, port = make_server(inner, fleet_of(inner), open_artifacts(None, inner), "127.0.0.1", 0)
+        server, port = make_server(open_store(request.getfixturevalue("postgres_url")), "127.0.0.1", 0)
         server.start()
         yield f"grpc://127.0.0.1:{port}"
         server.stop(None)
-    elif request.param == "postgresql":
-        yield request.getfixturevalue("postgres_url")
-    else:
-        name = "study.db" if request.param == "sqlite" else "study.log"
-        yield f"{request.param}://{'/' if request.param == 'sqlite' else ''}{tmp_path / name}"
-
-
-class Bench:
-    """A study and the means of one worker."""
-
-    def __init__(self, url: str, grace: float = 60.0) -> None:
-        self.inner = open_storage(url)
-        self.study = optuna.create_study(study_name="s", storage=self.inner, direction="maximize", load_if_exists=True)
-        self.storage = BackgroundStorage(self.inner, self.study._study_id, Claim("host:1", grace))
-        self.mine = optuna.Study("s", self.storage, sampler=optuna.samplers.RandomSampler(seed=1))
-
-    def fresh(self, number: int = 0) -> optuna.trial.FrozenTrial:
-        """A trial as the database has it."""
-        return optuna.load_study(study_name="s", storage=self.inner).trials[number]
+        return
+    urls = {
+        "sqlite": lambda: f"sqlite:///{tmp_path / 'study.db'}",
+        "journal": lambda: f"journal://{tmp_path / 'study.log'}",
+        "postgresql": lambda: request.getfixturevalue("postgres_url"),
+    }
+    yield urls[request.param]()
 
 
 class TestEveryBackend:
     """What workers rely on, whatever the URL."""
+
+    def test_the_store_is_found_again_from_a_study(self, url: str) -> None:
+        """A study loaded through the storage leads to the store, and so does a worker's own view of it."""
+        bench = Bench(url)
+        assert store_of(bench.study) is store_of(bench.mine) is store_of(bench.inner) is bench.store
 
     def test_a_trial_travels_whole(self, url: str) -> None:
         """Parameters, reports, attributes and the value of a told trial are what was asked and reported."""
@@ -111,7 +102,7 @@ class TestEveryBackend:
         """After its grace a silent trial is queued again, its former owner cannot write, and in the end it is failed
         with the reason."""
         bench = Bench(url, grace=0.6)
-        peer = fleet_of(open_storage(url))
+        peer = open_store(url).fleet
         study_id = bench.study._study_id
         for losses in (1, 2):
             trial = bench.mine.ask()
@@ -130,17 +121,17 @@ class TestEveryBackend:
         """Beats alone, without a report, keep a trial far beyond its grace."""
         bench = Bench(url, grace=1.5)
         trial = bench.mine.ask()
-        peer = fleet_of(open_storage(url))
+        peer = open_store(url).fleet
         end = time.monotonic() + 3.0
         while time.monotonic() < end:
             assert peer.recover(bench.study._study_id, max_retries=3) == []
             time.sleep(0.1)
         bench.mine.tell(trial, 1.0)
 
-    def test_signs_of_life_are_told_apart(self, url: str) -> None:
+    def test_trials_without_a_beat_are_named(self, url: str) -> None:
         """`unheard` names running trials until they beat again."""
         bench = Bench(url, grace=6.0)
-        peer = fleet_of(open_storage(url))
+        peer = open_store(url).fleet
         trial = bench.mine.ask()
         since = peer.now()
         assert peer.unheard(bench.study._study_id, since + 1e-6) == [trial.number]
@@ -201,7 +192,7 @@ class TestEveryBackend:
         bench = Bench(url)
 
         def run() -> None:
-            own = BackgroundStorage(bench.inner, bench.study._study_id, Claim("host:t"))
+            own = BackgroundStorage(bench.store, bench.study._study_id, Claim("host:t"))
             study = optuna.Study("s", own, sampler=optuna.samplers.RandomSampler())
             study.tell(study.ask(), 1.0)
 
@@ -213,7 +204,7 @@ class TestEveryBackend:
         assert sorted(trial.number for trial in bench.study.trials) == list(range(8))
 
 
-def _recover(fleet, study_id: int, max_retries: int) -> list[tuple[int, int, bool]]:  # type: ignore[no-untyped-def]
+def _recover(fleet: Fleet, study_id: int, max_retries: int) -> list[tuple[int, int, bool]]:
     """Look until something was found; the first look may be what starts an observer's stopwatch."""
     end = time.monotonic() + 10.0
     while time.monotonic() < end:
@@ -222,40 +213,3 @@ def _recover(fleet, study_id: int, max_retries: int) -> list[tuple[int, int, boo
             return [(r.number, r.losses, r.given_up) for r in found]
         time.sleep(0.1)
     return []
-
-
-def test_a_database_that_is_not_there_is_one_line_without_the_password() -> None:
-    """No host, no port, no patience: the error says so and hides the password."""
-    for url in (f"postgresql://me:pw-7c1@127.0.0.1:{free_port()}/db", "postgresql://me:pw-7c1@nowhere.invalid/db"):
-        with pytest.raises(DatabaseUnavailable) as caught:
-            open_storage(url, patience=0.3)
-        assert "pw-7c1" not in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """Some other file, or a folder that does not exist, is named in the error."""
-    (tmp_path / "notes.db").write_text("hello " * 1000)
-    with pytest.raises(StorageError, match="not a database"):
-        open_storage(f"sqlite:///{tmp_path / 'notes.db'}")
-    with pytest.raises(StorageError, match="create it first"):
-        open_storage(f"sqlite:///{tmp_path / 'nowhere' / 'a.db'}")
-
-
-def test_the_password_is_in_no_table(postgres_server, postgres_url: str) -> None:  # type: ignore[no-untyped-def]
-    """After a study with artifacts and attributes, no row of any table holds the password."""
-    import sqlalchemy as sa
-
-    from storage.backends.database import database_engine
-
-    bench = Bench(postgres_url)
-    trial = bench.mine.ask()
-    upload(artifacts_of(bench.study), trial, bench.storage, b"data", "a.bin")
-    bench.mine.tell(trial, 1.0)
-    engine = database_engine(bench.inner)
-    assert engine is not None
-    secret = PASSWORD[:10]
-    with engine.connect() as connection:
-        for table in sa.inspect(engine).get_table_names():
-            assert secret not in str(connection.execute(sa.text(f"SELECT * FROM {table}")).all())
-    assert secret not in repr(engine)

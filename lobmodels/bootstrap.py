@@ -96,7 +96,8 @@ def compare(
     if len(set(counts.values())) != 1:
         raise ScoringError(f"submissions were scored on different numbers of sequences: {counts}; score them together")
     if repetitions < 2:
-        raise ScoringError(f"--bootstrap {repetitions}: a spread needs at least 2 repetitions, 200 are usual")
+        message = f"repetitions={repetitions}: a spread needs at least 2 repetitions, 200 are usual"
+        raise ScoringError(message, arguments=["repetitions"])
     n = counts[champion]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
     scores = {

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lobmodels.profile.measure import Profile, profile_dataset
-    from lobmodels.profile.tabulation import Table, tables
+    from lobmodels.profile.tabulation import tables
 
-__all__ = ["Profile", "profile_dataset", "Table", "tables"]
+__all__ = ["Profile", "profile_dataset", "tables"]
 
 _HOMES = {
     "Profile": "measure",
     "profile_dataset": "measure",
-    "Table": "tabulation",
     "tables": "tabulation",
 }
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lobmodels.data import Dataset, Sequences
+from lobmodels.distributions import ks_by_column
 from lobmodels.profile.chunks import RAW_GROUPS, all_feature_names, column_groups
 from lobmodels.profile.moments import Moments, measure
 from lobmodels.profile.ridge import RidgeProfile, profile_ridges
-from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance, ks_by_column
+from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance
 from lobmodels.profile.targets import TargetProfile, profile_targets
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def members_within_size(make: Callable[[int], Bundle], count: int, max_mb: float
     def size(n: int) -> float:
         return len(submission_bytes(make(n))) / MEGABYTE
 
-    return _most(count, size, max_mb, "MB", "--max-mb")
+    return _most(count, size, max_mb, "MB", "max_mb")
 
 
 def members_within_time(make: Callable[[int], Bundle], count: int, max_seconds: float) -> int:
@@ -34,11 +34,11 @@ def members_within_time(make: Callable[[int], Bundle], count: int, max_seconds: 
 
     Raises `BundleError` where not even one does.
     """
-    return _most(count, lambda n: seconds_for_1500(make(n)), max_seconds, "s for 1,500 sequences", "--max-seconds")
+    return _most(count, lambda n: seconds_for_1500(make(n)), max_seconds, "s for 1,500 sequences", "max_seconds")
 
 
 def seconds_for_1500(bundle: Bundle) -> float:
-    """Measured as `lobtuna score` measures it, over a few sequences of noise."""
+    """Measured as `score_submission` measures it, over a few sequences of noise."""
     rng = np.random.default_rng(0)
     shape = (MEASURED_SEQUENCES, LOB.sequence_length)
     noise = Sequences(
@@ -56,7 +56,7 @@ def seconds_for_1500(bundle: Bundle) -> float:
     return score.startup_seconds + 1500 * LOB.sequence_length * score.us_per_step_median / 1e6
 
 
-def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, option: str) -> int:
+def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, argument: str) -> int:
     """The largest n in 1..count with `cost(n) <= limit`, by bisection; costs grow with n."""
     full = cost(count)
     if full <= limit:
@@ -67,7 +67,8 @@ def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, opt
         low, high = (middle, high) if cost(middle) <= limit else (low, middle)
     if low == 0:
         raise BundleError(
-            f"not even one member fits into {option} {limit:g}: it takes {cost(1):.3g} {unit}; raise {option}, or "
-            "choose smaller networks with --members"
+            f"not even one member fits into {argument}={limit:g}: it takes {cost(1):.3g} {unit}; raise `{argument}`, "
+            "or choose smaller networks with `members`",
+            arguments=[argument, "members"],
         )
     return low

@@ -129,7 +129,8 @@ def score_submission(
     """
     path = Path(path)
     if sequences is not None and not 1 <= sequences <= len(data):
-        raise ScoringError(f"--sequences {sequences} is not between 1 and the {len(data)} of {data.source}")
+        message = f"sequences={sequences} is not between 1 and the {len(data)} of {data.source}"
+        raise ScoringError(message, arguments=["sequences"])
     count = len(data) if sequences is None else sequences
     with tempfile.TemporaryDirectory(prefix="lobtuna-score-") as temporary:
         folder, output = Path(temporary, "submission"), Path(temporary, "output")

@@ -52,7 +52,8 @@ def verify(
     submission breaks a rule of the challenge.
     """
     if not 2 <= sequences <= len(data):
-        raise ScoringError(f"--sequences {sequences} is not between 2 and the {len(data)} of {data.source}")
+        message = f"sequences={sequences} is not between 2 and the {len(data)} of {data.source}"
+        raise ScoringError(message, arguments=["sequences"])
     submission = read_submission(path)
     bundle = submission.bundle()
     raw = np.array(data.features[:sequences])

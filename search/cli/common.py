@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleDimensions
 from search.errors import SearchError
 
 DEFAULT_STORAGE = "sqlite:///lobtuna.db"
-UNSEEN = 240  # columns of a pipe or a file
+WIDE = 240  # columns assumed for a pipe or a file
 
 StorageOption = Annotated[
     str,
@@ -39,12 +39,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class _Results(Console):
-    """Stdout. Where it is no terminal nobody sees its edge: lines are as long as they are, tables as wide."""
+    """Stdout. A pipe or a file has no edge, so lines and tables written to one are not cut at 80 columns."""
 
     @property
     def size(self) -> ConsoleDimensions:
         found, asked = super().size, os.environ.get("COLUMNS", "")
-        width = int(asked) if asked.isdigit() else found.width if self.is_terminal else UNSEEN
+        width = int(asked) if asked.isdigit() else found.width if self.is_terminal else WIDE
         return ConsoleDimensions(width, found.height)
 
     @size.setter

@@ -135,13 +135,13 @@ def _compare(
     seed: int,
     csv: Path | None,
 ) -> tuple[Comparison, str]:
-    from lobmodels.ensemble.bundle import write_atomically
-    from lobmodels.scoring.scoreboard import compare_tallies, to_csv
+    from lobmodels.files import write_atomically
+    from lobmodels.scoring.scoreboard import compare_tallies, to_table
 
     name = kept[0].name if kept else str(champion)
     comparison, used = compare_tallies(tallies, name, on, repetitions, seed)
     if csv is not None:
-        write_atomically(csv, to_csv(comparison, used).encode())
+        write_atomically(csv, to_table(comparison, used).to_csv(), "csv")
     return comparison, used
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lobmodels.errors import DataError
+from lobmodels.files import write_atomically
 from lobmodels.profile.findings import findings, shifted_columns
 from lobmodels.profile.importance import RUN_SEQUENCES
 from lobmodels.profile.ridge import RAW, TRAIN_SEQUENCES
@@ -14,7 +14,7 @@ from lobmodels.profile.tabulation import tables
 from lobmodels.profile.targets import LARGE
 from search.profile import figures
 from search.profile.figures import SHOWN
-from search.report.page import Figure, Page, Section, Table, render
+from search.report.page import Figure, Page, PageTable, Section, render
 
 if TYPE_CHECKING:
     from lobmodels.profile.importance import Importance
@@ -35,17 +35,11 @@ DOWNLOADS = {
 def write_profile(profile: Profile, folder: Path) -> list[Path]:
     """Write the page and the CSV files of `profile` into `folder`; the paths written, the page first.
 
-    Raises `DataError` where the folder cannot be written.
+    Raises `OutputError` where the folder cannot be written.
     """
-    files = {f"{name}.csv": Table(name, t.columns, t.rows).to_csv() for name, t in tables(profile).items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in {**files, PAGE: render(page(profile))}.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
-    except OSError as error:
-        raise DataError(f"{folder}: the profile cannot be written there ({error.strerror})") from error
+    files = {f"{name}.csv": table.to_csv() for name, table in tables(profile).items()}
+    for name, text in {**files, PAGE: render(page(profile))}.items():
+        write_atomically(folder / name, text)
     return [folder / PAGE, *(folder / name for name in files)]
 
 
@@ -102,7 +96,7 @@ def _integrity(profile: Profile, finding: str) -> Section:
         "Both files keep the challenge's format: every sequence is whole and in order, no value is NaN or inf, the "
         "scored rows are those that should be. Repeated sequences have the same features as an earlier one."
     )
-    return Section("integrity", "Integrity", text, tables=[Table("files", heads, rows)], finding=finding)
+    return Section("integrity", "Integrity", text, tables=[PageTable("files", heads, rows)], finding=finding)
 
 
 def _scale(profile: Profile, finding: str) -> Section:
@@ -258,7 +252,7 @@ def _run(profile: Profile, finding: str) -> Section:
     return Section("run", f"What the run {run.name} leans on", text, [drawn], [table], finding)
 
 
-def _drops(profile: Profile, items: list[Importance], text: str) -> Table:
+def _drops(profile: Profile, items: list[Importance], text: str) -> PageTable:
     heads = [x for name in (*profile.target_names, "mean") for x in (f"drop {name}", "±")]
     rows: list[list[Any]] = []
     for item in items:
@@ -267,6 +261,6 @@ def _drops(profile: Profile, items: list[Importance], text: str) -> Table:
     return _folded("importance", ["group", "columns", *heads], rows, text)
 
 
-def _folded(name: str, columns: list[str], rows: list[list[Any]], text: str) -> Table:
+def _folded(name: str, columns: list[str], rows: list[list[Any]], text: str) -> PageTable:
     """A table that opens on request, with all its lines."""
-    return Table(name, columns, rows, text, shown=len(rows), folded=True)
+    return PageTable(name, columns, rows, text, shown=len(rows), folded=True)

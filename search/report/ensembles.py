@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ReportError
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study
 from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, line, plural, safe, score
 from search.study.runs import SEEDS
@@ -141,13 +141,15 @@ def _alike(found: Ensembles) -> Spec:
     return figure([trace], height=360, x=x, y=y)
 
 
-def _weights(found: Ensembles) -> Table:
+def _weights(found: Ensembles) -> PageTable:
     rows = []
     for name, entry in found.weights["variants"].items():
         parts = [entry.get(part, {}).get("avg") for part in ("select", "report")]
         rows.append([name, *parts, entry.get("difference_to_uniform"), entry.get("better_in")])
     columns = ["weights", "select", "report", "difference to uniform", "better in resamples"]
-    return Table("ensemble_weights", columns, rows, "Ways to weigh the members, fitted on selection", sequences="both")
+    return PageTable(
+        "ensemble_weights", columns, rows, "Ways to weigh the members, fitted on selection", sequences="both"
+    )
 
 
 def _finding(found: Ensembles) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from search.report.factors import usable
 from search.report.numbers import ranks
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import FAILED, axis, bars, figure, plural, safe, share
 
@@ -93,7 +93,7 @@ def section(study: Study) -> Section:
         [f.reason, len(f.trials), f.shared or None, ", ".join(_name(study, t) for t in f.trials[:5]), f.example]
         for f in found
     ]
-    table = Table("failures", ["reason", "trials", "set apart by", "first ones", "example"], rows, "Reasons", SHOWN)
+    table = PageTable("failures", ["reason", "trials", "set apart by", "first ones", "example"], rows, "Reasons", SHOWN)
     common = found[0]
     words = f" (set apart by {common.shared})" if common.shared else ""
     finding = ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import STATE, Spec, axis, figure, line, plural, safe, share
 
@@ -132,7 +132,7 @@ def section(study: Study) -> Section:
         finding = (
             f"Workers idled for {share(idle / present)} of the time they were there: look at what they waited for."
         )
-    table = Table("workers", columns, rows, "What each worker did", 15)
+    table = PageTable("workers", columns, rows, "What each worker did", 15)
     return Section("workers", title, text, figures, [table], finding)
 
 

@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.report.numbers import LEVEL, SEED, Floats, interval
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study
 from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
 
@@ -181,7 +181,7 @@ def _figure(found: Importance) -> Figure:
     return Figure(text, spec, "selection")
 
 
-def _table(found: Importance) -> Table:
+def _table(found: Importance) -> PageTable:
     sure = set(found.beyond_chance())
     rows = [
         [name, float(v), float(low), float(high), float(chance), name in sure]
@@ -190,4 +190,4 @@ def _table(found: Importance) -> Table:
         )
     ]
     columns = ["parameter", "importance", "low", "high", "by_chance", "beyond_chance"]
-    return Table("importance", columns, rows, on_page=False)
+    return PageTable("importance", columns, rows, on_page=False)

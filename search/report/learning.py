@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
     COMPLETE,
@@ -231,7 +231,7 @@ def _argmax(trial: Trial, target: str) -> int | None:
     return int(np.argmax(known)) if known and max(known) > -np.inf else None
 
 
-def _by_kind(study: Study, runs: Sequence[Trial]) -> Table:
+def _by_kind(study: Study, runs: Sequence[Trial]) -> PageTable:
     """Best epochs by the values of the parameters that a peak depends on most."""
     rows: list[list[Any]] = []
     for name in ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss"):
@@ -243,7 +243,7 @@ def _by_kind(study: Study, runs: Sequence[Trial]) -> Table:
             best = max(t.value or 0.0 for t in members)
             rows.append([name, label, len(members), float(middle), float(low), float(high), best])
     columns = ["parameter", "value", "runs", "median_peak", "tenth_before", "tenth_after", "best_score"]
-    return Table("best_epochs", columns, rows, "Best epochs by parameter", 60, folded=True, sequences="selection")
+    return PageTable("best_epochs", columns, rows, "Best epochs by parameter", 60, folded=True, sequences="selection")
 
 
 def _split(name: str, runs: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from search.report.effects import Effects
 from search.report.learning import best_quarter, cut_off
-from search.report.page import Section, Table
+from search.report.page import PageTable, Section
 from search.report.ranges import Advice, advise
 from search.report.record import Study
 from search.report.style import plural
@@ -191,7 +191,9 @@ def section(study: Study, following: NextStudy) -> Section:
             "No run is complete, so nothing speaks for or against any range. "
             f"{FILE}, beside this page, repeats them as they are; look at the failures first."
         )
-    table = Table("ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection")
+    table = PageTable(
+        "ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection"
+    )
     words = [f"{a.name} {_change(a)}" for a in changed[:3]]
     finding = f"For the next study: {'; '.join(words)}." if words else ""
     return Section("next", "The next study", text, tables=[table], finding=finding)

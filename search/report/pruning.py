@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.report.numbers import spearman
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import (
     COMPLETE,
@@ -154,6 +154,6 @@ def _sight(study: Study, sight: Foresight) -> Spec:
     return with_rules(spec, rule(study.spec.pruner.warmup_epochs, "warm-up ends"))
 
 
-def _table(sight: Foresight) -> Table:
+def _table(sight: Foresight) -> PageTable:
     rows: Sequence[Sequence[float]] = list(zip(sight.epochs, sight.order, sight.best_below_median, strict=True))
-    return Table("foresight", ["epoch", "rank_correlation", "later_best_below_median"], rows, on_page=False)
+    return PageTable("foresight", ["epoch", "rank_correlation", "later_best_below_median"], rows, on_page=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.report.numbers import LEVEL, SEED, Floats, interval, spearman
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
     COMPLETE,
@@ -52,7 +52,7 @@ def report_section(study: Study) -> Section:
     )
     figures = [Figure(caption, _scatter(runs, found), "both", half=True), _both_scores(runs, select, report)]
     rows = [[t.number, a, b, a - b] for t, a, b in zip(runs, select.tolist(), report.tolist(), strict=True)]
-    table = Table("selection_report", ["trial", "select", "report", "difference"], rows, on_page=False)
+    table = PageTable("selection_report", ["trial", "select", "report", "difference"], rows, on_page=False)
     return Section("report", title, _report_text(study, found), figures, [table], _report_finding(found))
 
 
@@ -200,7 +200,7 @@ def targets_section(study: Study) -> Section:
     fig = Figure(caption, _targets(study, runs, first, second), "selection")
     rows = [[t.number, a, b, (a + b) / 2] for t, a, b in zip(runs, first.tolist(), second.tolist(), strict=True)]
     return Section(
-        "targets", title, text, [fig], [Table("targets", ["trial", "t0", "t1", "mean"], rows, on_page=False)]
+        "targets", title, text, [fig], [PageTable("targets", ["trial", "t0", "t1", "mean"], rows, on_page=False)]
     )
 
 

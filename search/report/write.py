@@ -1,8 +1,7 @@
-"""Puts a report together: reads the study once, lets each section speak, writes one page and its tables."""
+"""Puts a report together: reads the study once, asks each section for its part, writes one page and its tables."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import optuna
 
-from search.errors import ReportError
+from lobmodels.files import writable_folder, write_atomically
 from search.report import (
     effects,
     ensembles,
@@ -113,17 +112,15 @@ def write_report(
 ) -> Path:
     """Write the report of a study into `folder` and return the page's path; `analysis` as in `build_report`.
 
-    Each file is replaced whole: a reader never sees half of one. Raises `ReportError` where that cannot be done.
+    Each file is replaced whole: a reader never sees half of one. Raises `OutputError` where that cannot be done, before
+    the study is read if possible.
     """
-    _writable(folder)
+    writable_folder(folder)
     report = build_report(source, tell, analysis)
     _require_valid(report)
-    try:
-        for name, text in report.files.items():
-            _replace(folder / name, text)
-        _replace(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
-    except OSError as error:
-        raise ReportError(f"cannot write the report into {folder}: {error.strerror}") from None
+    for name, text in report.files.items():
+        write_atomically(folder / name, text)
+    write_atomically(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
     return folder / PAGE
 
 
@@ -135,21 +132,6 @@ def _require_valid(report: Report) -> None:
         path = Path(folder) / nextstudy.FILE
         path.write_text(report.files[nextstudy.FILE], encoding="utf-8")
         load_spec(path)
-
-
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(f"cannot write the report into {folder}: {error.strerror}; name another --output") from None
-    if not os.access(folder, os.W_OK):
-        raise ReportError(f"cannot write the report into {folder}: permission denied; name another --output")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:

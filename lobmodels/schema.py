@@ -35,6 +35,11 @@ class Schema:
         return (self.sequence_column, self.step_column, self.scored_column, *self.features, *self.targets)
 
     @property
+    def column_groups(self) -> dict[str, tuple[str, ...]]:
+        """The features of each group; all in one group where `groups` names none."""
+        return dict(self.groups) or {"features": self.features}
+
+    @property
     def scored_steps(self) -> int:
         """Scored steps of one sequence."""
         return self.sequence_length - self.warmup_steps

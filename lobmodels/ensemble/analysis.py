@@ -157,7 +157,7 @@ def _growth(
         for name, index in known.items():
             row += [*_scores(stats[index]), float(np.mean(blend.score(drawn, sums[name])))]
         rows.append(tuple(row))
-    return Table("ensemble_vs_n_models", columns, rows)
+    return Table("ensemble_vs_n_models", tuple(columns), rows)
 
 
 def _subset(members: NDArray[Any], count: int, targets: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a data set is like before anything is trained on it: scale, shift, signal, and where the score comes from."""
+"""Describes a data set before anything is trained on it: scale, shift, signal, and where the score comes from."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

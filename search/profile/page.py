@@ -1,4 +1,4 @@
-"""What the page of a data profile says, part by part, and the CSV files beside it."""
+"""The page of a data profile, section by section, and the CSV files beside it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _memory(profile: Profile, finding: str) -> Section:
     full = tables(profile)["targets"]
     turned = [[name, *(row[i] for row in full.rows)] for i, name in enumerate(full.columns) if i > 1]
     heads = ["", *(f"{row[0]} {row[1]}" for row in full.rows)]
-    text = "Slow decay of the size means calm and wild stretches; rows close together are then no independent evidence."
+    text = "Where the size decays slowly, calm and volatile stretches alternate; neighbouring rows are then not independent."
     table = _folded("targets", heads, turned, "Distribution of the targets")
     return Section("memory", "Memory of the targets", text, [*drawn, together], [table], finding)
 
@@ -163,7 +163,7 @@ def _concentration(profile: Profile, finding: str) -> Section:
         for k, name in enumerate(profile.target_names)
     ]
     text = "The metric weighs each scored row by the size of its target."
-    return Section("concentration", "Which rows the score listens to", text, drawn, finding=finding)
+    return Section("concentration", "Which rows carry the weight of the score", text, drawn, finding=finding)
 
 
 def _clustering(profile: Profile, finding: str) -> Section:
@@ -172,7 +172,7 @@ def _clustering(profile: Profile, finding: str) -> Section:
         figures.large_moves(profile),
     )
     text = f"Large is among the {LARGE:.0%} of rows with the largest |target| of that file."
-    return Section("clustering", "Large moves come together", text, [drawn], finding=finding)
+    return Section("clustering", "Large moves cluster", text, [drawn], finding=finding)
 
 
 def _columns(profile: Profile, finding: str) -> Section:
@@ -194,9 +194,9 @@ def _columns(profile: Profile, finding: str) -> Section:
         folded.append(_folded("columns", heads, rows, f"Correlation of every column with {name}"))
     text = (
         "Filled dots are weighted as the metric weighs, open ones are plain. A column whose train and valid dots lie "
-        "far apart will not hold what it promises."
+        "far apart predicts differently in valid than in train."
     )
-    return Section("columns", "What goes along with the targets", text, drawn, folded, finding)
+    return Section("columns", "Correlation with the targets", text, drawn, folded, finding)
 
 
 def _ridge(profile: Profile, finding: str) -> Section:
@@ -235,7 +235,7 @@ def _importance(profile: Profile, finding: str) -> Section:
         "How much the score drops when a group's columns are taken from another row. Groups that say the same share "
         "their importance."
     )
-    return Section("importance", "What the ridge leans on", text, drawn, folded, finding)
+    return Section("importance", "What the ridge depends on", text, drawn, folded, finding)
 
 
 def _run(profile: Profile, finding: str) -> Section:
@@ -246,10 +246,10 @@ def _run(profile: Profile, finding: str) -> Section:
         f"drops when a group's columns are taken from another sequence, on average over several exchanges where "
         "sequences are few."
     )
-    asked = f"Asked on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are asked."
+    asked = f"Evaluated on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are used."
     drawn = Figure(asked, figures.importance(run.importance, profile.target_names))
     table = _drops(profile, run.importance, f"Drops of {run.name}")
-    return Section("run", f"What the run {run.name} leans on", text, [drawn], [table], finding)
+    return Section("run", f"What the run {run.name} depends on", text, [drawn], [table], finding)
 
 
 def _drops(profile: Profile, items: list[Importance], text: str) -> PageTable:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lobmodels.ensemble.analysis import Analysis, analyse
-from lobmodels.files import write_atomically
+from lobmodels.files import writable_folder, write_atomically
 from search.ship.export import validate
 from search.ship.figures import write_plots
 from search.ship.members import Choice, candidates, choose, load_members, open_pool
@@ -31,6 +31,7 @@ def analyse_pool(
     Raises `SearchError` where runs are missing, `BundleError` for other data, `OutputError` for a folder that
     cannot be written.
     """
+    writable_folder(output)
     study = open_pool(url, name)
     if top is None and per_config is None and not members:
         top = min(DEFAULT_TOP, len(candidates(study)))

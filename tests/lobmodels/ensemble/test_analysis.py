@@ -60,7 +60,7 @@ def test_scores_are_of_the_named_sequences(analysis: Analysis) -> None:
             expected = weighted_pearson(predictions[names.index(name)][index], y[index])
             assert (t0, t1, mean) == pytest.approx((*expected, expected.mean()), abs=1e-12)
     assert analyse(names, predictions, y, parts(0.0)).on == "all"
-    with pytest.raises(BundleError, match="--on report: there are no such sequences"):
+    with pytest.raises(BundleError, match="on=report: there are no such sequences"):
         analyse(names, predictions, y, parts(0.0), "report")
 
 

@@ -15,7 +15,7 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from search.errors import ReportError
+from lobmodels.errors import OutputError
 from search.report import Report, build_report, write_report
 from search.study.create import create_in
 from search.studyfile.spec import StudySpec, load_spec
@@ -172,7 +172,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     """A file where the folder should be is one clear error that says what to do."""
     study = empty(InMemoryStorage())
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match="--output"):
+    with pytest.raises(OutputError, match="choose another `output`"):
         write_report(study, tmp_path / "file")
 
 

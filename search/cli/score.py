@@ -1,7 +1,8 @@
-"""`lobtuna score`: what the challenge would say of a submission, and which of several to send."""
+"""`lobtuna score`: score submissions as the challenge would, and compare several to choose one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,7 +116,9 @@ def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Pa
     if champion is None or champion in paths:
         return paths, []
     if is_saved_score(champion):
-        return paths, [Tally.load(champion)]
+        saved = Tally.load(champion)
+        taken = saved.name in map(str, paths)  # a new submission often has the file name of the old one
+        return paths, [replace(saved, name=str(champion)) if taken else saved]
     return [*paths, champion], []
 
 

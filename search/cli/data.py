@@ -87,7 +87,6 @@ def profile(
 
     if trial is not None and study is None:
         raise typer.BadParameter("--trial names a trial of a study: give --study too")
-    writable_folder(output)
     checkpoint = None if study is None else _checkpoint(storage, study, trial)
     with stderr.status("reading") as status:
 
@@ -97,6 +96,7 @@ def profile(
                 stderr.print(part)
 
         dataset = load_dataset(path)
+        writable_folder(output)  # a refusal before the minutes of work
         found = profile_dataset(dataset, checkpoint, _device(), tell)
         tell("writing")
         paths = write_profile(found, output)

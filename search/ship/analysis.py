@@ -31,11 +31,11 @@ def analyse_pool(
     Raises `SearchError` where runs are missing, `BundleError` for other data, `OutputError` for a folder that
     cannot be written.
     """
-    writable_folder(output)
     study = open_pool(url, name)
     if top is None and per_config is None and not members:
         top = min(DEFAULT_TOP, len(candidates(study)))
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))
+    writable_folder(output)  # a refusal before the minutes of work
     known = validate(chosen, data, progress)
     parts = {"select": known.select, "report": known.report}
     names = [member.name for member in chosen]

@@ -100,7 +100,7 @@ def test_synth_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run("data", "check", str(tmp_path / "a")) == 0
     capsys.readouterr()
     assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments) == 1
-    assert "pass --overwrite" in capsys.readouterr().err
+    assert "set --overwrite" in capsys.readouterr().err
     assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments, "--overwrite") == 0
     assert run("data", "synth", "--output", str(tmp_path / "c"), "--train", "0") == 1
     assert run("data", "synth") == 2

@@ -20,7 +20,7 @@ def test_it_counts_then_removes(run: Run, exportable: str) -> None:
     assert status == 0 and out.startswith("would remove 1 artifacts")
     document = json.loads(run(*gc, "--json")[1])
     assert (document["removed"], document["kept"], document["dry_run"]) == (1, 6, False)
-    assert stray not in {entry.name for entry in artifacts.entries()}
+    assert stray not in {entry.artifact_id for entry in artifacts.entries()}
     assert run(*gc)[1].startswith("removed 0 artifacts")
 
 

@@ -1,4 +1,4 @@
-"""How far two samples lie apart, and how well one number tells them from each other."""
+"""Differences between two samples: distance of their distributions, and how well one number separates them."""
 
 from __future__ import annotations
 

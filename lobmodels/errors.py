@@ -1,8 +1,8 @@
 """The expected failures of the learning core; each message names the value, the rule and what to do.
 
-A message speaks of this library's own arguments, written `name` in backticks or as name=value, and lists them in
-`arguments`. Whoever calls the library from elsewhere, as the command line does, can replace them by its own names and
-turn `remedy` into its own next step.
+A message uses the names of this library's own arguments, written `name` in backticks or as name=value, and the error
+lists them in `arguments`. A caller with other names, such as the command line, can replace them by its own and turn
+`remedy` into its own next step.
 """
 
 from __future__ import annotations

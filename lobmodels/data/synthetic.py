@@ -53,7 +53,7 @@ class Market:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Sequences and what one who sees the hidden pressures would forecast: the ceiling of every model."""
+    """Sequences, and the forecast from the hidden pressures: no model of the features can be better."""
 
     features: Array  # (n, T, 32)
     targets: Array  # (n, T, 2)
@@ -197,9 +197,9 @@ def write_dataset(
 ) -> None:
     """Write train.parquet and valid.parquet of `train` and `valid` sequences into `folder`.
 
-    The same arguments give the same data. Files appear whole or not at all. `progress` is told of sequences as they
-    are written. Raises `DataError` for impossible counts and for files that are there already, since they may be real
-    ones, and `OutputError` for a folder that cannot be written.
+    The same arguments give the same data. Files appear whole or not at all. `progress` is called with the number of
+    sequences just written. Raises `DataError` for impossible counts and for files that are there already, since they
+    may be real ones, and `OutputError` for a folder that cannot be written.
     """
     folder = Path(folder)
     for name, count in (("train", train), ("valid", valid)):
@@ -220,7 +220,7 @@ def write_dataset(
 def _chunks(
     count: int, stream: tuple[int, int], first_id: int, moments: tuple[float, float], market: Market
 ) -> Iterator[tuple[NDArray[np.int64], Simulated]]:
-    """Sequences in chunks; ids are shuffled, as in the challenge, so they tell nothing of time."""
+    """Sequences in chunks; ids are shuffled, as in the challenge, so that they do not reveal the time."""
     order = np.random.default_rng([*stream, 0]).permutation(count) + first_id
     for number, start in enumerate(range(0, count, CHUNK)):
         ids = order[start : start + CHUNK]

@@ -21,7 +21,7 @@ from lobmodels.table import Table
 
 # Of |target| where it is not 0, finer at the top: the largest moves carry most of the metric's weight.
 QUANTILES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
-RANDOM_SUBSETS = 100  # drawn for each size, to tell the effect of their number from that of which members they are
+RANDOM_SUBSETS = 100  # drawn for each size: their score depends on the number of members alone, not on the choice
 CAUTIOUS = ("shrunk", "greedy", "optimised")  # a fixed order: the report sequences must not choose the best of them
 CLEAR = 0.9  # weights beat uniform ones in at least this share of resamples before they are recommended
 

@@ -30,7 +30,7 @@ def predict_all(
 ) -> list[NDArray[np.float32]]:
     """Predictions of each member on the scored steps of `data`: read-only arrays (N, 901, 2), mapped from the cache.
 
-    `progress(members done, in all)`. Each is computed once and then read from the cache, whoever asks.
+    `progress(members done, in all)`. Each is computed once and then read from the cache.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     found = []

@@ -81,7 +81,7 @@ def profile_dataset(
 ) -> Profile:
     """Measure `dataset` in bounded memory; with `checkpoint`, also how much that run depends on each group of inputs.
 
-    `progress` is told the name of each part before it begins.
+    `progress` is called with the name of each part before it begins.
     """
     train, valid = dataset.train, dataset.valid
     progress("scale and correlations of train")

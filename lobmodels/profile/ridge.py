@@ -51,8 +51,8 @@ class RidgeProfile:
 def profile_ridges(train: Sequences, valid: Sequences, gram: Array) -> RidgeProfile:
     """Fit on the normal equations of `gram` (folds, F+K+1, F+K+1), score on both files."""
     ridges = fit_ridges(gram, train.schema)
-    asked = [ridge for ridge in ridges if ridge.name in (RAW, ALL)]
-    parts = {ridge.name: _parts(ridge, train.schema) for ridge in asked}
+    examined = [ridge for ridge in ridges if ridge.name in (RAW, ALL)]
+    parts = {ridge.name: _parts(ridge, train.schema) for ridge in examined}
     some = np.unique(np.linspace(0, len(train) - 1, min(len(train), TRAIN_SEQUENCES)).astype(np.int64))
     train_target = train.targets[some, train.schema.warmup_steps :]
     on_train = {

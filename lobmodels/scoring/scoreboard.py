@@ -1,4 +1,4 @@
-"""Submissions side by side, a champion among them: what is kept of a score, and when two may be compared."""
+"""Compares scored submissions with a champion: what is saved of a score, and when two can be compared."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Tally:
         return Tally(str(score.path), statistics, score.fingerprint, score.split)
 
     def save(self, path: Path) -> None:
-        """Keep it, small enough for a repository: a champion need not be run again."""
+        """Save it in a small file, so that a champion need not be run again. Raises `OutputError`."""
         arrays: dict[str, Any] = {
             "format": np.array(FORMAT),
             "name": np.array(self.name),
@@ -127,7 +127,7 @@ def to_table(comparison: Comparison, on: str) -> Table:
 
 def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
     """Plain values for JSON; no safe and no bold choice where the sequences are too few for one."""
-    enough = comparison.sequences >= FEW  # fewer choose nothing
+    enough = comparison.sequences >= FEW
     return {
         "champion": comparison.champion,
         "on": on,

@@ -12,7 +12,7 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr, stdout
 
 EPILOG = "Example:  lobtuna dashboard --storage sqlite:///lobtuna.db"
-PATIENCE = 5.0  # seconds a page waits for a database that is away; the browser asks again by itself
+PATIENCE = 5.0  # seconds a page waits for an unreachable database; the browser repeats the request by itself
 SHOWN = 10  # studies whose address is printed
 
 
@@ -35,12 +35,12 @@ def dashboard(
         typer.Option(metavar="USER:FILE", help="Ask for this user and the password in FILE, which only you may read."),
     ] = None,
 ) -> None:
-    """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
+    """Show every study of the database in a browser. Read-only, and reachable from this machine alone, by default."""
     from search.study.runs import existing_storage
     from storage.dashboard.server import Settings, listening
 
     settings = Settings(host, port, writable, auth)
-    settings.rules()  # unsafe settings are refused before the database is asked
+    settings.rules()  # refuses unsafe settings before the database is opened
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
     with listening(opened, settings) as server:
@@ -56,7 +56,7 @@ def dashboard(
 
 
 def _log_in_one_line() -> None:
-    """The application logs whole stack traces each time a page asks; what went wrong is in their first line."""
+    """Log the first line of each message: the application logs a whole stack trace for every failed request."""
 
     class FirstLine(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -67,7 +67,8 @@ def profile(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with train.parquet and valid.parquet.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the page and the CSV files.")],
     study: Annotated[
-        str | None, typer.Option("--study", metavar="STUDY", help="Also show what a trained run of this study depends on.")
+        str | None,
+        typer.Option("--study", metavar="STUDY", help="Also show what a trained run of this study depends on."),
     ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", metavar="N", help="Number of that run's trial; the best one if not given.")
@@ -90,15 +91,15 @@ def profile(
     checkpoint = None if study is None else _checkpoint(storage, study, trial)
     with stderr.status("reading") as status:
 
-        def tell(part: str) -> None:
+        def show(part: str) -> None:
             status.update(part)
             if not stderr.is_terminal:
                 stderr.print(part)
 
         dataset = load_dataset(path)
         writable_folder(output)  # a refusal before the minutes of work
-        found = profile_dataset(dataset, checkpoint, _device(), tell)
-        tell("writing")
+        found = profile_dataset(dataset, checkpoint, _device(), show)
+        show("writing")
         paths = write_profile(found, output)
     if json:
         print_json({"page": str(paths[0]), "tables": [str(file) for file in paths[1:]], "findings": findings(found)})

@@ -1,4 +1,4 @@
-"""`lobtuna ensemble`: look at a pool of runs before some of them are averaged."""
+"""`lobtuna ensemble`: analyse a pool of runs before some of them are averaged."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _advice(analysis: Analysis) -> str:
 
     weights = analysis.optimal_weights
     if weights["compared_on"] is None:
-        return "no report sequences were set aside: nothing tells whether fitted weights are better; ship uniform ones"
+        return "no report sequences were set aside to judge fitted weights by: ship uniform ones"
     if analysis.counts["report"] < FEW:
         return f"{analysis.counts['report']} report sequences are too few to tell weights apart: ship uniform ones"
     if weights["recommended"] == "uniform":

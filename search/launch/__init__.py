@@ -18,7 +18,7 @@ SECRET = "LOBTUNA_STORAGE"  # name of the secret, and of the variable that the c
 
 @dataclass(frozen=True)
 class Job:
-    """What every launched worker is told."""
+    """The options of every launched worker."""
 
     study: str
     workers: int = 1

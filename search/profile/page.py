@@ -146,7 +146,7 @@ def _memory(profile: Profile, finding: str) -> Section:
     full = tables(profile)["targets"]
     turned = [[name, *(row[i] for row in full.rows)] for i, name in enumerate(full.columns) if i > 1]
     heads = ["", *(f"{row[0]} {row[1]}" for row in full.rows)]
-    text = "Where the size decays slowly, calm and volatile stretches alternate; neighbouring rows are then not independent."
+    text = "Where the size decays slowly, calm and volatile stretches alternate, and neighbouring rows are not independent."
     table = _folded("targets", heads, turned, "Distribution of the targets")
     return Section("memory", "Memory of the targets", text, [*drawn, together], [table], finding)
 
@@ -246,8 +246,8 @@ def _run(profile: Profile, finding: str) -> Section:
         f"drops when a group's columns are taken from another sequence, on average over several exchanges where "
         "sequences are few."
     )
-    asked = f"Evaluated on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are used."
-    drawn = Figure(asked, figures.importance(run.importance, profile.target_names))
+    caption = f"Evaluated on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are used."
+    drawn = Figure(caption, figures.importance(run.importance, profile.target_names))
     table = _drops(profile, run.importance, f"Drops of {run.name}")
     return Section("run", f"What the run {run.name} depends on", text, [drawn], [table], finding)
 

@@ -30,7 +30,7 @@ from search.report.style import (
 )
 from search.studyfile.parameters import IntRange
 
-LEAST = 12  # runs; an additive model of fewer says nothing
+LEAST = 12  # runs that an additive model needs
 SHOWN = 8  # parameters with a figure; the table has all
 DOTS = 400  # runs drawn behind an effect
 FEWEST = 3  # runs a level needs to be spoken of

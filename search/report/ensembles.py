@@ -14,13 +14,13 @@ from search.report.record import Study
 from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, line, plural, safe, score
 from search.study.runs import SEEDS
 
-FOLDER = Path("analysis")  # where `lobtuna ensemble` writes unless told otherwise
+FOLDER = Path("analysis")  # where `lobtuna ensemble` writes by default
 SHOWN = 20  # runs of the map of correlations
 
 
 @dataclass(frozen=True)
 class Ensembles:
-    """An analysis as its files tell it. `growth` and `pairs` are rows by column name."""
+    """An analysis read from its files. `growth` and `pairs` are rows by column name."""
 
     folder: Path
     models: list[str]
@@ -86,7 +86,7 @@ def section(study: Study, found: Ensembles | None) -> Section:
     figures = [
         Figure(
             "Score of the uniform average of the best runs on selection, over their number. Dotted: as many runs "
-            "drawn at random, which tells what the number does from what the choice does.",
+            "drawn at random, which separates the effect of their number from that of the choice.",
             _growth(found),
             "both" if counts.get("report") else "selection",
             title="How many are enough",

@@ -43,7 +43,7 @@ class Importance:
 
 
 class _Runs:
-    """What PED-ANOVA asks of a study, over any list of trials."""
+    """The part of a study that PED-ANOVA reads, over any list of trials."""
 
     directions = (StudyDirection.MAXIMIZE,)
 
@@ -176,7 +176,7 @@ def _figure(found: Importance) -> Figure:
     )
     text = (
         f"Bars: importance, with the {share(LEVEL)} interval over resampled runs. Red marks: what a parameter reaches "
-        "in one of ten studies in which nothing matters (scores shuffled). A pale bar is not told from chance."
+        "in one of ten studies in which nothing matters (scores shuffled). A pale bar may be chance."
     )
     return Figure(text, spec, "selection")
 

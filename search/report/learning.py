@@ -1,4 +1,4 @@
-"""Learning curves, and where they peak: what a pruner's warm-up and an epoch limit should be set by."""
+"""Learning curves and the epochs of their best scores, from which a pruner's warm-up and an epoch limit are set."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from search.report.style import (
     with_rules,
 )
 
-MOST = 120  # curves of a kind: more is a smear
-EARLY = 3  # fewest finished runs whose peaks are spoken of
+MOST = 120  # curves of a kind: more cannot be told apart
+EARLY = 3  # finished runs needed to describe their best epochs
 
 
 def curves_section(study: Study) -> Section:
@@ -123,19 +123,19 @@ def _loss_figure(study: Study) -> Spec | None:
 
 
 def peaks_section(study: Study) -> Section:
-    """Where best epochs lie, and what that says about warm-up and epoch limit."""
+    """Where best epochs lie, and what follows for warm-up and epoch limit."""
     title = "Where best epochs lie"
     runs = [t for t in study.finished if t.best_epoch is not None]
     if len(runs) < EARLY:
         return Section(
-            "peaks", title, f"Best epochs say something from {EARLY} finished runs on; there are {len(runs)}."
+            "peaks", title, f"Best epochs are described once {EARLY} runs are finished; there are {len(runs)}."
         )
     peaks = np.array([t.best_epoch for t in runs])
     top = best_quarter(runs)
     figures = [
         Figure(
             "Finished runs by the epoch of their best score, the best quarter by score dark. Pruned runs are not "
-            "counted: their peak was not awaited.",
+            "counted: they ended before their best epoch was known.",
             _histogram(study, runs, top),
             "selection",
             title="Best epochs",

@@ -22,7 +22,7 @@ from search.studyfile.values import show
 
 BASELINES = 3
 LONGER, FEW = 1.5, 3  # factor of an epoch limit that came too early; best runs that can show it
-DIGITS = 4  # of a real value in a baseline: more says nothing about the next run
+DIGITS = 4  # of a real value in a baseline: more would not change the next run
 FILE = "next.yaml"
 ORDER = ("choices", "int", "float", "step", "log", "or", "when")  # of a parameter's keys, as people write them
 WIDE = 120
@@ -184,11 +184,11 @@ def section(study: Study, following: NextStudy) -> Section:
         "file with these ranges and the best configurations as baselines:\n"
         f"lobtuna run {FILE} --data ~/lob\n"
         "A range is only narrowed where enough runs beyond it were tried and hardly one was among the best, and only "
-        "widened where the best crowd at its end. A range that stays says that nothing speaks against it."
+        "widened where the best crowd at its end. A range stays where there is no evidence against it."
     )
     if not study.finished:
         text = (
-            "No run is complete, so nothing speaks for or against any range. "
+            "No run is complete, so there is no evidence for or against any range. "
             f"{FILE}, beside this page, repeats them as they are; look at the failures first."
         )
     table = PageTable(

@@ -25,7 +25,7 @@ from search.report.style import (
     with_rules,
 )
 
-LEAST = 8  # finished runs, to say how early a score tells
+LEAST = 8  # finished runs needed to show how early a score predicts the final one
 TOP = 0.1
 
 
@@ -87,7 +87,7 @@ def _padded(trial: Trial, length: int) -> list[float]:
 
 
 def section(study: Study) -> Section:
-    """Savings, when runs were pruned, and how early a score tells."""
+    """Savings, when runs were pruned, and how early a score predicts the final one."""
     title = "Pruning"
     if study.spec.pruner.name == "none":
         return Section("pruning", title, "This study does not prune.")
@@ -104,10 +104,12 @@ def section(study: Study) -> Section:
             "that lies below the median after that epoch, and that a median pruner would end there. Only runs that "
             "finished can be counted, so the truth for all runs is somewhat worse."
         )
-        figures.append(Figure(text, _sight(study, sight), "selection", title="How early a score tells", half=True))
+        figures.append(
+            Figure(text, _sight(study, sight), "selection", title="How early a score predicts the final one", half=True)
+        )
     tables = [] if sight is None else [_table(sight)]
     if found is None:
-        reason = "No run was pruned" if not study.of("pruned") else "No run is complete, so nothing says what was saved"
+        reason = "No run was pruned" if not study.of("pruned") else "No run is complete, so the saving is not known"
         return Section("pruning", title, f"{reason}.", figures, tables)
     text = (
         f"{plural(found.pruned, 'run')} ended after {found.epochs_run:,} epochs ({study.duration(found.hours_run)}); "

@@ -35,8 +35,8 @@ def section(study: Study) -> Section:
     if not rows or ranking.noise is None or ranking.between is None:
         under_way = [t for t in study.replicates if t.state in ("waiting", "running")]
         text = (
-            "No configuration was repeated, so nothing tells how much of a score is the luck of its seed, and every "
-            "order of single runs on this page may be luck.\n"
+            "No configuration was repeated, so it is not known how much of a score is due to its seed, and every order "
+            "of single runs on this page may be chance.\n"
         )
         if under_way:
             text += f"{plural(len(under_way), 'replicate')} are queued or running."

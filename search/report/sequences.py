@@ -1,4 +1,4 @@
-"""What a score on the selection sequences is worth on others, and how the two targets go together."""
+"""How selection scores relate to report scores, and how the scores of the two targets relate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def report_section(study: Study) -> Section:
     if study.report_fraction == 0:
         text = (
             "This study keeps no validation sequences apart (report_fraction is 0): every score on this page comes "
-            "from the sequences that also chose epochs and runs, and is too high by an amount nobody can tell."
+            "from the sequences that also chose epochs and runs, and is too high by an unknown amount."
         )
         return Section("report", title, text)
     runs = [t for t in study.finished if "mean" in t.report]
@@ -69,7 +69,7 @@ class Comparison:
     luck_ends: tuple[float, float]
     correlation: float  # rank correlation of the two
     correlation_ends: tuple[float, float]
-    slope: float  # of report on selection, over the better half: nobody chooses among the rest
+    slope: float  # of report on selection, over the better half, because no choice is made among the rest
     slope_ends: tuple[float, float]
 
 

@@ -44,7 +44,7 @@ HELD = {
     "ranking": "repeated configurations with their estimates",
     "replicates": "their runs",
     "best_epochs": "best epochs by parameter",
-    "foresight": "how early a score tells",
+    "foresight": "how early a score predicts the final one",
     "selection_report": "scores on selection and report sequences",
     "targets": "scores on t0 and t1",
     "ensemble_weights": "ways to weigh the members of an ensemble",
@@ -64,23 +64,23 @@ class Report:
     files: dict[str, str]
 
 
-def build_report(source: optuna.Study, tell: Progress = lambda _: None, analysis: Path | None = None) -> Report:
+def build_report(source: optuna.Study, announce: Progress = lambda _: None, analysis: Path | None = None) -> Report:
     """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study.
 
     `analysis` is a folder that `lobtuna ensemble` wrote; without it one of this study in the usual place is taken.
     """
-    tell("reading the trials")
+    announce("reading the trials")
     study = read_study(source)
     averaged = ensembles.read_ensembles(study, analysis)
-    tell("importance")
+    announce("importance")
     ranked = importance.importance(study)
-    tell("effects")
+    announce("effects")
     found = effects.effects(study)
     looked = [] if found is None else pairs.pairs(found, ranked)
     following = nextstudy.next_study(study, found)
-    tell("checkpoints")
+    announce("checkpoints")
     buckets, problems = shift.read_buckets(source, study)
-    tell("the page")
+    announce("the page")
     parts = [
         progress.section(study),
         seeds.section(study),
@@ -108,7 +108,7 @@ def build_report(source: optuna.Study, tell: Progress = lambda _: None, analysis
 
 
 def write_report(
-    source: optuna.Study, folder: Path, tell: Progress = lambda _: None, analysis: Path | None = None
+    source: optuna.Study, folder: Path, announce: Progress = lambda _: None, analysis: Path | None = None
 ) -> Path:
     """Write the report of a study into `folder` and return the page's path; `analysis` as in `build_report`.
 
@@ -116,7 +116,7 @@ def write_report(
     the study is read if possible.
     """
     writable_folder(folder)
-    report = build_report(source, tell, analysis)
+    report = build_report(source, announce, analysis)
     _require_valid(report)
     for name, text in report.files.items():
         write_atomically(folder / name, text)

@@ -201,7 +201,7 @@ def weigh(members: Sequence[Checkpoint], how: str, known: Validation | None) -> 
 
 
 def judge(bundle: Bundle, how: str, known: Validation | None) -> tuple[dict[str, float], list[str]]:
-    """Mean score of the bundle and of uniform weights on selection and report sequences, and what follows from it."""
+    """Mean scores of the bundle and of uniform weights on selection and report sequences, and remarks on them."""
     uniform = blend.uniform(len(bundle.members))
     plain = bool(np.allclose(bundle.weights, uniform))
     if known is None:
@@ -216,11 +216,11 @@ def judge(bundle: Bundle, how: str, known: Validation | None) -> tuple[dict[str,
 
 
 def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, float]) -> str:
-    """Whether other weights than uniform earn their place, on sequences that neither runs nor weights have seen."""
+    """Whether these weights beat uniform ones on sequences that neither runs nor weights have seen, in words."""
     if "report" not in scores:
         return (
             f"{how} weights: {scores['select']:.4f} against {scores['uniform_select']:.4f} of uniform ones, both on "
-            "sequences that selection has seen: the study set none aside, so nothing here tells which is better"
+            "sequences that selection has seen: the study set none aside, so it is not known which is better"
         )
     predictions, targets = known.part(known.report, len(bundle.members))
     uniform = blend.uniform(len(bundle.members))
@@ -235,7 +235,7 @@ def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, floa
     elif len(known.report) < FEW:
         says = f"{len(known.report)} sequences are too few to tell: uniform is the safe choice"
     elif chance < CLEAR:
-        says = "ahead, but within luck: uniform is the safe choice"
+        says = "ahead, but it may be chance: uniform is the safe choice"
     else:
         says = "they beat uniform ones there"
     return (

@@ -65,7 +65,7 @@ def test_run_importance(small_dataset: Dataset, run) -> None:  # type: ignore[no
         profile_run(run, replace(small_dataset.train, seq_ix=small_dataset.train.seq_ix[:1]))
 
 
-def test_run_that_ignores_its_inputs_leans_on_nothing(small_dataset: Dataset, run) -> None:  # type: ignore[no-untyped-def]
+def test_run_that_ignores_its_inputs_depends_on_nothing(small_dataset: Dataset, run) -> None:  # type: ignore[no-untyped-def]
     """With the weights of one group cut, permuting that group costs exactly nothing."""
     weights = {name: tensor.clone() for name, tensor in run.weights.items()}
     first = next(name for name in weights if name.endswith("weight_ih_l0"))

@@ -1,4 +1,4 @@
-"""Shift is told from chance, by column and for a classifier."""
+"""Shift is separated from chance, by column and for a classifier."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_what_was_not_run_here_is_left_out(known: Study) -> None:
     trial = known.finished[0]
     absent = [replace(trial, imported="joint#3"), replace(trial, worker=""), replace(trial, end=None)]
     assert workers(absent) == []
-    assert section(replace(known, trials=(), replicates=())).text.startswith("No trial says who ran it")
+    assert section(replace(known, trials=(), replicates=())).text.startswith("No trial that has ended names its worker")
 
 
 def test_speeds_are_the_devices(known: Study) -> None:

@@ -80,9 +80,9 @@ LONG = (
 TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_submission.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        if item.path.name in TOGETHER:
+        if item.path.name in TOGETHER and config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))

@@ -146,7 +146,7 @@ def _memory(profile: Profile, finding: str) -> Section:
     full = tables(profile)["targets"]
     turned = [[name, *(row[i] for row in full.rows)] for i, name in enumerate(full.columns) if i > 1]
     heads = ["", *(f"{row[0]} {row[1]}" for row in full.rows)]
-    text = "Where the size decays slowly, calm and volatile stretches alternate, and neighbouring rows are not independent."
+    text = "Where the size decays slowly, calm and volatile stretches alternate: neighbouring rows are not independent."
     table = _folded("targets", heads, turned, "Distribution of the targets")
     return Section("memory", "Memory of the targets", text, [*drawn, together], [table], finding)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lobmodels.data import Dataset, load_dataset, load_sequences
-from lobmodels.errors import DataError
+from lobmodels.errors import ConfigError, DataError
 from lobmodels.schema import LOB
 
 
@@ -56,3 +58,25 @@ def test_real_data_loads(real_lob: Path) -> None:
     data = load_dataset(real_lob)
     assert (len(data.train), len(data.valid)) == (427, 93)
     assert np.isfinite(data.train.targets).all()
+
+
+def test_another_schema(good: pa.Table, tmp_path: Path) -> None:
+    """A file with other columns is read with their schema, which the sequences carry; with the contest's it is refused,
+    and what the cache holds of one reading is never taken for the other."""
+    narrow = replace(LOB, features=("p0", "p6", "v0"), targets=("t1",), groups=())
+    path = tmp_path / "narrow.parquet"
+    pq.write_table(good.select(list(narrow.columns)), path)
+    data = load_sequences(path, tmp_path / "cache", narrow)
+    assert data.features.shape == (3, 1000, 3) and data.targets.shape == (3, 1000, 1)
+    assert data.schema == narrow and narrow.column_groups == {"features": ("p0", "p6", "v0")}
+    np.testing.assert_array_equal(data.features[:, :, 1].ravel(), good["p6"].to_numpy())
+    with pytest.raises(DataError, match="missing column"):
+        load_sequences(path, tmp_path / "cache")
+    assert load_sequences(path, tmp_path / "cache", narrow).fingerprint == data.fingerprint
+
+
+def test_a_batch_larger_than_the_data(small_dataset: Dataset) -> None:
+    """Refused with both numbers; all sequences in one batch are fine."""
+    small_dataset.check_batch_size(24)
+    with pytest.raises(ConfigError, match=r"batch_size=25 is larger than the data: there are 24 train sequences"):
+        small_dataset.check_batch_size(25)

@@ -13,6 +13,7 @@ import numpy as np
 from lobmodels.data import Dataset, Sequences
 from lobmodels.distributions import ks_by_column
 from lobmodels.profile.chunks import all_feature_names, column_groups
+from lobmodels.profile.importance import RunProfile, profile_run
 from lobmodels.profile.moments import Moments, measure
 from lobmodels.profile.ridge import RidgeProfile, profile_ridges
 from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance
@@ -21,7 +22,6 @@ from lobmodels.schema import Schema
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
-    from lobmodels.profile.importance import RunProfile
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,8 @@ def profile_dataset(
     ridges = profile_ridges(train, valid, moments.gram)
     progress("repeated sequences")
     facts, shared = _facts(train, valid)
-    run = None
     if checkpoint is not None:
-        from lobmodels.profile.importance import profile_run
-
         progress(f"importance of the inputs of {checkpoint.name}")
-        run = profile_run(checkpoint, valid, device)
     return Profile(
         fingerprint=dataset.fingerprint,
         train=facts[0],
@@ -117,7 +113,7 @@ def profile_dataset(
         valid_targets=targets[1],
         adversarial=adversarial,
         ridges=ridges,
-        run=run,
+        run=None if checkpoint is None else profile_run(checkpoint, valid, device),
     )
 
 

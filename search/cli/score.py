@@ -75,17 +75,21 @@ def score(
     it. The safe choice has the best p10, the bold one the best p90.
     """
     from lobmodels.data import load_sequences
-    from lobmodels.errors import ScoringError
+    from lobmodels.files import writable_folder
     from lobmodels.scoring.scoreboard import ON, Tally
+    from search.errors import SearchError
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
     if csv is not None and len(submissions) == 1 and champion is None and not bootstrap:
-        raise ScoringError(
+        raise SearchError(
             "--csv is the table of a comparison: name several submissions, a --champion or --bootstrap 200"
         )
     if save is not None and len(submissions) != 1:
-        raise ScoringError(f"--save keeps the score of one submission, not of {len(submissions)}")
+        raise SearchError(f"--save keeps the score of one submission, not of {len(submissions)}")
+    for file, argument in ((csv, "csv"), (save, "save")):
+        if file is not None:
+            writable_folder(file.parent, argument)  # a refusal before the minutes of work
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
     paths, kept = _contenders(submissions, champion)
     scores = [_score(path, valid, sequences) for path in paths]

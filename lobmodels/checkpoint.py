@@ -72,7 +72,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
-    valid_fingerprint: str = ""  # of the validation sequences alone: identifies the split of the same sequences later
+    valid_fingerprint: str = ""  # of the validation sequences alone: whoever meets them again knows the split
     diagnostics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     git_revision: str | None = field(default_factory=git_revision)
@@ -86,7 +86,7 @@ class Checkpoint:
     def predict(
         self, features: NDArray[np.float32], device: torch.device | str = "cpu", batch: int = 128
     ) -> NDArray[np.float32]:
-        """Predictions (N, T, K), unclipped, for raw sequences (N, T, F)."""
+        """Predictions (N, T, 2), unclipped, for raw sequences (N, T, 32)."""
         network = self.network().to(device)
         parts = []
         with torch.inference_mode():

@@ -35,12 +35,12 @@ def dashboard(
         typer.Option(metavar="USER:FILE", help="Ask for this user and the password in FILE, which only you may read."),
     ] = None,
 ) -> None:
-    """Show every study of the database in a browser. Read-only, and reachable from this machine alone, by default."""
+    """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
     from search.study.runs import existing_storage
     from storage.dashboard.server import Settings, listening
 
     settings = Settings(host, port, writable, auth)
-    settings.rules()  # refuses unsafe settings before the database is opened
+    settings.rules()  # unsafe settings are refused before the database is asked
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
     with listening(opened, settings) as server:

@@ -44,7 +44,8 @@ WITHOUT_TEST = {"lobmodels.errors", "lobmodels.schema", "search.errors", "storag
 OWED = {
     "lobmodels.ensemble.graph_builder", "lobmodels.inputs", "lobmodels.networks.attention",
     "lobmodels.networks.cpu_attention", "lobmodels.networks.cpu_gru", "lobmodels.networks.recurrent",
-    "lobmodels.training.batches", "lobmodels.training.diagnostics", "lobmodels.training.optimization", "search.cli.proxy", "search.cli.run",
+    "lobmodels.training.batches", "lobmodels.training.diagnostics", "lobmodels.training.optimization",
+    "search.cli.proxy", "search.cli.run",
     "search.cli.submit", "search.cli.work", "search.report.record", "search.study.budget", "search.study.ranking",
     "search.study.revise", "search.study.runs", "search.studyfile.checks", "search.studyfile.conditions",
     "search.studyfile.parameters", "search.studyfile.values", "search.studyfile.yaml", "search.work.curves",

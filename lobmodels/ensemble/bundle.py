@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.ensemble import runtime
-from lobmodels.errors import BundleError, ConfigError
+from lobmodels.errors import BundleError, ConfigError, Remedy
+from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
 
 MEGABYTE = 1_000_000
@@ -90,7 +89,7 @@ class Bundle:
     def of(members: list[Checkpoint] | tuple[Checkpoint, ...], weights: ArrayLike | None = None) -> Bundle:
         """`weights` (K,) or (K, 2); uniform if there are none. Raises `BundleError` for what is no average."""
         if not members:
-            raise BundleError("an ensemble needs at least one member; finish a run first: lobtuna work STUDY")
+            raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
         names = [member.name for member in members]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -190,7 +189,7 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
 def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
     """Write the zip; returns its size in bytes. The file appears whole or not at all.
 
-    Raises `BundleError` where it would be larger than `max_mb` (10^6 bytes).
+    Raises `BundleError` where it would be larger than `max_mb` (10^6 bytes), `OutputError` where it cannot be written.
     """
     path = Path(path)
     data = submission_bytes(bundle)
@@ -198,23 +197,11 @@ def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMI
         fits = max(1, int(len(bundle.members) * max_mb * MEGABYTE / len(data)))
         raise BundleError(
             f"{path}: {len(data) / MEGABYTE:.1f} MB with {len(bundle.members)} members, more than {max_mb:g} MB; "
-            f"about {fits} would fit: lower --top, or let --max-mb choose"
+            f"about {fits} would fit: lower `top`, or let `max_mb` choose",
+            arguments=["top", "max_mb"],
         )
     write_atomically(path, data)
     return len(data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data`, or leave what was there. Raises `BundleError` where the folder does not take it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise BundleError(f"{path} cannot be written ({error.strerror}); name another place with --output") from None
 
 
 @dataclass(frozen=True)
@@ -265,7 +252,7 @@ def read_submission(path: Path | str) -> Submission:
     with open_zip(path) as archive:
         missing = sorted(set(FILES) - set(archive.namelist()))
         if missing:
-            raise BundleError(f"{path} was not made by `lobtuna export`: it holds no {', '.join(missing)}")
+            raise BundleError(f"{path} was not exported by lobtuna: it holds no {', '.join(missing)}")
         try:
             manifest = json.loads(archive.read(MANIFEST))
             arrays = safetensors.numpy.load(archive.read(WEIGHTS))
@@ -279,7 +266,7 @@ def read_submission(path: Path | str) -> Submission:
 def open_zip(path: Path) -> zipfile.ZipFile:
     """The zip at `path`; `BundleError` where there is none."""
     if not path.is_file():
-        raise BundleError(f"{path}: no such file; write one with: lobtuna export STUDY --output {path.name}")
+        raise BundleError(f"{path}: no such file", remedy=Remedy.EXPORT_SUBMISSION, subject=path.name)
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

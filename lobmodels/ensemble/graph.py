@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.ensemble.bundle import Bundle, write_atomically
+from lobmodels.ensemble.bundle import Bundle
 from lobmodels.ensemble.graph_builder import Builder, Rows, Value
 from lobmodels.ensemble.runtime import COLUMNS, LIMIT
 from lobmodels.errors import BundleError
+from lobmodels.files import write_atomically
 
 TOLERANCE = 1e-5
 CHECKED_STEPS = 40
@@ -43,7 +44,7 @@ def graph_bytes(bundle: Bundle) -> bytes:
     try:
         import onnx
     except ImportError:
-        raise BundleError("--onnx needs the onnx extra: pip install 'lobtuna[onnx]'") from None
+        raise BundleError("`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'", arguments=["onnx"]) from None
     builder = Builder(onnx)
     inputs = _network_inputs(builder, bundle)
     members = []
@@ -78,7 +79,7 @@ def open_session(data: bytes) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise BundleError("--onnx needs the onnx extra: pip install 'lobtuna[onnx]'") from None
+        raise BundleError("`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'", arguments=["onnx"]) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

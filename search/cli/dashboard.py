@@ -12,7 +12,7 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr, stdout
 
 EPILOG = "Example:  lobtuna dashboard --storage sqlite:///lobtuna.db"
-PATIENCE = 5.0  # seconds a page waits for a database that is away; the browser asks again by itself
+PATIENCE = 5.0  # seconds a page waits for an unreachable database; the browser repeats the request by itself
 SHOWN = 10  # studies whose address is printed
 
 
@@ -58,7 +58,7 @@ def dashboard(
 
 
 def _log_in_one_line() -> None:
-    """The application logs whole stack traces each time a page asks; what went wrong is in their first line."""
+    """Log the first line of each message: the application logs a whole stack trace for every failed request."""
 
     class FirstLine(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

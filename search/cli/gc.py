@@ -21,7 +21,7 @@ def gc(
         typer.Option(metavar="URL", help="A folder, s3:// or gs:// store.", show_default="the database itself"),
     ] = None,
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Leave younger bytes alone: their upload may not be over.")
+        str, typer.Option(metavar="DURATION", help="Keep younger bytes: their upload may not be over.")
     ] = "1h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, remove nothing.")] = False,
     json: JsonOption = False,

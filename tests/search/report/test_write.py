@@ -1,11 +1,6 @@
-"""The report as a whole: what it holds, what it says of studies with little to say, and that nothing breaks it."""
+"""The report as a whole: every section, the same every time, written whole, of studies with little to say too."""
 
-import csv
-import io
 import json
-import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,59 +10,17 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from search.errors import ReportError
+from lobmodels.errors import OutputError
 from search.report import Report, build_report, write_report
 from search.study.create import create_in
 from search.studyfile.spec import StudySpec, load_spec
 from tests.made_study import SPEC, add_all, make_study
+from tests.search.report.page_content import figures, tags
 
 KEYS = {
     "progress", "seeds", "report", "importance", "effects", "pairs", "next", "curves", "peaks", "pruning", "targets",
     "ensembles", "shift", "workers", "failures", "trials",
 }  # fmt: skip
-EVIL = "<img src=x onerror=alert(1)>&\"'</script><script>alert(2)</script>"
-
-
-class _Texts(HTMLParser):
-    """Collects the tags of a page, and the text of its script elements."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
-def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
-    parser = _Texts()
-    parser.feed(html)
-    return parser.tags
-
-
-def policy(report: Report) -> str:
-    """The content security policy of the page."""
-    found = [
-        attrs["content"] for tag, attrs in tags(report.html) if attrs.get("http-equiv") == "Content-Security-Policy"
-    ]
-    assert len(found) == 1
-    return found[0] or ""
-
-
-def figures(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
-    for section in report.page.sections:
-        for figure in section.figures:
-            yield figure.text, figure.spec
-
-
-@pytest.fixture(scope="module")
-def study() -> optuna.Study:
-    return make_study(InMemoryStorage(), 150, replicates=(4, 3))
-
-
-@pytest.fixture(scope="module")
-def report(study: optuna.Study) -> Report:
-    return build_report(study)
 
 
 def test_every_section_is_there(report: Report) -> None:
@@ -77,63 +30,6 @@ def test_every_section_is_there(report: Report) -> None:
     assert html_ids >= KEYS
     for key in KEYS:
         assert f'href="#{key}"' in report.html
-
-
-def test_every_figure_says_what_it_shows(report: Report) -> None:
-    """Each figure has a sentence, is a document that plotly accepts, and says where scores come from if it has any."""
-    assert len(list(figures(report))) > 15
-    for section in report.page.sections:
-        for figure in section.figures:
-            assert figure.text.endswith(".")
-            assert len(figure.text) > 20
-            go.Figure(figure.spec)  # raises for anything plotly does not know
-            titles = [figure.spec["layout"][axis].get("title", {}).get("text") for axis in ("xaxis", "yaxis")]
-            if "score" in titles:
-                assert figure.sequences is not None, figure.text
-
-
-def test_scores_say_where_they_come_from(report: Report) -> None:
-    """The page marks every figure of scores with its sequences."""
-    assert "scores: selection sequences" in report.html
-    assert "scores: report sequences" in report.html
-
-
-def test_the_page_needs_no_network(report: Report) -> None:
-    """Nothing is loaded from anywhere: no source, no link but anchors and the files beside the page."""
-    files = set(report.files)
-    for tag, attrs in tags(report.html):
-        assert "src" not in attrs, (tag, attrs)
-        if tag == "link":
-            pytest.fail(f"the page links {attrs}")
-        if tag == "a":
-            target = attrs["href"] or ""
-            assert target.startswith("#") or target in files
-    assert "default-src 'none'" in policy(report)
-    assert "@import" not in report.html.split("</style>")[0]
-
-
-def test_only_its_own_scripts_may_run(report: Report) -> None:
-    """The policy names two scripts by their hashes; no attribute holds script."""
-    policy = next(
-        a["content"] for t, a in tags(report.html) if t == "meta" and "Security" in (a.get("http-equiv") or "")
-    )
-    assert policy is not None
-    assert len(re.findall("'sha256-[A-Za-z0-9+/=]+'", policy)) == 2
-    assert "unsafe-eval" not in policy
-    assert not any(name.startswith("on") for _, attrs in tags(report.html) for name in attrs)
-
-
-def test_tables_are_complete(study: optuna.Study, report: Report) -> None:
-    """trials.csv has every trial and replicate, epochs.csv every epoch, unrounded."""
-    rows = list(csv.DictReader(io.StringIO(report.files["trials.csv"])))
-    assert len(rows) == 150 + 12
-    first = study.trials[0]
-    assert float(rows[0]["select_mean"]) == first.value
-    assert rows[0]["lr"] == str(first.user_attrs["configuration"]["lr"])
-    epochs = list(csv.DictReader(io.StringIO(report.files["epochs.csv"])))
-    assert len([r for r in epochs if r["trial"] == "0" and r["study"] == "joint"]) == len(first.user_attrs["history"])
-    for name in ("importance", "effects", "ranges", "ranking", "workers", "failures", "pairs", "targets", "foresight"):
-        assert report.files[f"{name}.csv"].count("\n") > 1, name
 
 
 def test_it_is_the_same_every_time() -> None:
@@ -172,11 +68,8 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     """A file where the folder should be is one clear error that says what to do."""
     study = empty(InMemoryStorage())
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match="--output"):
+    with pytest.raises(OutputError, match="choose another `output`"):
         write_report(study, tmp_path / "file")
-
-
-# Studies that have little to say --------------------------------------------------------------------------------
 
 
 def empty(storage: BaseStorage) -> optuna.Study:
@@ -270,38 +163,3 @@ def test_all_failed_says_so() -> None:
     text = " ".join(section.finding for section in report.page.sections)
     assert "100\u00a0% of the trials failed" in text
     assert any("no best score" in section.text for section in report.page.sections)
-
-
-# Text of strangers ----------------------------------------------------------------------------------------------
-
-
-def test_html_in_names_is_text(tmp_path: Path) -> None:
-    """Markup in the question, in workers, devices, reasons and values is shown as it is: no element comes of it."""
-    document = SPEC.to_json() | {"question": EVIL}
-    study = make_study(InMemoryStorage(), 40, spec=StudySpec.from_json(document), replicates=(3, 2))
-    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
-        attrs = trial.user_attrs
-        attrs |= {"worker": f"{EVIL}:1", "device": EVIL, "reason": EVIL}
-        attrs["configuration"] = {**attrs["configuration"], "loss": EVIL, EVIL: EVIL}
-    report = build_report(study)
-    found = tags(report.html)
-    assert not [tag for tag, _ in found if tag == "img"]
-    kinds = [attrs.get("type") for tag, attrs in found if tag == "script"]
-    assert kinds.count(None) == 2
-    assert len(kinds) - 2 == len(list(figures(report)))
-    data = re.findall(r'<script type="application/json">(.*?)</script>', report.html, re.S)
-    assert len(data) == len(kinds) - 2
-    for text in data:  # plotly reads markup in labels: none may reach it
-        assert "<img" not in json.dumps(json.loads(text))
-        assert "<script" not in json.dumps(json.loads(text))
-    assert "&lt;img" in report.html
-
-
-def test_a_spreadsheet_runs_nothing() -> None:
-    """A cell that begins like a formula is marked as text."""
-    study = make_study(InMemoryStorage(), 10)
-    for trial in study._storage.get_all_trials(study._study_id, deepcopy=False):
-        trial.user_attrs["worker"] = '=HYPERLINK("http://evil")'
-    rows = list(csv.DictReader(io.StringIO(build_report(study).files["trials.csv"])))
-    assert rows[0]["worker"].startswith("'=")
-    assert float(rows[0]["select_mean"]) > 0  # a number stays one

@@ -160,7 +160,7 @@ def test_a_definition_cannot_look_past_the_kept_rows() -> None:
 def test_normalizer_needs_nothing_but_columns() -> None:
     """Chunks of different lengths weigh by their rows."""
     a, b = torch.randn(3, 2, 10, dtype=torch.float64), torch.randn(3, 5, 10, dtype=torch.float64)
-    fitted = Normalizer.fit(iter([a, b]))
+    fitted = Normalizer.zscore(iter([a, b]))
     rows = torch.cat([a.reshape(3, -1), b.reshape(3, -1)], 1)
     np.testing.assert_allclose(fitted.mean, rows.mean(1).numpy(), atol=1e-14)
     np.testing.assert_allclose(fitted.std, rows.std(1, correction=0).numpy(), atol=1e-14)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lobmodels.config import RunConfig
 from lobmodels.networks import build_network
-from lobmodels.networks.recurrent import count_parameters
+from lobmodels.networks.network import count_parameters
 
 TIGHT = {"input_block": "projection", "head": "mlp", "num_layers": 2}
 # The findings list 351,434 for the attention network "at h=128"; that is the count at h=144 with 42 inputs, as below.

@@ -190,6 +190,7 @@ def test_a_row_of_another_width_is_refused(predictor: Ensemble, state: Any) -> N
 
 def test_falls_back_when_numba_is_missing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Without numba the numpy step serves, and the log says so."""
+    runtime._compiled_advance.cache_clear()  # as in a fresh process
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     with caplog.at_level(logging.WARNING):
         predictor = Bundle.of([run(hidden_size=4, num_layers=1)]).predictor()

@@ -580,8 +580,8 @@ def _layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarra
 # --------------------------------------------------------------------------------------------- the step, with numba
 # `Program` turns the members into instructions over one float32 memory that holds inputs, weights and states alike. An
 # instruction is the address of one of the functions below, compiled, and its operands. So every loop is compiled once,
-# whatever the members are, and start-up stays short. Indices are unsigned and constants typed on purpose: a signed index
-# brings a check for negative values that blocks vectorisation, and a bare literal would lift its expression to float64.
+# whatever the members are, and start-up stays short. Indices are unsigned and constants typed on purpose: a signed
+# index brings a check for negative values that blocks vectorisation, a bare literal lifts its expression to float64.
 
 U0, U1, U2, U3, U4, U5, U6, U7, U8 = (np.uint64(i) for i in range(9))
 ZERO = np.float32(0.0)
@@ -706,7 +706,7 @@ def _feature_group(rows, t, out):  # type: ignore[no-untyped-def]
     definition(carray(rows, ROWS), t, carray(out, COUNT))
 
 
-def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, blend, out, memory):  # type: ignore[no-untyped-def]
+def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, blend, out, outputs, memory):  # type: ignore[no-untyped-def]
     """Everything one row changes: the row history, features, network inputs, every member's state; out (2,) last.
 
     A row of `groups` is the address of a feature group and its first place in `raw`, in bytes. A row of `program` is an
@@ -724,8 +724,7 @@ def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, ble
         raw[j] = value
     for k in range(groups.shape[0]):
         call_group(groups[k, 0], (np.uint64(rows.ctypes.data), np.uint64(t), raw.ctypes.data + groups[k, 1]))
-    first = columns.shape[0]
-    for j in range(first):
+    for j in range(columns.shape[0]):
         memory[j] = (raw[columns[j]] - mean[j]) / std[j]
     # Every other step visits the members backwards: those used last are still in the cache.
     count, pointer, step = blend.shape[0], np.uint64(memory.ctypes.data), np.uint64(t)
@@ -738,13 +737,14 @@ def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, ble
     for j in range(TARGETS):
         total = 0.0
         for i in range(count):
-            total += blend[i, j] * memory[first + TARGETS * i + j]
+            total += blend[i, j] * memory[outputs + TARGETS * i + j]
         out[j] = total
 
 
 # The memory's regions, in this order. Until every size is known, an address is its region, shifted, and a place in it.
 INPUTS, OUTPUTS, VALUES, WORK, STATES, CONSTANTS = range(6)
 SHIFT = 40
+LINE = 16  # float32 numbers of a cache line; regions and constants start at one
 
 
 class Program:
@@ -760,7 +760,7 @@ class Program:
             self._member(parts, (INPUTS << SHIFT) + inputs.offsets[pipeline], (OUTPUTS << SHIFT) + TARGETS * k)
             self.bounds.append(len(self.lines))
         self.sizes[STATES] += BLOCK  # the last padded product may read that far
-        self.bases = np.cumsum([0, *self.sizes]).tolist()
+        self.bases = np.cumsum([0, *(-(-size // LINE) * LINE for size in self.sizes)]).tolist()
 
     def _member(self, parts: list[Part], x: int, out: int) -> None:
         value = VALUES << SHIFT
@@ -776,8 +776,12 @@ class Program:
         self.sizes[VALUES] = max(self.sizes[VALUES], value - (VALUES << SHIFT))
 
     def memory(self) -> np.ndarray:
-        """The memory before the first row."""
-        return np.concatenate([np.zeros(self.bases[CONSTANTS], np.float32), *self.constants])
+        """The memory before the first row, from the start of a cache line."""
+        room = np.zeros(self.bases[-1] + LINE, np.float32)
+        start = -room.ctypes.data % (4 * LINE) // 4
+        memory = room[start : start + self.bases[-1]]
+        np.concatenate(self.constants, out=memory[self.bases[CONSTANTS] :])
+        return memory
 
     def instructions(self) -> np.ndarray:
         """(lines, 9) unsigned: addresses of machine code, and operands with every address resolved."""
@@ -800,9 +804,10 @@ class Program:
         """The address of a copy; matrices get zero rows up to a multiple of `BLOCK`."""
         if array.ndim == 2:
             array = np.concatenate([array, np.zeros((_padded(len(array)) - len(array), array.shape[1]), np.float32)])
-        self.constants.append(array.ravel())
-        self.sizes[CONSTANTS] += array.size
-        return (CONSTANTS << SHIFT) + self.sizes[CONSTANTS] - array.size
+        place = self.sizes[CONSTANTS]
+        self.constants.append(np.concatenate([array.ravel(), np.zeros(-array.size % LINE, np.float32)]))
+        self.sizes[CONSTANTS] += len(self.constants[-1])
+        return (CONSTANTS << SHIFT) + place
 
     def emit(
         self, function: Any, w: int, x: int, y: int, m: int, a: int = 0, b: int = 0, n: int = 0, stride: int = 0
@@ -843,15 +848,15 @@ class NumbaStep:
     ) -> None:
         program = Program(inputs, members, pipelines)
         memory, bases = program.memory(), program.bases
-        self.x = memory[: bases[OUTPUTS]]
-        self.members = memory[bases[OUTPUTS] : bases[VALUES]].reshape(len(members), TARGETS)
+        self.x, self.members = memory[: len(inputs.columns)], memory[bases[OUTPUTS] :][: TARGETS * len(members)]
+        self.members = self.members.reshape(len(members), TARGETS)
         self.state, self.rows = memory[bases[STATES] : bases[CONSTANTS]], np.zeros((features.HISTORY, COLUMNS))
         self.out = np.zeros(TARGETS)
         groups = [(_group(features, name).address, 8 * start) for name, start in inputs.starts.items()]
         self.arguments = (
             self.rows, np.zeros(inputs.width), np.array(groups, np.uint64).reshape(-1, 2),
             inputs.columns, inputs.mean, inputs.std, program.instructions(), np.array(program.bounds), blend,
-            self.out, memory,
+            self.out, bases[OUTPUTS], memory,
         )  # fmt: skip
         self.advance = _compiled_advance()
         self.step(np.zeros(COLUMNS), 0)  # compiles

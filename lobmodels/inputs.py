@@ -87,13 +87,7 @@ class _Rows:
 
 
 def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
-    """Raw rows (B, T, 32) to columns with the features of `groups` appended: (32 + n, B, T) in float64.
-
-    Raises `UnknownNameError` for a group that `lobmodels.features` does not define.
-    """
-    for group in groups:
-        if group not in GROUPS:
-            raise UnknownNameError("feature group", group, tuple(GROUPS))
+    """Raw rows (B, T, 32) to columns with the features of `groups` appended: (32 + n, B, T) in float64."""
     raw = x.shape[-1]
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
@@ -115,10 +109,18 @@ def append_features(x: Tensor, groups: tuple[str, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class InputPipeline:
-    """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint."""
+    """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint.
+
+    Raises `UnknownNameError` for a group that `lobmodels.features` does not define.
+    """
 
     groups: tuple[str, ...]
     normalizer: Normalizer | None
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            if group not in GROUPS:
+                raise UnknownNameError("feature group", group, tuple(GROUPS))
 
     @property
     def names(self) -> tuple[str, ...]:

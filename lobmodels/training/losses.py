@@ -22,22 +22,18 @@ LOSSES: Registry[TargetLoss] = Registry("loss")
 """Each entry is `loss(p, y, w, config)`: prediction and target (S, B, K), weights (K,) of mean 1, to a scalar."""
 
 
-def build_loss(config: RunConfig) -> Loss:
+def build_loss(config: RunConfig, device: torch.device | str = "cpu") -> Loss:
     """The loss of `config`: `loss(prediction, target)`, both (S, B, K) with S consecutive scored steps, to a scalar.
+    All lie on `device`.
 
     Target weights are renormalised to mean 1, so that equal weights change nothing. Raises `UnknownNameError`.
     """
     base, strength = LOSSES[config.loss], config.temporal_consistency
     raw = torch.tensor([config.t0_weight, config.t1_weight])
-    weights = raw / raw.mean()
-
-    def loss(p: Tensor, y: Tensor) -> Tensor:
-        nonlocal weights
-        weights = weights.to(p.device)  # copied once a run, not once a step
-        value = base(p, y, weights, config)
-        return value if strength == 0 else value + strength * temporal_consistency(p, y, weights)
-
-    return loss
+    weights = (raw / raw.mean()).to(device)  # once: a copy a step would make the host wait for the device
+    if strength == 0:
+        return lambda p, y: base(p, y, weights, config)
+    return lambda p, y: base(p, y, weights, config) + strength * temporal_consistency(p, y, weights)
 
 
 @LOSSES.register("mse")

@@ -25,12 +25,11 @@ def test_entries_are_found_by_name() -> None:
 @pytest.mark.parametrize("name", ["ones", "", "ONE"])
 def test_other_names_are_refused(name: str) -> None:
     """The message holds the kind, the name and the known ones in order; it is an error of the configuration."""
-    with pytest.raises(
-        UnknownNameError, match=f"^no number is registered as '{name}'; registered: one, two "
-    ) as caught:
+    message = f"^no number is registered as '{name}'; registered: one, two "
+    with pytest.raises(UnknownNameError, match=message) as caught:
         filled()[name]
-    assert isinstance(error.value, ConfigError) and len(error.value.problems) == 1
-    assert error.value.name == name and set(error.value.known) == {"one", "two"}
+    assert isinstance(caught.value, ConfigError) and len(caught.value.problems) == 1
+    assert caught.value.name == name and set(caught.value.known) == {"one", "two"}
 
 
 def test_an_empty_registry_says_so() -> None:

@@ -55,23 +55,29 @@ def graph_bytes(bundle: Bundle) -> bytes:
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
     past = torch.zeros(features.HISTORY - 1, COLUMNS, dtype=torch.float64)
     inputs = (torch.zeros(COLUMNS, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
-    names = ["rows", *states]
+    return _export(step, inputs, ["rows", *states])
+
+
+def _export(step: nn.Module, inputs: tuple[Tensor, ...], states: list[str]) -> bytes:
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are constant here
+        path = Path(folder, "ensemble.onnx")
         try:
             # The exporter that traces; docs/design-notes.md says why not the newer one.
             torch.onnx.export(
                 step,
                 inputs,
-                f"{folder}/ensemble.onnx",
+                path,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=["row", "step", *(f"state.{name}" for name in names)],
-                output_names=["prediction", *(f"next.{name}" for name in names)],
+                input_names=["row", "step", *(f"state.{name}" for name in states)],
+                output_names=["prediction", *(f"next.{name}" for name in states)],
             )
         except torch.onnx.OnnxExporterError as error:
-            raise BundleError(f"torch cannot write these networks as ONNX ({error}); export without --onnx") from None
-        return Path(folder, "ensemble.onnx").read_bytes()
+            raise BundleError(
+                f"torch cannot write these networks as ONNX ({error}); export them without the graph"
+            ) from None
+        return path.read_bytes()
 
 
 class OnlineStep(nn.Module):

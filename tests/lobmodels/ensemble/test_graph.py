@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_states_are_inputs_and_outputs(bundle: Bundle) -> None:
     assert shapes["state.member0.0"] == [2, 1, 8] and shapes["state.member4.1"] == [2, 1, 5]
     following = {entry.name.replace("next.", "state.", 1) for entry in session.get_outputs()} - {"prediction"}
     assert following == {name for name in shapes if name.startswith("state.")}
+
+
+@pytest.mark.parametrize("values", [{}, {"architecture": "gru_attention"}, {"architecture": "lstm", "derived": True}])
+def test_row_and_step_are_always_inputs(values: dict[str, Any], tmp_path: Path) -> None:
+    """Whether or not a feature looks at the step, a host gives the same inputs."""
+    bundle = Bundle.of([run(hidden_size=8, **values)])
+    path = graph.write_graph(tmp_path / "one.onnx", bundle)
+    names = {entry.name for entry in graph.open_session(path.read_bytes()).get_inputs()}
+    assert {"row", "step", "state.rows", "state.member0.0"} <= names
 
 
 def test_the_oldest_onnxruntime_can_read_it(bundle: Bundle) -> None:

@@ -52,6 +52,17 @@ class ConfigError(LobModelsError):
         super().__init__("; ".join(self.problems))
 
 
+class UnknownNameError(ConfigError):
+    """A configuration names something that nothing is registered under."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        self.name, self.known = name, known
+        super().__init__(
+            f"no {kind} is registered as {name!r}; registered: {', '.join(sorted(known)) or 'none'} "
+            f"(docs/extending.md says how to add one)"
+        )
+
+
 class TrainingError(LobModelsError):
     """A run cannot go on: its loss or metric is not finite, or the device is out of memory."""
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.config import RunConfig
+from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime
 from lobmodels.errors import BundleError, ConfigError, Remedy
 from lobmodels.files import write_atomically
@@ -27,16 +27,6 @@ SIZE_LIMIT_MB = 20.0  # of the challenge
 MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the bytes do not depend on when they are written
-NETWORK_FIELDS = (
-    "architecture",
-    "input_block",
-    "head",
-    "hidden_size",
-    "num_layers",
-    "attention_heads",
-    "attention_window",
-)
-
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -119,25 +109,28 @@ class Bundle:
         """The distinct input pipelines, in order of first use."""
         return list({_pipeline_key(member.pipeline): member.pipeline for member in self.members}.values())
 
+    def pipeline_indices(self) -> list[int]:
+        """For each member, the place of its pipeline in `pipelines`."""
+        keys = [_pipeline_key(pipeline) for pipeline in self.pipelines()]
+        return [keys.index(_pipeline_key(member.pipeline)) for member in self.members]
+
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads beside the arrays, and where each member comes from."""
-        pipelines = self.pipelines()
-        keys = [_pipeline_key(pipeline) for pipeline in pipelines]
         return {
             "format": runtime.FORMAT,
             "pipelines": [
                 {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
-                for pipeline in pipelines
+                for pipeline in self.pipelines()
             ],
             "members": [
                 {
                     "name": member.name,
-                    **{name: getattr(member.config, name) for name in NETWORK_FIELDS},
-                    "pipeline": keys.index(_pipeline_key(member.pipeline)),
+                    **{name: getattr(member.config, name) for name in NetworkConfig.model_fields},
+                    "pipeline": pipeline,
                     "weight": self.weights[k].tolist(),
                     "origin": _origin(member),
                 }
-                for k, member in enumerate(self.members)
+                for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
         }
 

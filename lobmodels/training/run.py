@@ -58,7 +58,7 @@ class TrainingRun:
         self.optimizer = build_optimizer(self.network, config)
         self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
         self.average = build_average(self.network, config)
-        self.loss = build_loss(config)
+        self.loss = build_loss(config, self.device)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []

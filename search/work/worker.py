@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-import torch
 
 from lobmodels.data import load_dataset
+from lobmodels.training.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import KeptError, SearchError
 from search.report.note import NoteKeeper
@@ -84,7 +84,7 @@ def work(
     """Work on the study `name` until its budget is spent, a limit is reached or a stop is asked for.
 
     Raises `SearchError` for a study that is missing or belongs to other data or another version, `StorageError` for a
-    database that is gone, `DataError` for data that cannot be read.
+    database that is gone, `DataError` for data that cannot be read, `DeviceError` for a device that is not there.
     """
     options = options or WorkOptions()
     stop = stop or Stop(options.time_limit)
@@ -96,7 +96,7 @@ def work(
 class _Worker:
     def __init__(self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, tell: Listener) -> None:
         self.name, self.options, self.stop, self.tell = name, options, stop, tell
-        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)

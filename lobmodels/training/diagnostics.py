@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lobmodels.metric import weighted_pearson
+from lobmodels.training.device import float32_arithmetic
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 FEATURES = 5  # how many of the most shifted features are looked at
 PERCENTILES = (0, 20, 40, 60, 80, 100)
 SAMPLE = 200_000  # rows a distribution is estimated from: a KS distance to about .003
+
+_shifts: dict[str, list[tuple[int, float]]] = {}  # by the data set's fingerprint: all columns with their KS distance
 
 
 def ks_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -29,10 +32,16 @@ def ks_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
 
 def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, float]]:
-    """Columns with the largest KS distance between train and valid rows: (column, distance), largest first."""
-    train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
-    distances = [(i, ks_distance(train[:, i], valid[:, i])) for i in range(train.shape[1])]
-    return sorted(distances, key=lambda pair: -pair[1])[:count]
+    """Columns with the largest KS distance between train and valid rows: (column, distance), largest first.
+
+    Computed once a data set and process: it takes seconds at full size, and every run of a worker asks.
+    """
+    if dataset.fingerprint not in _shifts:
+        _shifts.clear()  # a process works on one data set
+        train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
+        distances = [(i, ks_distance(train[:, i], valid[:, i])) for i in range(train.shape[1])]
+        _shifts[dataset.fingerprint] = sorted(distances, key=lambda pair: -pair[1])
+    return _shifts[dataset.fingerprint][:count]
 
 
 def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
@@ -73,9 +82,10 @@ def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[n
     """Predictions and targets of the scored selection rows, each (N*S, 2), sequence by sequence."""
     network.eval()
     parts = []
-    for x, y in data.select.batches(torch.arange(len(data.select)), 128):
-        prediction = network(x)[-y.shape[0] :].float()  # (S, B, 2)
-        parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
+    with float32_arithmetic():
+        for x, y in data.select.batches(torch.arange(len(data.select)), 128):
+            prediction = network(x)[-y.shape[0] :]  # (S, B, 2)
+            parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
     both = torch.cat(parts).numpy()
     return both[..., 0], both[..., 1]
 

@@ -16,18 +16,18 @@ VARIANCE_FLOOR = 1e-6
 CLIP = 6.0
 
 
-def build_loss(config: RunConfig) -> Loss:
+def build_loss(config: RunConfig, device: torch.device | str = "cpu") -> Loss:
     """The loss of `config`: `loss(prediction, target)`, both (S, B, K) with S consecutive scored steps, to a scalar.
+    All lie on `device`.
 
     Target weights are renormalised to mean 1, so that equal weights change nothing.
     """
     raw = torch.tensor([config.t0_weight, config.t1_weight])
-    weights = raw / raw.mean()
-    base = _base(config)
-    if config.temporal_consistency == 0:
-        return lambda p, y: base(p, y, weights.to(p.device))
-    strength = config.temporal_consistency
-    return lambda p, y: base(p, y, weights.to(p.device)) + strength * temporal_consistency(p, y, weights.to(p.device))
+    weights = (raw / raw.mean()).to(device)  # once: a copy a step would make the host wait for the device
+    base, strength = _base(config), config.temporal_consistency
+    if strength == 0:
+        return lambda p, y: base(p, y, weights)
+    return lambda p, y: base(p, y, weights) + strength * temporal_consistency(p, y, weights)
 
 
 def _base(config: RunConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

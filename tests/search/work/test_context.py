@@ -34,6 +34,18 @@ def test_inputs_are_laid_out_once(place: Workplace) -> None:
     assert place.data_for(config(derived=True), 0.25) is not derived
 
 
+def test_a_cpu_slot_holds_one_layout_of_its_own(place: Workplace) -> None:
+    """Computed inputs are a slot's own memory: those of the trial before leave first. Raw columns are the arrays that
+    all processes share, and stay."""
+    plain = place.data_for(config(), 0.25)
+    derived = place.data_for(config(derived=True), 0.25)
+    assert plain.shared and not derived.shared
+    place.data_for(config(lag=True), 0.25)
+    assert [data.shared for data in place._prepared.values()] == [True, False]
+    assert place.data_for(config(), 0.25) is plain
+    assert place.data_for(config(derived=True), 0.25) is not derived
+
+
 def test_where_memory_is_short_one_is_kept(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of the trial before leaves when its successor's would not fit beside it."""
     monkeypatch.setattr("lobmodels.training.batches.free_memory", lambda _: 1 << 20)

@@ -87,7 +87,9 @@ def walk(recipe: str, lies: str) -> Walk:
         run._step = watched  # type: ignore[method-assign]
         run.train_epoch()
         between = [len(cuda.syncs) for _ in run.steps()]
-        checkpoint = Checkpoint.from_bytes(run.result("gpu").to_bytes())
+        result = run.result("gpu")
+        assert {weight.device for weight in result.weights.values()} == {CPU}
+        checkpoint = Checkpoint.from_bytes(result.to_bytes())
         weights = [*run.network.parameters(), *run._evaluated().parameters(), *run.best_weights.values()]
         devices = {weight.device for weight in weights}
         return Walk(run, checkpoint, devices, waits, between, checkpoint.predict(dataset().valid.features, GPU))

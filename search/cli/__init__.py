@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "gc",
     "proxy",
     "launch",
+    "wheel",
 )
 
 app = typer.Typer(

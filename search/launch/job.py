@@ -1,0 +1,106 @@
+"""What launched workers are told: a study that is there, how long to work, and the lobtuna to do it with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.errors import SearchError
+from search.launch.install import SECRET
+from search.launch.package import Package, make_package
+from search.study.runs import open_study, spec_of
+from search.studyfile.spec import StudySpec
+from search.work.session import require_version
+from search.work.stopping import parse_duration
+from storage.url import parse_url
+
+__all__ = ["SECRET", "Job", "prepare", "write"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The workers of one study on machines elsewhere."""
+
+    spec: StudySpec
+    package: Package
+    workers: int = 1
+    trials_per_gpu: int = 1
+    time_limit: str | None = None
+
+    @property
+    def study(self) -> str:
+        """The study's name in its database."""
+        return self.spec.name
+
+    @property
+    def slug(self) -> str:
+        """The study's name as these systems allow names: lower case, digits, dashes."""
+        return re.sub(r"[^a-z0-9]+", "-", self.study.lower()).strip("-")
+
+    def arguments(self, data: str) -> list[str]:
+        """The worker's command line after `lobtuna`; the URL comes from the environment."""
+        limit = ["--time-limit", self.time_limit] if self.time_limit else []
+        per_gpu = ["--trials-per-gpu", str(self.trials_per_gpu)]
+        return ["work", self.study, "--data", data, "--gpus", "all", *per_gpu, *limit]
+
+
+def prepare(
+    url: str,
+    study: str,
+    *,
+    workers: int = 1,
+    trials_per_gpu: int = 1,
+    time_limit: str | None = None,
+    wheel: Path | None = None,
+    far: bool = True,
+) -> Job:
+    """Look the study up in the database `url` and pack what its workers need.
+
+    `far` workers are on other machines and must reach that database. Raises `SearchError` for an unknown study, one of
+    another version of lobtuna, a database that is a file where it has to be reached from afar, a bad duration or wheel.
+    """
+    if time_limit is not None:
+        parse_duration(time_limit)
+    found = open_study(url, study)
+    require_version(found)
+    kind = parse_url(url).kind
+    if far and kind in ("sqlite", "journal"):
+        raise SearchError(
+            f"study {study!r} is in {url}, a file of this machine that no other can open: create it in a PostgreSQL "
+            "that they reach, and launch with --storage postgresql://..."
+        )
+    extras = {"grpc"} if kind == "grpc" else set()
+    scheme = str(found.user_attrs.get("artifacts") or "").partition("://")[0]
+    extras |= {scheme} & {"s3", "gs"}
+    package = make_package(extras, wheel)
+    made = str(found.user_attrs.get("lobtuna_version", package.wheel.version))
+    if _minor(package.wheel.version) != _minor(made):
+        raise SearchError(
+            f"{wheel} is lobtuna {package.wheel.version}, study {study!r} was created by {made}, and its workers would "
+            f"refuse to begin: give a wheel of lobtuna {made}"
+        )
+    return Job(spec_of(found).model_copy(update={"name": study}), package, workers, trials_per_gpu, time_limit)
+
+
+def write(files: Mapping[Path, bytes | str], *, replace: bool = False) -> list[Path]:
+    """Write generated files; one that a person may have changed is not overwritten unless `replace` says so.
+
+    Raises `SearchError` for such a file, before anything is written, and where the folder cannot be written.
+    """
+    contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+    try:
+        for path, content in contents.items():
+            if not replace and path.exists() and path.read_bytes() != content:
+                raise SearchError(f"{path} is there already and differs: move it away, or name another --output")
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as error:
+        raise SearchError(f"{error.filename} cannot be written ({error.strerror}): name another --output") from None
+    return list(files)
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]

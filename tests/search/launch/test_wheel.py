@@ -1,0 +1,173 @@
+"""Promises of `lobtuna wheel`: the code that runs, whole, the same bytes each time, from a checkout or an installation."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+from search.cli import app
+from search.errors import SearchError
+from search.launch.source import from_checkout, from_installation, running_source
+from search.launch.wheel import Wheel, pack, read_wheel, running_wheel
+from tests.environments import ROOT, beside_the_tests
+
+
+def contents(wheel: Path | bytes) -> dict[str, bytes]:
+    """Files of a wheel by name."""
+    with zipfile.ZipFile(io.BytesIO(wheel) if isinstance(wheel, bytes) else wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def packed() -> Wheel:
+    """The wheel of the running lobtuna."""
+    return running_wheel()
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files under version control, copied: a build leaves its traces here."""
+    folder = tmp_path_factory.mktemp("tracked") / "lobtuna"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def build(folder: Path, what: str) -> Path:
+    """What setuptools builds from a source folder: `sdist` or `wheel`."""
+    code = f"from setuptools import build_meta as b; b.build_{what}('dist')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next((folder / "dist").glob("*.tar.gz" if what == "sdist" else "*.whl"))
+
+
+def test_it_holds_what_setuptools_would_build_from_the_sdist(tracked: Path, packed: Wheel, tmp_path: Path) -> None:
+    """Sdist, then the wheel of that sdist: the same files with the same bytes, and the same metadata where it counts."""
+    shutil.unpack_archive(build(tracked, "sdist"), tmp_path, filter="data")
+    built, ours = contents(build(tmp_path / packed.name.partition("-py3")[0], "wheel")), contents(packed.content)
+    info = f"lobtuna-{packed.version}.dist-info/"
+    theirs_alone = {f"{info}top_level.txt"}
+    assert set(built) - theirs_alone == set(ours)
+    for name in set(ours) - {f"{info}{file}" for file in ("METADATA", "RECORD", "WHEEL")}:
+        assert ours[name] == built[name], name
+    metadata = Parser().parsestr(built[f"{info}METADATA"].decode())
+    for field in ("Name", "Version", "Requires-Python", "License-Expression", "Summary"):
+        assert packed.metadata[field] == metadata[field]
+    assert packed.metadata.get_all("Classifier") == metadata.get_all("Classifier")
+    required = [{Requirement(text) for text in m.get_all("Requires-Dist")} for m in (packed.metadata, metadata)]
+    assert required[0] == required[1]
+    for package in ("lobmodels", "search", "storage"):
+        assert f"{package}/py.typed" in ours
+
+
+def test_equal_code_gives_equal_bytes(packed: Wheel) -> None:
+    """Packed again, in another order of files, the digest is the same."""
+    source = running_source()
+    reversed_files = dict(reversed(source.files.items()))
+    assert pack(type(source)(source.version, reversed_files)).sha256 == packed.sha256
+    assert {entry.date_time[0] for entry in zipfile.ZipFile(io.BytesIO(packed.content)).infolist()} == {1980}
+
+
+def test_installed_it_works_elsewhere_and_packs_itself_again(packed: Wheel, tmp_path: Path) -> None:
+    """Installed without the checkout, lobtuna trains a small study in another folder and packs the very same wheel."""
+    wheel = tmp_path / packed.name
+    wheel.write_bytes(packed.content)
+    made = beside_the_tests(tmp_path / "environment")
+    made.run(made.python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    where = made.run(made.python, "-c", "import search; print(search.__file__)", cwd=work).stdout
+    assert where.startswith(str(made.folder))
+    found = json.loads(made.run("lobtuna", "wheel", "--json", cwd=work).stdout)
+    assert found["sha256"] == packed.sha256
+    (work / "tiny.yaml").write_text(
+        "name: tiny\nparameters: {hidden_size: 4, num_layers: 1, batch_size: 12, epochs: 1, lr: {choices: [1e-3, 2e-3]}}\n"
+        "pruner: {name: none}\nbudget: {trials: 1}\n"
+    )
+    made.run("lobtuna", "data", "synth", "--output", "lob", "--train", "24", "--valid", "12", "--seed", "1", cwd=work)
+    assert "complete" in made.run("lobtuna", "run", "tiny.yaml", "--data", "lob", cwd=work).stderr
+    made.run("lobtuna", "report", "tiny", "--output", "report", cwd=work)
+    assert "<style>" in (work / "report" / "report.html").read_text()  # files that are not code travel too
+
+
+@pytest.mark.soak
+def test_the_demo_runs_from_the_wheel(packed: Wheel, tmp_path: Path) -> None:
+    """The whole path, with nothing but the wheel, in another folder."""
+    made = beside_the_tests(tmp_path / "environment")
+    (tmp_path / packed.name).write_bytes(packed.content)
+    made.run(made.python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", packed.name, cwd=tmp_path)
+    done = made.run("lobtuna", "demo", cwd=tmp_path, timeout=900)
+    assert "Done in" in done.stdout
+    assert (tmp_path / "lobtuna-demo" / "submission.zip").is_file()
+
+
+def test_a_file_changed_after_installation_is_named(tmp_path: Path, packed: Wheel) -> None:
+    """What pip recorded and what is there are compared: a digest never vouches for code nobody built."""
+    from importlib.metadata import PathDistribution
+
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        archive.extractall(tmp_path)
+    distribution = PathDistribution(tmp_path / f"lobtuna-{packed.version}.dist-info")
+    assert pack(from_installation(distribution, tmp_path)).sha256 == packed.sha256
+    (tmp_path / "search" / "errors.py").write_text("# changed\n")
+    with pytest.raises(SearchError, match=r"errors\.py was changed after it was installed"):
+        from_installation(distribution, tmp_path)
+
+
+def test_code_that_pip_did_not_install_is_refused(tmp_path: Path, packed: Wheel) -> None:
+    """A copy of the packages on PYTHONPATH is neither a checkout nor an installation."""
+    from importlib.metadata import distribution
+
+    with pytest.raises(SearchError, match="neither a checkout nor where pip installed it"):
+        from_installation(distribution("lobtuna"), tmp_path)
+
+
+def test_a_checkout_of_another_version_is_refused(tmp_path: Path) -> None:
+    """Studies are marked with the installed version: a wheel of another would be refused by every study."""
+    text = (ROOT / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(text.replace('version = "', 'version = "9', 1))
+    with pytest.raises(SearchError, match=r"says version 9.*but lobtuna is installed as.*pip install -e"):
+        from_checkout(tmp_path)
+
+
+def test_a_wheel_that_is_none_is_refused(tmp_path: Path, packed: Wheel) -> None:
+    """Missing, cut off, another package's, damaged inside: each is said."""
+    with pytest.raises(SearchError, match=r"there is no wheel .*write one with lobtuna wheel"):
+        read_wheel(tmp_path / packed.name)
+    path = tmp_path / packed.name
+    path.write_bytes(packed.content[:-5000])
+    with pytest.raises(SearchError, match="no wheel, or only a part"):
+        read_wheel(path)
+    middle = packed.content.index(b"Base of every expected failure")
+    path.write_bytes(packed.content[:middle] + b"X" + packed.content[middle + 1 :])
+    with pytest.raises(SearchError, match="is damaged"):
+        read_wheel(path)
+    path.write_bytes(packed.content)
+    other = tmp_path / "other-0.1.0-py3-none-any.whl"
+    shutil.copy(path, other)
+    with pytest.raises(SearchError, match="no wheel of lobtuna"):
+        read_wheel(other)
+    assert read_wheel(path).sha256 == packed.sha256
+
+
+def test_the_command_prints_what_sha256sum_checks(tmp_path: Path) -> None:
+    """Digest and path in one line of stdout; a folder that cannot be made is an error in one line."""
+    done = CliRunner().invoke(app, ["wheel", "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    line = done.stdout
+    checked = subprocess.run(["sha256sum", "--check"], input=line, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    (tmp_path / "file").touch()
+    refused = CliRunner().invoke(app, ["wheel", "--output", str(tmp_path / "file" / "folder")])
+    assert isinstance(refused.exception, SearchError) and "cannot be written" in str(refused.exception)

@@ -46,10 +46,22 @@ def beside_the_tests(folder: Path) -> Environment:
     stays out.
     """
     venv.create(folder, with_pip=False)
-    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     others = {sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))}
-    (packages / "others.pth").write_text("".join(f"{path}\n" for path in sorted(others)))
+    (_packages(folder) / "others.pth").write_text("".join(f"{path}\n" for path in sorted(others)))
     return Environment(folder)
+
+
+def empty(folder: Path) -> Environment:
+    """A new environment with pip and nothing else; made in a moment."""
+    import pip
+
+    venv.create(folder, with_pip=False)
+    (_packages(folder) / "pip").symlink_to(pip.__path__[0])
+    return Environment(folder)
+
+
+def _packages(folder: Path) -> Path:
+    return folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
 def from_the_index(folder: Path, *packages: str) -> Environment:

@@ -56,9 +56,7 @@ def kaggle(
     from search.launch import kaggle as target
     from search.launch.job import SECRET, prepare, write
 
-    job = prepare(
-        storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel
-    )
+    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
     written = []
     for number in range(1, workers + 1):
         written += write(target.kernel(job, number, user, dataset, accelerator, output))
@@ -87,9 +85,7 @@ def sky(
     from search.launch import sky as target
     from search.launch.job import prepare, write
 
-    job = prepare(
-        storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel
-    )
+    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
     _print(write(target.files(job, data, gpu, output)))
 
 

@@ -1,4 +1,4 @@
-"""The notebook of a Kaggle worker: it installs what it carries, reads the secret, finds the data, works to the limit."""
+"""The notebook of a Kaggle worker: installs what it carries, reads the secret, finds the data, works to the limit."""
 
 from __future__ import annotations
 

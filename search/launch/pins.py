@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from search.errors import SearchError
 
-TORCH = "torch"  # comes with the machine or its image, built for its GPU: it is no pin, and neither is what only it needs
+TORCH = "torch"  # comes with the machine, built for its GPU: it is not pinned, and neither is what only it needs
 
 
 def pins(requires: Iterable[str], extras: Iterable[str] = ()) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Packs the running lobtuna into a wheel without any build tool: the code that launches is the code that is launched."""
+"""Packs the running lobtuna into a wheel without a build tool: the code that launches is the code that is launched."""
 
 from __future__ import annotations
 

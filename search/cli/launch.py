@@ -67,7 +67,7 @@ def kaggle(
         target.push(folders)
     else:
         stderr.print(f"next: kaggle kernels push -p {folders[0]}", markup=False, soft_wrap=True)
-    stderr.print(f"by hand, once for each notebook: tick the secret {SECRET}, choose GPU T4 x2, Save & Run All")
+    stderr.print(f"by hand, once a notebook: tick {SECRET}, choose GPU T4 x2, Save & Run All", soft_wrap=True)
 
 
 def sky(

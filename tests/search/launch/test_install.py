@@ -1,4 +1,4 @@
-"""Promises of the script that every launcher carries: nothing is installed that was not checked; torch stays as it is."""
+"""Promises of the script that every launcher carries: nothing is installed unchecked; torch stays as it is."""
 
 import ast
 import hashlib
@@ -91,7 +91,7 @@ def test_lobtuna_never_comes_from_an_index(folder: Path, environment: Environmen
 def test_pip_does_not_see_the_password_and_runs_nothing_of_a_package(
     folder: Path, environment: Environment, tmp_path: Path
 ) -> None:
-    """A requirement that exists as source only is refused before its code runs, and pip is started without the secret."""
+    """A requirement that exists as source only is refused before its code runs; pip is not given the secret."""
     index = tmp_path / "index"
     source = index / "evil-1.0"
     source.mkdir(parents=True)

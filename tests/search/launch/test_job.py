@@ -1,4 +1,4 @@
-"""Promises of `lobtuna launch` before it writes: the study is there, can be worked on from there, and by this lobtuna."""
+"""Promises of `lobtuna launch` before it writes: the study exists, can be reached, and is of this version."""
 
 from pathlib import Path
 

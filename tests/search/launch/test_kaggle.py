@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def image(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_notebook_runs_headless(image: Path, postgres_url: str, small_data: Path, tmp_path: Path) -> None:
-    """From top to bottom: it installs its own wheel, reads the secret, finds the data and works to the end of the study."""
+    """It installs its own wheel, reads the secret, finds the data and works to the end of the study."""
     create(postgres_url, small_study(trials=2, epochs=1))
     packages = tmp_path / "packages"
     document = notebook(job("small", time_limit="10m"), str(small_data.parent), str(packages))
@@ -70,7 +71,7 @@ def test_a_notebook_whose_wheel_was_exchanged_installs_nothing(image: Path, smal
     other = notebook(job("small", requirements=("numpy==2.0.0",)), str(small_data.parent), str(packages))
     digest = job().package.wheel.sha256
     document["cells"][2]["source"] = other["cells"][2]["source"].replace(digest, "0" * 64)
-    with pytest.raises(CellExecutionError, match="has SHA-256 .* it was damaged or exchanged"):
+    with pytest.raises(CellExecutionError, match=r"has SHA-256 .* it was damaged or exchanged"):
         execute(document, image)
     assert not packages.exists()
 
@@ -83,13 +84,15 @@ def test_a_notebook_whose_wheel_was_exchanged_installs_nothing(image: Path, smal
         ("Tesla T4, 7.5\nTesla T4, 7.5", ""),
     ],
 )
-def test_the_gpus_are_looked_at_before_the_work(listed: str, said: str, image: Path, tmp_path: Path) -> None:
+def test_the_gpus_are_looked_at_before_the_work(
+    listed: str, said: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A P100 ends the notebook with the reason and what to choose; a single T4 is told of the second."""
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
     tool.write_text(f"#!/bin/sh\nprintf '%s\\n' {json.dumps(listed)}\n".replace("\\n", "\n"))
     tool.chmod(0o755)
-    os.environ["PATH"] = f"{tool.parent}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     document = notebook(job("small"))
     cell = document["cells"][5]
     document["cells"] = [{**cell, "source": "import subprocess\n" + cell["source"]}]
@@ -102,13 +105,13 @@ def test_the_gpus_are_looked_at_before_the_work(listed: str, said: str, image: P
 
 
 def test_folders_are_what_its_command_takes(postgres_url: str, tmp_path: Path) -> None:
-    """One folder a worker, its metadata with the fields and the slug that Kaggle wants; the notebook fits and is clean."""
+    """One folder a worker, its metadata with the fields and the slug that Kaggle wants; it fits and has no secret."""
     create(postgres_url, small_study("joint").model_copy(update={"name": "joint@2"}))
     arguments = ["launch", "kaggle", "joint@2", "--user", "me", "--dataset", "me/lob", "--workers", "2"]
     environment = {"LOBTUNA_STORAGE": postgres_url}
     done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path)], env=environment)
     assert done.exit_code == 0, done.output
-    assert "tick the secret LOBTUNA_STORAGE, choose GPU T4 x2" in done.stderr
+    assert "tick LOBTUNA_STORAGE, choose GPU T4 x2" in done.stderr
     for number in (1, 2):
         folder = tmp_path / f"lobtuna-joint-2-{number}"
         metadata = json.loads((folder / "kernel-metadata.json").read_text())
@@ -142,15 +145,12 @@ def test_names_it_would_not_take_are_refused(tmp_path: Path) -> None:
 
 def test_a_wheel_too_large_for_a_notebook_is_refused(tmp_path: Path) -> None:
     """Kaggle takes notebooks up to a size: told here, not by the push."""
-    from dataclasses import replace
-
     large = job()
     wheel = replace(large.package.wheel, content=os.urandom(900_000))
     wheel.__dict__["metadata"] = large.package.wheel.metadata
+    large = replace(large, package=replace(large.package, wheel=wheel))
     with pytest.raises(SearchError, match=r"the notebook has 1,2.* bytes, with the wheel of 900,000 in it"):
-        kaggle.kernel(
-            replace(large, package=replace(large.package, wheel=wheel)), 1, "me", "me/lob", "NvidiaL4", tmp_path
-        )
+        kaggle.kernel(large, 1, "me", "me/lob", "NvidiaL4", tmp_path)
 
 
 def test_push_without_the_kaggle_command_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def kernel_of(made: Environment, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_clean_machine_joins_a_study_through_the_notebook(
     image: Path, postgres_url: str, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An image of torch and Jupyter alone, no checkout: the written notebook installs from the index and ends a trial."""
+    """An image of torch and Jupyter alone, no checkout: the notebook installs from the index and ends a trial."""
     create(postgres_url, small_study("joint", trials=1, epochs=1))
     made = from_the_index(tmp_path / "image", "torch", "ipykernel")
     frozen = made.run(made.python, "-m", "pip", "freeze", cwd=tmp_path).stdout

@@ -1,4 +1,4 @@
-"""Promises of the pinned requirements: complete, exact, without torch, and refused where this environment is not sound."""
+"""Promises of the pinned requirements: complete, exact, without torch; refused where a package is missing or too old."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_they_are_exact_complete_and_without_torch() -> None:
 
 
 def test_pip_finds_nothing_left_to_ask_for() -> None:
-    """pip itself, asked for exactly these, finds them all satisfied here and wants nothing else, an index least of all."""
+    """pip, asked for exactly these, finds them all satisfied here and needs no index."""
     asked = [*pins(running_wheel().requires, {"s3", "grpc"})]
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-index", "--dry-run", "--quiet", "--report", "-", *asked],

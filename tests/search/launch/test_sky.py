@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,11 +72,7 @@ def test_a_machine_without_the_environment_gets_one_from_uv(postgres_url: str, t
     uv = home / ".local" / "bin" / "uv"
     uv.write_text(f'#!/bin/sh\necho "$@" > {shlex.quote(str(home / "asked"))}\nexit 7\n')
     uv.chmod(0o755)
-    import subprocess
-
     ended = subprocess.run(["bash", "-c", setup], env={**os.environ, "HOME": str(home)}, capture_output=True)
     assert ended.returncode == 7  # what fails ends the setup
-    import sys
-
     wanted = f"venv --seed --python {sys.version_info.major}.{sys.version_info.minor} {home}/lobtuna\n"
     assert (home / "asked").read_text() == wanted

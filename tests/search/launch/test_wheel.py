@@ -1,4 +1,4 @@
-"""Promises of `lobtuna wheel`: the code that runs, whole, the same bytes each time, from a checkout or an installation."""
+"""Promises of `lobtuna wheel`: the whole running code, the same bytes each time, from a checkout or installed."""
 
 import io
 import json
@@ -53,7 +53,7 @@ def build(folder: Path, what: str) -> Path:
 
 
 def test_it_holds_what_setuptools_would_build_from_the_sdist(tracked: Path, packed: Wheel, tmp_path: Path) -> None:
-    """Sdist, then the wheel of that sdist: the same files with the same bytes, and the same metadata where it counts."""
+    """Sdist, then the wheel of that sdist: the same files and bytes, and the same metadata where it counts."""
     shutil.unpack_archive(build(tracked, "sdist"), tmp_path, filter="data")
     built, ours = contents(build(tmp_path / packed.name.partition("-py3")[0], "wheel")), contents(packed.content)
     info = f"lobtuna-{packed.version}.dist-info/"
@@ -92,7 +92,7 @@ def test_installed_it_works_elsewhere_and_packs_itself_again(packed: Wheel, tmp_
     found = json.loads(made.run("lobtuna", "wheel", "--json", cwd=work).stdout)
     assert found["sha256"] == packed.sha256
     (work / "tiny.yaml").write_text(
-        "name: tiny\nparameters: {hidden_size: 4, num_layers: 1, batch_size: 12, epochs: 1, lr: {choices: [1e-3, 2e-3]}}\n"
+        "name: tiny\nparameters: {hidden_size: 4, batch_size: 12, epochs: 1, lr: {choices: [1e-3, 2e-3]}}\n"
         "pruner: {name: none}\nbudget: {trials: 1}\n"
     )
     made.run("lobtuna", "data", "synth", "--output", "lob", "--train", "24", "--valid", "12", "--seed", "1", cwd=work)

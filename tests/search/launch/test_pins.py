@@ -1,4 +1,4 @@
-"""Promises of the pinned requirements: complete, exact, without torch; refused where a package is missing or too old."""
+"""Promises of the pinned requirements: complete, exact, without torch; a missing or old package is refused."""
 
 import subprocess
 import sys

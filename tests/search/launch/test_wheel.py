@@ -52,16 +52,23 @@ def build(folder: Path, what: str) -> Path:
     return next((folder / "dist").glob("*.tar.gz" if what == "sdist" else "*.whl"))
 
 
-def test_it_holds_what_setuptools_would_build_from_the_sdist(tracked: Path, packed: Wheel, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def built(tracked: Path, packed: Wheel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that would be published: built by setuptools from the sdist."""
+    folder = tmp_path_factory.mktemp("sdist")
+    shutil.unpack_archive(build(tracked, "sdist"), folder, filter="data")
+    return build(folder / f"lobtuna-{packed.version}", "wheel")
+
+
+def test_it_holds_what_setuptools_builds_from_the_sdist(built: Path, packed: Wheel) -> None:
     """Sdist, then the wheel of that sdist: the same files and bytes, and the same metadata where it counts."""
-    shutil.unpack_archive(build(tracked, "sdist"), tmp_path, filter="data")
-    built, ours = contents(build(tmp_path / packed.name.partition("-py3")[0], "wheel")), contents(packed.content)
+    theirs, ours = contents(built), contents(packed.content)
     info = f"lobtuna-{packed.version}.dist-info/"
     theirs_alone = {f"{info}top_level.txt"}
-    assert set(built) - theirs_alone == set(ours)
+    assert set(theirs) - theirs_alone == set(ours)
     for name in set(ours) - {f"{info}{file}" for file in ("METADATA", "RECORD", "WHEEL")}:
-        assert ours[name] == built[name], name
-    metadata = Parser().parsestr(built[f"{info}METADATA"].decode())
+        assert ours[name] == theirs[name], name
+    metadata = Parser().parsestr(theirs[f"{info}METADATA"].decode())
     for field in ("Name", "Version", "Requires-Python", "License-Expression", "Summary"):
         assert packed.metadata[field] == metadata[field]
     assert packed.metadata.get_all("Classifier") == metadata.get_all("Classifier")
@@ -102,11 +109,10 @@ def test_installed_it_works_elsewhere_and_packs_itself_again(packed: Wheel, tmp_
 
 
 @pytest.mark.soak
-def test_the_demo_runs_from_the_wheel(packed: Wheel, tmp_path: Path) -> None:
-    """The whole path, with nothing but the wheel, in another folder."""
+def test_the_demo_runs_from_the_published_wheel(built: Path, tmp_path: Path) -> None:
+    """The whole path, with nothing but the wheel that would be published, in another folder."""
     made = beside_the_tests(tmp_path / "environment")
-    (tmp_path / packed.name).write_bytes(packed.content)
-    made.run(made.python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", packed.name, cwd=tmp_path)
+    made.run(made.python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(built), cwd=tmp_path)
     done = made.run("lobtuna", "demo", cwd=tmp_path, timeout=900)
     assert "Done in" in done.stdout
     assert (tmp_path / "lobtuna-demo" / "submission.zip").is_file()

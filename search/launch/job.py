@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
+
 from search.errors import SearchError
 from search.launch.install import SECRET
 from search.launch.package import Package, make_package
+from search.launch.wheel import Wheel
 from search.study.runs import open_study, spec_of
 from search.studyfile.spec import StudySpec
 from search.work.session import require_version
@@ -71,17 +74,25 @@ def prepare(
             f"study {study!r} is in {url}, a file of this machine that no other can open: create it in a PostgreSQL "
             "that they reach, and launch with --storage postgresql://..."
         )
-    extras = {"grpc"} if kind == "grpc" else set()
-    scheme = str(found.user_attrs.get("artifacts") or "").partition("://")[0]
-    extras |= {scheme} & {"s3", "gs"}
-    package = make_package(extras, wheel)
-    made = str(found.user_attrs.get("lobtuna_version", package.wheel.version))
-    if _minor(package.wheel.version) != _minor(made):
-        raise SearchError(
-            f"{wheel} is lobtuna {package.wheel.version}, study {study!r} was created by {made}, and its workers would "
-            f"refuse to begin: give a wheel of lobtuna {made}"
-        )
+    package = make_package(_extras(kind, found.user_attrs.get("artifacts")), wheel)
+    _require_same(package.wheel, found, wheel)
     return Job(spec_of(found).model_copy(update={"name": study}), package, workers, trials_per_gpu, time_limit)
+
+
+def _extras(kind: str, artifacts: str | None) -> set[str]:
+    """The optional parts of lobtuna that this storage and these artifacts need."""
+    scheme = (artifacts or "").partition("://")[0]
+    return ({"grpc"} if kind == "grpc" else set()) | ({scheme} & {"s3", "gs"})
+
+
+def _require_same(wheel: Wheel, study: optuna.Study, path: Path | None) -> None:
+    """Raise `SearchError` where workers of this wheel would refuse the study, as `require_version` does for ours."""
+    made = str(study.user_attrs.get("lobtuna_version", wheel.version))
+    if wheel.version.split(".")[:2] != made.split(".")[:2]:
+        raise SearchError(
+            f"{path} is lobtuna {wheel.version}, study {study.study_name!r} was created by {made}, and its workers "
+            f"would refuse to begin: give a wheel of lobtuna {made}"
+        )
 
 
 def write(files: Mapping[Path, bytes | str], *, replace: bool = False) -> list[Path]:
@@ -98,9 +109,5 @@ def write(files: Mapping[Path, bytes | str], *, replace: bool = False) -> list[P
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
-        raise SearchError(f"{error.filename} cannot be written ({error.strerror}): name another --output") from None
+        raise SearchError(f"{error.filename} cannot be written ({error.strerror}): choose another --output") from None
     return list(files)
-
-
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]

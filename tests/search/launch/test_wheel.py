@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from typer.testing import CliRunner
 
-from search.cli import app
 from search.errors import SearchError
-from search.launch.source import from_checkout, from_installation, running_source
+from search.launch.source import running_source
 from search.launch.wheel import Wheel, pack, read_wheel, running_wheel
 from tests.environments import ROOT, beside_the_tests
 
@@ -118,35 +116,6 @@ def test_the_demo_runs_from_the_published_wheel(built: Path, tmp_path: Path) -> 
     assert (tmp_path / "lobtuna-demo" / "submission.zip").is_file()
 
 
-def test_a_file_changed_after_installation_is_named(tmp_path: Path, packed: Wheel) -> None:
-    """What pip recorded and what is there are compared: a digest never vouches for code nobody built."""
-    from importlib.metadata import PathDistribution
-
-    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
-        archive.extractall(tmp_path)
-    distribution = PathDistribution(tmp_path / f"lobtuna-{packed.version}.dist-info")
-    assert pack(from_installation(distribution, tmp_path)).sha256 == packed.sha256
-    (tmp_path / "search" / "errors.py").write_text("# changed\n")
-    with pytest.raises(SearchError, match=r"errors\.py was changed after it was installed"):
-        from_installation(distribution, tmp_path)
-
-
-def test_code_that_pip_did_not_install_is_refused(tmp_path: Path, packed: Wheel) -> None:
-    """A copy of the packages on PYTHONPATH is neither a checkout nor an installation."""
-    from importlib.metadata import distribution
-
-    with pytest.raises(SearchError, match="neither a checkout nor where pip installed it"):
-        from_installation(distribution("lobtuna"), tmp_path)
-
-
-def test_a_checkout_of_another_version_is_refused(tmp_path: Path) -> None:
-    """Studies are marked with the installed version: a wheel of another would be refused by every study."""
-    text = (ROOT / "pyproject.toml").read_text()
-    (tmp_path / "pyproject.toml").write_text(text.replace('version = "', 'version = "9', 1))
-    with pytest.raises(SearchError, match=r"says version 9.*but lobtuna is installed as.*pip install -e"):
-        from_checkout(tmp_path)
-
-
 def test_a_wheel_that_is_none_is_refused(tmp_path: Path, packed: Wheel) -> None:
     """Missing, cut off, another package's, damaged inside: each is said."""
     with pytest.raises(SearchError, match=r"there is no wheel .*write one with lobtuna wheel"):
@@ -165,15 +134,3 @@ def test_a_wheel_that_is_none_is_refused(tmp_path: Path, packed: Wheel) -> None:
     with pytest.raises(SearchError, match="no wheel of lobtuna"):
         read_wheel(other)
     assert read_wheel(path).sha256 == packed.sha256
-
-
-def test_the_command_prints_what_sha256sum_checks(tmp_path: Path) -> None:
-    """Digest and path in one line of stdout; a folder that cannot be made is an error in one line."""
-    done = CliRunner().invoke(app, ["wheel", "--output", str(tmp_path)])
-    assert done.exit_code == 0, done.output
-    line = done.stdout
-    checked = subprocess.run(["sha256sum", "--check"], input=line, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    (tmp_path / "file").touch()
-    refused = CliRunner().invoke(app, ["wheel", "--output", str(tmp_path / "file" / "folder")])
-    assert isinstance(refused.exception, SearchError) and "cannot be written" in str(refused.exception)

@@ -1,4 +1,4 @@
-"""Promises of `lobtuna launch kaggle`: the folders are what Kaggle takes, hold no secret, and are pushed by its command."""
+"""Promises of `lobtuna launch kaggle`: folders that Kaggle takes, without a secret, pushed by its own command."""
 
 import json
 import os

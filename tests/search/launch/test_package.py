@@ -1,4 +1,4 @@
-"""Promises of what launchers bring: a folder with the wheel, its pins and the script, and the command that uses them."""
+"""Promises of what launchers bring: a folder with wheel, pins and script, and the command that uses them."""
 
 from pathlib import Path
 

@@ -44,6 +44,13 @@ def create(
             help="Apply a changed file: budget and retention in place, the rest as NAME@2 with all trials that fit.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Create nothing: show three configurations of the space and, with --data, how long all would take.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
@@ -52,10 +59,18 @@ def create(
     from search.report.record import read_study
     from search.study.create import create_study, refuse_past_end
     from search.study.revise import revise as apply_revision
+    from search.study.runs import is_there
     from search.studyfile.spec import load_spec
 
     spec = load_spec(file)
     refuse_past_end(spec)
+    if dry_run:
+        from search.cli.preview import show_preview
+
+        if revise or artifacts is not None:
+            raise SearchError("--dry-run looks at the file alone: leave --revise and --artifacts out")
+        show_preview(spec, data, json)
+        return
     fingerprint = None
     if data is not None:
         from lobmodels.data import load_dataset
@@ -69,12 +84,13 @@ def create(
         revision = apply_revision(spec, storage, fingerprint)
         _print_revision(revision, spec, storage, json)
         return
+    existed = is_there(storage, spec.name)
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
     save_note(study, note_text(read_study(study), ""))  # the dashboard says how to join before anyone has joined
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})
     else:
-        _print_created(study, spec, storage)
+        _print_created(study, spec, storage, existed)
 
 
 def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
@@ -88,32 +104,28 @@ def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
     }
 
 
-def _print_created(study: optuna.Study, spec: StudySpec, storage: str) -> None:
+def _print_created(study: optuna.Study, spec: StudySpec, storage: str, existed: bool) -> None:
+    from search.cli.preview import budget_text
     from storage.url import redact
 
     counts = _counts(study, spec)
-    stdout.print(f"{study.study_name} is in {redact(storage)}", markup=False)
+    if existed:
+        trials = len(study.get_trials(deepcopy=False))
+        where = f"was in {redact(storage)} already, as the file describes it"
+        stdout.print(f"{study.study_name} {where}; {trials} trials", markup=False)
+    else:
+        stdout.print(f"{study.study_name} is in {redact(storage)}", markup=False)
     if spec.question:
         stdout.print(f"  {spec.question}", markup=False)
     stdout.print(
         f"  {counts['searched']} parameters searched, {counts['fixed']} fixed; {counts['waiting']} queued; "
-        f"budget {_budget(spec)}"
+        f"budget {budget_text(spec)}"
     )
     _print_next(study.study_name, storage)
 
 
 def _print_next(name: str, storage: str) -> None:
     stdout.print(f"next: lobtuna work {name}{storage_flag(storage)} --data DIR", markup=False, soft_wrap=True)
-
-
-def _budget(spec: StudySpec) -> str:
-    terms = spec.budget
-    parts = [
-        f"{terms.trials} trials" if terms.trials else "",
-        f"{terms.hours:g} hours" if terms.hours else "",
-        f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
-    ]
-    return ", ".join(part for part in parts if part) or "none: it goes on until it is stopped"
 
 
 def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: bool) -> None:

@@ -59,7 +59,6 @@ def create(
     from search.report.record import read_study
     from search.study.create import create_study, refuse_past_end
     from search.study.revise import revise as apply_revision
-    from search.study.runs import is_there
     from search.studyfile.spec import load_spec
 
     spec = load_spec(file)
@@ -69,7 +68,7 @@ def create(
 
         if revise or artifacts is not None:
             raise SearchError("--dry-run looks at the file alone: leave --revise and --artifacts out")
-        show_preview(spec, data, json)
+        show_preview(spec, data, json, _budget(spec))
         return
     fingerprint = None
     if data is not None:
@@ -84,13 +83,23 @@ def create(
         revision = apply_revision(spec, storage, fingerprint)
         _print_revision(revision, spec, storage, json)
         return
-    existed = is_there(storage, spec.name)
+    existed = _is_there(storage, spec.name)
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
     save_note(study, note_text(read_study(study), ""))  # the dashboard says how to join before anyone has joined
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})
     else:
         _print_created(study, spec, storage, existed)
+
+
+def _is_there(url: str, name: str) -> bool:
+    """Whether the database holds a study of this name; a database file that is not there is not created."""
+    from search.study.runs import study_names
+    from storage.backends.database import open_storage
+    from storage.url import parse_url
+
+    path = parse_url(url).path
+    return (path is None or path.exists()) and name in study_names(open_storage(url))
 
 
 def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
@@ -105,27 +114,32 @@ def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
 
 
 def _print_created(study: optuna.Study, spec: StudySpec, storage: str, existed: bool) -> None:
-    from search.cli.preview import budget_text
     from storage.url import redact
 
     counts = _counts(study, spec)
-    if existed:
-        trials = len(study.get_trials(deepcopy=False))
-        where = f"was in {redact(storage)} already, as the file describes it"
-        stdout.print(f"{study.study_name} {where}; {trials} trials", markup=False)
-    else:
-        stdout.print(f"{study.study_name} is in {redact(storage)}", markup=False)
+    found = f"; it was there already, as the file describes it, with {len(study.get_trials(deepcopy=False))} trials"
+    stdout.print(f"{study.study_name} is in {redact(storage)}{found if existed else ''}", markup=False)
     if spec.question:
         stdout.print(f"  {spec.question}", markup=False)
     stdout.print(
         f"  {counts['searched']} parameters searched, {counts['fixed']} fixed; {counts['waiting']} queued; "
-        f"budget {budget_text(spec)}"
+        f"budget {_budget(spec)}"
     )
     _print_next(study.study_name, storage)
 
 
 def _print_next(name: str, storage: str) -> None:
     stdout.print(f"next: lobtuna work {name}{storage_flag(storage)} --data DIR", markup=False, soft_wrap=True)
+
+
+def _budget(spec: StudySpec) -> str:
+    terms = spec.budget
+    parts = [
+        f"{terms.trials} trials" if terms.trials else "",
+        f"{terms.hours:g} hours" if terms.hours else "",
+        f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
+    ]
+    return ", ".join(part for part in parts if part) or "none: it goes on until it is stopped"
 
 
 def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: bool) -> None:

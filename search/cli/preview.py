@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from search.studyfile.spec import StudySpec
 
 
-def show_preview(spec: StudySpec, data: Path | None, json: bool) -> None:
-    """Print three drawn configurations; with `data`, train one epoch of each and estimate the whole from that."""
+def show_preview(spec: StudySpec, data: Path | None, json: bool, budget: str) -> None:
+    """Print `budget` and three drawn configurations; with `data`, train one epoch of each and estimate the whole."""
     from search.study.preview import sample_configurations
     from search.work.estimate import study_hours
 
@@ -25,25 +25,13 @@ def show_preview(spec: StudySpec, data: Path | None, json: bool) -> None:
         rows = [_searched(spec, config) for config in configs]
         print_json({"study": spec.name, "configurations": rows, "epoch_seconds": seconds, "hours": hours})
         return
-    searched, budget = len(spec.searched()), budget_text(spec)
-    stdout.print(f"{spec.name} would search {searched} parameters; budget {budget}", markup=False)
+    stdout.print(f"{spec.name} would search {len(spec.searched())} parameters; budget {budget}", markup=False)
     for number, config in enumerate(configs, 1):
         values = [f"{name}={_brief(value)}" for name, value in _searched(spec, config).items()]
         took = [] if seconds is None else [f"{seconds[number - 1]:.1f} s an epoch, {config.epochs} epochs"]
         line = fill(", ".join(values + took), stdout.width, initial_indent=f"  {number}. ", subsequent_indent="     ")
         stdout.print(line, markup=False, soft_wrap=True)
     stdout.print(_estimate(spec, hours, seconds), markup=False)
-
-
-def budget_text(spec: StudySpec) -> str:
-    """`24 trials, 8 hours`."""
-    terms = spec.budget
-    parts = [
-        f"{terms.trials} trials" if terms.trials else "",
-        f"{terms.hours:g} hours" if terms.hours else "",
-        f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
-    ]
-    return ", ".join(part for part in parts if part) or "none: it goes on until it is stopped"
 
 
 def _time(spec: StudySpec, configs: list[RunConfig], data: Path | None) -> list[float] | None:

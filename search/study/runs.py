@@ -100,12 +100,6 @@ def study_names(storage: BaseStorage) -> list[str]:
     return [study.study_name for study in studies]
 
 
-def is_there(url: str, name: str) -> bool:
-    """Whether the database `url` holds a study of this name; a database file that is not there is not created."""
-    path = parse_url(url).path
-    return (path is None or path.exists()) and name in study_names(open_storage(url))
-
-
 def revisions(storage: BaseStorage, name: str) -> list[str]:
     """Names of the study and its revisions that are there, oldest first."""
     pattern = re.compile(rf"{re.escape(name)}(@[0-9]+)?")

@@ -70,4 +70,6 @@ def test_create_tells_that_the_study_was_there(folder: Path, capsys: pytest.Capt
     """The first time it is created, the second time found, with its trials."""
     assert create(capsys)[1].startswith("tiny is in sqlite:///lobtuna.db\n")
     again = " ".join(create(capsys)[1].split())
-    assert again.startswith("tiny was in sqlite:///lobtuna.db already, as the file describes it; 0 trials")
+    assert again.startswith(
+        "tiny is in sqlite:///lobtuna.db; it was there already, as the file describes it, with 0 trials"
+    )

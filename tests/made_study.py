@@ -26,9 +26,9 @@ from search.study.replication import open_replicates, seed_list
 from search.study.runs import finished_runs
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
-from search.work.curves import history_csv, learning_curve_svg
-from storage.artifacts import artifacts_of, attribute_of, upload_all
-from storage.backends.database import database_engine
+from search.work.history import history_csv
+from storage.artifacts import attribute_of, upload_all
+from storage.store import StoreStorage, artifacts_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -146,7 +146,8 @@ def make_study(
 
 def add_all(study: optuna.Study, trials: list[FrozenTrial]) -> None:
     """`study.add_trials` without its thousand statements a second, where the storage is a database."""
-    engine = database_engine(study._storage)
+    storage = study._storage
+    engine = storage.store.engine if isinstance(storage, StoreStorage) else None  # some tests need no database
     if engine is None:
         study.add_trials(trials)
         return
@@ -275,8 +276,7 @@ def _trial(
 
 def _artifacts(study: optuna.Study, number: int, history: list[dict[str, Any]]) -> dict[str, str]:
     store = artifacts_of(study)
-    picture = learning_curve_svg(history, f"{study.study_name} #{number}")
-    files = (("csv", "text/csv", history_csv(history)), ("svg", "image/svg+xml", picture))
+    files = (("csv", "text/csv", history_csv(history)),)
     ids = upload_all(store, [data for _, _, data in files])
     names = [f"{study.study_name}-{number}.{end}" for end, _, _ in files]
     kinds = [kind for _, kind, _ in files]
@@ -336,7 +336,7 @@ def main() -> None:
     """`python -m tests.made_study FILE TRIALS`: write one to look at."""
     import sys
 
-    from storage.backends.database import open_storage
+    from storage.backends.registry import open_storage
 
     path = Path(sys.argv[1]).resolve()
     make_study(open_storage(f"sqlite:///{path}"), int(sys.argv[2]), replicates=(6, 4), artifacts=True)

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import optuna
 
+from lobmodels.files import write_atomically
 from search.errors import SearchError
 from search.launch.install import SECRET
 from search.launch.package import Package, make_package
 from search.launch.wheel import Wheel
-from search.study.runs import open_study, spec_of
+from search.study.open import open_study, spec_of
+from search.study.record import VERSION
 from search.studyfile.spec import StudySpec
 from search.work.session import require_version
 from search.work.stopping import parse_duration
-from storage.url import parse_url
+from storage.backends.registry import parse_url
+from storage.store import ARTIFACTS
+from storage.url import StorageUrl
 
 __all__ = ["SECRET", "Job", "prepare", "write"]
 
@@ -68,26 +72,26 @@ def prepare(
         parse_duration(time_limit)
     found = open_study(url, study)
     require_version(found)
-    kind = parse_url(url).kind
-    if far and kind in ("sqlite", "journal"):
+    where = parse_url(url)
+    if far and where.path is not None:
         raise SearchError(
             f"study {study!r} is in {url}, a file of this machine that no other can open: create it in a PostgreSQL "
             "that they reach, and launch with --storage postgresql://..."
         )
-    package = make_package(_extras(kind, found.user_attrs.get("artifacts")), wheel)
+    package = make_package(_extras(where, found.user_attrs.get(ARTIFACTS)), wheel)
     _require_same(package.wheel, found, wheel)
     return Job(spec_of(found).model_copy(update={"name": study}), package, workers, trials_per_gpu, time_limit)
 
 
-def _extras(kind: str, artifacts: str | None) -> set[str]:
+def _extras(where: StorageUrl, artifacts: str | None) -> set[str]:
     """The optional parts of lobtuna that this storage and these artifacts need."""
     scheme = (artifacts or "").partition("://")[0]
-    return ({"grpc"} if kind == "grpc" else set()) | ({scheme} & {"s3", "gs"})
+    return ({"grpc"} if where.host else set()) | ({scheme} & {"s3", "gs"})  # only a proxy's URL is read for its host
 
 
 def _require_same(wheel: Wheel, study: optuna.Study, path: Path | None) -> None:
     """Raise `SearchError` where workers of this wheel would refuse the study, as `require_version` does for ours."""
-    made = str(study.user_attrs.get("lobtuna_version", wheel.version))
+    made = str(study.user_attrs.get(VERSION, wheel.version))
     if wheel.version.split(".")[:2] != made.split(".")[:2]:
         raise SearchError(
             f"{path} is lobtuna {wheel.version}, study {study.study_name!r} was created by {made}, and its workers "
@@ -98,16 +102,12 @@ def _require_same(wheel: Wheel, study: optuna.Study, path: Path | None) -> None:
 def write(files: Mapping[Path, bytes | str], *, replace: bool = False) -> list[Path]:
     """Write generated files; one that a person may have changed is not overwritten unless `replace` says so.
 
-    Raises `SearchError` for such a file, before anything is written, and where the folder cannot be written.
+    Raises `SearchError` for such a file, before anything is written, and `OutputError` where the folder takes none.
     """
     contents = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
-    try:
-        for path, content in contents.items():
-            if not replace and path.exists() and path.read_bytes() != content:
-                raise SearchError(f"{path} is there already and differs: move it away, or name another --output")
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    except OSError as error:
-        raise SearchError(f"{error.filename} cannot be written ({error.strerror}): choose another --output") from None
+    for path, content in contents.items():
+        if not replace and path.is_file() and path.read_bytes() != content:
+            raise SearchError(f"{path} is there already and differs: move it away, or name another --output")
+    for path, content in contents.items():
+        write_atomically(path, content)
     return list(files)

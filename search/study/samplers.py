@@ -1,24 +1,39 @@
-"""Builds samplers and pruners from a spec; what a trial is given depends on the study and its number alone."""
+"""Builds the sampler that a study file names; its suggestions depend only on the study and the trial's number.
 
-import warnings
+To add one: write a function of the spec and a 32-bit seed, here or in a file of its own, name it in `SAMPLERS`, and add
+the name to `SamplerSpec.name`. A test compares the two lists and asks every choice for trials.
+"""
+
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import SearchError
+from search.study.quiet import without_experimental_warning
 from search.studyfile.spec import StudySpec
+
+
+def build_sampler(spec: StudySpec, seed: int | None = None) -> BaseSampler:
+    """The study's sampler. `seed` replaces the spec's base seed. Raises `SearchError` for an unregistered name."""
+    if spec.sampler.name not in SAMPLERS:
+        raise SearchError(
+            f"sampler {spec.sampler.name!r} is not known to this lobtuna: known are {', '.join(SAMPLERS)}"
+        )
+    build = SAMPLERS[spec.sampler.name]
+    return PerTrialSampler(lambda stream: build(spec, stream), spec.seed if seed is None else seed)
 
 
 class PerTrialSampler(BaseSampler):
     """A fresh sampler for every trial, seeded from the base seed and the trial's number.
 
-    A sampler's own random state would depend on which trials this process happened to ask before. Seeded so, a
-    study of one worker repeats itself even when that worker was stopped and started again, and no two workers
-    walk the same random numbers.
+    A sampler's own random state would depend on which trials this process has asked before. With a seed for each trial,
+    a study of one worker is repeatable even if the worker is restarted, and two workers never draw the same numbers.
     """
 
     def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
@@ -58,51 +73,23 @@ def trial_stream(seed: int, number: int) -> int:
     return (seed * 0x9E3779B1 + number * 0x85EBCA77 + 0x27D4EB2F) % 2**32
 
 
-def build_sampler(spec: StudySpec, seed: int | None = None) -> BaseSampler:
-    """The study's sampler. `seed` replaces the spec's base seed."""
+def _tpe(spec: StudySpec, seed: int) -> BaseSampler:
     startup = spec.sampler.startup_trials
-    build: dict[str, Callable[[int], BaseSampler]] = {
-        "tpe": lambda stream: _tpe(stream, startup),
-        "random": lambda stream: RandomSampler(seed=stream),
-        "gp": lambda stream: _gp(stream, startup),
-    }
-    return PerTrialSampler(build[spec.sampler.name], spec.seed if seed is None else seed)
+    with without_experimental_warning():  # `group` models each branch of a conditional space separately
+        return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
 
 
-def build_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
-    """The study's pruner.
-
-    A run is compared, at the epoch it has reached, with the finished runs that got as far; half of
-    `startup_trials` of them must have, since early-stopped runs leave the late epochs thin. With `patience`, a
-    run that still improves is never pruned.
-    """
-    terms = spec.pruner
-    if terms.name == "none":
-        return optuna.pruners.NopPruner()
-    pruner: optuna.pruners.BasePruner = optuna.pruners.PercentilePruner(
-        50.0 if terms.percentile is None else terms.percentile,
-        n_startup_trials=terms.startup_trials,
-        n_warmup_steps=terms.warmup_epochs,
-        n_min_trials=max(1, terms.startup_trials // 2),
-    )
-    if not terms.patience:
-        return pruner
-    return _quietly(lambda: optuna.pruners.PatientPruner(pruner, terms.patience))
+def _random(spec: StudySpec, seed: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
 
 
-def _quietly(build: Callable[[], Any]) -> Any:
-    """Build without the warning that says experimental of what has been in use for years."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return build()
+def _gp(spec: StudySpec, seed: int) -> BaseSampler:
+    with without_experimental_warning():
+        return GPSampler(seed=seed, n_startup_trials=spec.sampler.startup_trials, warn_independent_sampling=False)
 
 
-def _tpe(stream: int, startup: int) -> BaseSampler:
-    # `group` learns each branch of a conditional space on its own
-    return _quietly(
-        lambda: TPESampler(seed=stream, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
-    )
-
-
-def _gp(stream: int, startup: int) -> BaseSampler:
-    return _quietly(lambda: GPSampler(seed=stream, n_startup_trials=startup, warn_independent_sampling=False))
+SAMPLERS: dict[str, Callable[[StudySpec, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "random": _random,
+    "gp": _gp,
+}

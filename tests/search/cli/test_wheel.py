@@ -5,8 +5,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from lobmodels.errors import OutputError
 from search.cli import app
-from search.errors import SearchError
 
 
 def test_the_command_prints_what_sha256sum_checks(tmp_path: Path) -> None:
@@ -17,4 +17,4 @@ def test_the_command_prints_what_sha256sum_checks(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
     (tmp_path / "file").touch()
     refused = CliRunner().invoke(app, ["wheel", "--output", str(tmp_path / "file" / "folder")])
-    assert isinstance(refused.exception, SearchError) and "cannot be written" in str(refused.exception)
+    assert isinstance(refused.exception, OutputError) and "cannot be written" in str(refused.exception)

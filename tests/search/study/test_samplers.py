@@ -1,11 +1,14 @@
-"""Samplers that repeat themselves and pruners that wait."""
+"""A sampler repeats itself, and every name of the study file has one."""
+
+from typing import get_args
 
 import optuna
 import pytest
 
-from search.study.samplers import build_pruner, build_sampler, trial_stream
+from search.errors import SearchError
+from search.study.samplers import SAMPLERS, build_sampler, trial_stream
 from search.studyfile.space import suggest
-from search.studyfile.spec import StudySpec
+from search.studyfile.spec import SamplerSpec, StudySpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -39,7 +42,22 @@ def trials(name: str, storage: optuna.storages.BaseStorage, count: int, seed: in
     return [trial.params for trial in study.trials]
 
 
-@pytest.mark.parametrize(("name", "count"), [("tpe", 24), ("random", 12), ("gp", 8)])
+CHOICES = get_args(SamplerSpec.model_fields["name"].annotation)
+
+
+def test_the_study_file_and_the_registry_name_the_same_samplers() -> None:
+    """A sampler that one of them lacks fails here, not in a worker."""
+    assert set(CHOICES) == set(SAMPLERS)
+
+
+def test_an_unknown_sampler_is_refused() -> None:
+    """A study of a newer lobtuna is not searched with another sampler than it names."""
+    stored = spec().model_copy(update={"sampler": SamplerSpec.model_construct(name="cmaes", startup_trials=4)})
+    with pytest.raises(SearchError, match="'cmaes' is not known to this lobtuna: known are tpe, random, gp"):
+        build_sampler(stored)
+
+
+@pytest.mark.parametrize(("name", "count"), [(name, {"tpe": 24, "random": 12}.get(name, 8)) for name in CHOICES])
 def test_a_stopped_study_goes_on_as_if_it_had_not_stopped(name: str, count: int) -> None:
     """Two workers one after the other ask the same trials as one worker that never stopped."""
     whole = trials(name, optuna.storages.InMemoryStorage(), count)
@@ -60,48 +78,3 @@ def test_trial_streams_differ() -> None:
     """Neighbouring trials and neighbouring studies do not share random numbers."""
     streams = {trial_stream(seed, number) for seed in range(50) for number in range(50)}
     assert len(streams) == 2500
-
-
-def prunes(pruner: dict, curve: list[float], finished: int = 8) -> int | None:
-    """The epoch at which a run with this curve is pruned, against finished runs of a steady .3."""
-    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec(pruner=pruner)))
-    for _ in range(finished):
-        trial = study.ask()
-        for epoch in range(20):
-            trial.report(0.3, epoch)
-        study.tell(trial, 0.3)
-    trial = study.ask()
-    for epoch, value in enumerate(curve):
-        trial.report(value, epoch)
-        if trial.should_prune():
-            return epoch
-    return None
-
-
-def test_no_run_is_pruned_within_its_warm_up() -> None:
-    """A run is given all its warm-up epochs, and finished runs are needed to judge it by."""
-    plain = {"name": "median", "warmup_epochs": 5, "startup_trials": 4, "patience": 0}
-    assert prunes(plain, [0.1] * 20) == 5
-    assert prunes(plain, [0.1] * 20, finished=3) is None
-    assert prunes({**plain, "name": "none"}, [0.1] * 20) is None
-
-
-def test_a_run_that_still_improves_is_not_pruned() -> None:
-    """With patience the late-peaking recipe is left alone; a run that has stopped improving is not."""
-    patient = {"name": "median", "warmup_epochs": 5, "startup_trials": 4, "patience": 2}
-    assert prunes(patient, [0.01 * epoch for epoch in range(20)]) is None
-    assert prunes(patient, [0.2 - 0.01 * epoch for epoch in range(20)]) == 5
-    assert prunes(patient, [0.1, 0.15, 0.2, 0.21, 0.22, 0.23, 0.22, 0.22, 0.22, 0.22]) == 8
-
-
-def test_the_percentile_pruner_is_stricter() -> None:
-    """The better quarter goes on, the third quarter does not."""
-    terms = {"name": "percentile", "percentile": 25.0, "warmup_epochs": 0, "startup_trials": 4, "patience": 0}
-    study = optuna.create_study(direction="maximize", pruner=build_pruner(spec(pruner=terms)))
-    for value in (0.1, 0.2, 0.3, 0.4, 0.5):
-        trial = study.ask()
-        trial.report(value, 0)
-        study.tell(trial, value)
-    trial = study.ask()
-    trial.report(0.35, 0)
-    assert trial.should_prune()

@@ -16,7 +16,7 @@ from lobmodels.device import float32_arithmetic
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from search.work.worker import WorkOptions, work
-from tests.device.measure import REAL, TINY, ratios, show
+from tests.device.ratios import REAL, TINY, ratios, show
 from tests.lobmodels.training.short_data import short_dataset
 from tests.machines import create, small_study, trials
 

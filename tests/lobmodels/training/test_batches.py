@@ -18,7 +18,7 @@ def config(**values: object) -> RunConfig:
 
 @pytest.mark.parametrize("values", [{}, {"derived": True, "lag": True, "normalizer": "zscore"}])
 def test_batches_hold_each_sequence_once_in_order(small_dataset: Dataset, values: dict[str, object]) -> None:
-    """Inputs (T, B, F) equal the pipeline of the raw rows, targets (S, B, 2) are the scored steps; the last is smaller."""
+    """Inputs (T, B, F) equal the pipeline of the raw rows, targets (S, B, 2) are the scored steps."""
     data = RunData.prepare(small_dataset, config(**values), report_fraction=0.25)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(1))
     batches = list(data.train.batches(order, 5))

@@ -32,12 +32,12 @@ class StudyExistsError(SearchError):
     """A study of this name is there already and says something else."""
 
 
-class KeptError(SearchError):
-    """A run finished while the database was gone; it is on disk, and can be handed in."""
+class RunSavedError(SearchError):
+    """A run finished while the database could not be reached; it is saved to disk, and can be submitted later."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"the finished run is kept in {where}; hand it in later with: lobtuna submit FILE --storage URL"
+            f"the finished run is saved in {where}; store it later with: lobtuna submit FILE --storage URL"
         )
 
 

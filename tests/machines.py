@@ -16,7 +16,8 @@ from lobmodels.checkpoint import Checkpoint
 from search.study.create import create_study
 from search.studyfile.spec import StudySpec
 from search.work.events import Event
-from search.work.worker import WorkOptions, work
+from search.work.options import WorkOptions
+from search.work.worker import work
 from storage.artifacts import artifacts_of, download
 from storage.backends.database import open_storage
 
@@ -63,7 +64,7 @@ class Worker:
 
     @property
     def events(self) -> list[Event]:
-        """What the worker has told so far."""
+        """The events that the worker has emitted so far."""
         lines = self.log.read_bytes().split(b"\n")[:-1]
         return [Event.from_line(line) for line in lines if not line.startswith(b'{"error"')]
 
@@ -113,8 +114,8 @@ def _main(url: str, study: str, data: Path, options: dict[str, Any], log: Path, 
     if hook is not None:
         hook()
     try:
-        tell = lambda event: os.write(descriptor, event.to_line())  # noqa: E731
-        work(url, study, data, options=WorkOptions(**options), tell=tell)
+        emit = lambda event: os.write(descriptor, event.to_line())  # noqa: E731
+        work(url, study, data, options=WorkOptions(**options), emit=emit)
     except Exception as error:
         os.write(descriptor, json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
         os._exit(1)

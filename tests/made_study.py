@@ -26,7 +26,7 @@ from search.study.replication import open_replicates, seed_list
 from search.study.runs import finished_runs
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
-from search.work.curves import history_csv, learning_curve_svg
+from search.work.history import history_csv
 from storage.artifacts import artifacts_of, attribute_of, upload_all
 from storage.backends.database import database_engine
 
@@ -275,8 +275,7 @@ def _trial(
 
 def _artifacts(study: optuna.Study, number: int, history: list[dict[str, Any]]) -> dict[str, str]:
     store = artifacts_of(study)
-    picture = learning_curve_svg(history, f"{study.study_name} #{number}")
-    files = (("csv", "text/csv", history_csv(history)), ("svg", "image/svg+xml", picture))
+    files = (("csv", "text/csv", history_csv(history)),)
     ids = upload_all(store, [data for _, _, data in files])
     names = [f"{study.study_name}-{number}.{end}" for end, _, _ in files]
     kinds = [kind for _, kind, _ in files]

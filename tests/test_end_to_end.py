@@ -53,7 +53,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tuple[P
 
 def test_repeatable(twice: tuple[Path, Path]) -> None:
     """Two runs of one study with one worker on a CPU give the same trials, the same values, the same zip."""
-    from search.study.runs import open_study
+    from search.study.open import open_study
 
     records = []
     for folder in twice:

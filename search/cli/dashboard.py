@@ -36,7 +36,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
-    from search.study.runs import existing_storage
+    from search.study.open import existing_storage
     from storage.dashboard.server import Settings, listening
 
     settings = Settings(host, port, writable, auth)

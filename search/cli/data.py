@@ -118,7 +118,8 @@ def profile(
 def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
     """The stored weights of a run: of `trial`, or else of the study's best one."""
     from search.errors import SearchError
-    from search.study.runs import best_run, finished_runs, load_checkpoint, nothing_complete, open_study
+    from search.study.open import open_study
+    from search.study.runs import best_run, finished_runs, load_checkpoint, nothing_complete
 
     opened = open_study(storage, study)
     runs = finished_runs(opened)

@@ -27,8 +27,8 @@ def gc(
     json: JsonOption = False,
 ) -> None:
     """Remove checkpoints past each study's limit, states of finished trials, and what deleted studies left behind."""
+    from search.study.open import existing_storage
     from search.study.retention import collect
-    from search.study.runs import existing_storage
     from search.work.stopping import parse_duration
     from storage.artifacts import open_artifacts
 

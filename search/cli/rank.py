@@ -41,9 +41,10 @@ def rank(
     The estimate shrinks each configuration's runs by how noisy they are and takes the search's own luck out.
     """
     from search.errors import SearchError
+    from search.study.open import SEEDS, open_study, spec_of
     from search.study.ranking import rank_runs, to_csv, to_document
     from search.study.replication import pool
-    from search.study.runs import SEEDS, nothing_complete, open_study, spec_of
+    from search.study.runs import nothing_complete
 
     study = open_study(storage, name.removesuffix(SEEDS))
     ranking = rank_runs(pool(study))

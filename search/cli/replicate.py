@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from search.study.replication import Plan, Queued
 
 
-USUAL = 5  # configurations that are repeated where nothing is said
+USUAL = 5  # configurations that are repeated by default
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +66,9 @@ def replicate(
     All configurations get the same seeds. What was queued before is not queued again.
     """
     from search.errors import SearchError
+    from search.study.open import SEEDS, open_study
     from search.study.replication import Plan, choose, store_plan
     from search.study.replication import replicate as queue
-    from search.study.runs import SEEDS, open_study
 
     if runs is not None and not auto:
         raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
@@ -90,8 +90,8 @@ def replicate(
 
 
 def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, storage: str) -> None:
+    from search.study.open import spec_of
     from search.study.replication import seed_list
-    from search.study.runs import spec_of
 
     used = seed_list(spec_of(study), seeds - 1)
     name = study.study_name

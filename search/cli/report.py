@@ -32,7 +32,7 @@ def report(
 ) -> None:
     """Write what STUDY learned as one HTML page that needs no network, its tables as CSV, and the next study file."""
     from search.report import write_report
-    from search.study.runs import SEEDS, open_study
+    from search.study.open import SEEDS, open_study
 
     study = open_study(storage, name.removesuffix(SEEDS))
     with stderr.status("reading the trials") as status:

@@ -1,4 +1,4 @@
-"""`lobtuna status`: how a study stands."""
+"""`lobtuna status`: the state of a study."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def status(
     every: Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="Pause between two looks.")] = 5.0,
     json: JsonOption = False,
 ) -> None:
-    """Trials by state, workers alive, the best run, and what is left of the budget."""
-    from search.study.runs import open_study
+    """Trials by state, running workers, the best run, and what is left of the budget."""
+    from search.study.open import open_study
     from search.study.status import status_of
     from storage.fleet import fleet_of
 
@@ -47,7 +47,7 @@ def status(
 
 
 def _watch(look: Callable[[], Status], every: float) -> None:
-    """Redraw until the study is over. In a pipe, where nothing can be redrawn, say each change in a line."""
+    """Redraw until the study is over. In a pipe, which cannot be redrawn, print each change as a line."""
     from rich.live import Live
 
     try:
@@ -71,7 +71,7 @@ def _follow(look: Callable[[], Status], every: float) -> None:
         now = look()
         line = f"{_counts(now.trials)}; best {'-' if now.best is None else f'{now.best.value:.4f}'}"
         if not now.over and not any(worker.silent is not True for worker in now.workers):
-            line += "; no worker is at it"
+            line += "; no worker is running"
         if line != said:
             stdout.print(line, markup=False, soft_wrap=True)
             said = line
@@ -96,7 +96,7 @@ def render(now: Status) -> Group:
     if not now.workers:
         return Group(*lines, Text("workers    none"))
     alive = sum(worker.silent is not True for worker in now.workers)
-    lines.append(Text(f"workers    {alive} at work" + (f", {n} silent" if (n := len(now.workers) - alive) else "")))
+    lines.append(Text(f"workers    {alive} running" + (f", {n} silent" if (n := len(now.workers) - alive) else "")))
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for column, side in (("trial", "right"), ("epoch", "right"), ("best", "right"), ("worker", "left")):
         table.add_column(column, justify=side, no_wrap=True)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`lobtuna submit`: hand in a finished run that a worker had to keep on disk."""
+"""`lobtuna submit`: store a finished run that a worker saved to disk."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Kept runs, as the worker named them.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Saved runs; the worker printed their names.")],
     storage: StorageOption = DEFAULT_STORAGE,
     json: JsonOption = False,
 ) -> None:
-    """Store runs that finished while the database was gone. Each file is removed once its run is stored."""
+    """Store runs that finished while the database could not be reached. Each file is removed once its run is stored."""
     import os
     import socket
 
-    from search.study.runs import existing_storage
-    from search.work.rescue import KeptRun
-    from search.work.rescue import submit as hand_in
+    from search.study.open import existing_storage
+    from search.work.rescue import SavedRun
+    from search.work.rescue import submit as store
 
     done = []
     for file in files:
-        kept = KeptRun.load(file)
-        opened = existing_storage(storage, kept.study)
-        number, text = hand_in(kept, opened, f"{socket.gethostname()}:{os.getpid()}")
+        saved = SavedRun.load(file)
+        opened = existing_storage(storage, saved.study)
+        number, text = store(saved, opened, f"{socket.gethostname()}:{os.getpid()}")
         file.unlink()
-        done.append({"file": str(file), "study": kept.study, "number": number, "outcome": text})
+        done.append({"file": str(file), "study": saved.study, "number": number, "outcome": text})
         if not json:
-            stdout.print(f"{kept.study} #{number} {text}")
+            stdout.print(f"{saved.study} #{number} {text}")
     if json:
         print_json(done)

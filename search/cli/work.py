@@ -1,4 +1,4 @@
-"""`lobtuna work`: lend this machine to a study."""
+"""`lobtuna work`: run trials of a study on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
 
 if TYPE_CHECKING:
-    from search.work.worker import WorkSummary
+    from search.work.options import WorkOptions, WorkSummary
 
 EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
 
@@ -35,22 +35,27 @@ def work(
         str | None, typer.Option(help="cpu, cuda or cuda:N of a single worker.", show_default="cuda if there is one")
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads of a worker; a slot a core beats a thread a core.")
+        int, typer.Option(min=1, help="CPU threads of a worker; to use more cores, add slots instead.")
     ] = 1,
     time_limit: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Stop well before this is over: 8h30m, 90m.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Hand the trial back and stop before this is over: 8h30m, 90m."),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Most trials that each worker runs.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay when nothing is left to do; replicates may come.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay when nothing is left to do: replicates may be queued later.")
+    ] = False,
     grace: Annotated[
         float, typer.Option(min=0.5, help="Seconds of silence after which others take over a trial begun here.")
     ] = 60.0,
     checkpoint_every: Annotated[
         float, typer.Option(min=0.0, help="Least seconds between two uploads of a running trial's state.")
     ] = 60.0,
-    patience: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a database that is away.")] = 60.0,
+    patience: Annotated[
+        float, typer.Option(min=0.0, help="Seconds to wait for a database that cannot be reached.")
+    ] = 60.0,
     keep: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where a finished run goes while the database cannot take it.")
+        Path, typer.Option(metavar="DIR", help="Where a finished run is saved while the database cannot be reached.")
     ] = Path("lobtuna-kept"),
     json: JsonOption = False,
 ) -> None:
@@ -58,8 +63,8 @@ def work(
 
     A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
     """
+    from search.work.options import WorkOptions
     from search.work.stopping import parse_duration
-    from search.work.worker import WorkOptions
 
     options = WorkOptions(
         device=device,
@@ -82,22 +87,10 @@ def work(
         print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})
 
 
-def _alone(storage: str, study: str, data: Path, options) -> WorkSummary:  # type: ignore[no-untyped-def]
-    """One worker in this process; as a slot, it tells its supervisor instead of the terminal."""
-    import dataclasses
-    import os
-
-    from search.work.events import to_pipe
+def _alone(storage: str, study: str, data: Path, options: WorkOptions) -> WorkSummary:
+    """One worker in this process."""
     from search.work.progress import Progress
-    from search.work.stopping import Stop
     from search.work.worker import work as run
 
-    slot = os.environ.get("LOBTUNA_SLOT")
-    stop = Stop(options.time_limit)
-    if slot is None:
-        with Progress(stderr).shown() as progress:
-            return run(storage, study, data, options=options, stop=stop, tell=progress.tell)
-    descriptor, _, shared = slot.partition(":")
-    options = dataclasses.replace(options, shared_device=shared or None, follow_parent=True)
-    tell = to_pipe(int(descriptor), lambda: stop.ask("the supervisor is gone"))
-    return run(storage, study, data, options=options, stop=stop, tell=tell)
+    with Progress(stderr).display() as progress:
+        return run(storage, study, data, options=options, emit=progress.handle)

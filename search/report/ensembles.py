@@ -12,7 +12,7 @@ from search.errors import ReportError
 from search.report.page import Figure, Section, Table
 from search.report.record import Study
 from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, line, plural, safe, score
-from search.study.runs import SEEDS
+from search.study.open import SEEDS
 
 FOLDER = Path("analysis")  # where `lobtuna ensemble` writes unless told otherwise
 SHOWN = 20  # runs of the map of correlations

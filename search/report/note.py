@@ -1,7 +1,7 @@
-"""Keeps a study's note and plots in the dashboard current, by the workers themselves and at a modest rate.
+"""Workers keep a study's note and plots in the dashboard up to date, about once a minute in all.
 
-One worker at a time writes: it first leaves a token in the study, and whoever sees the same token for a whole period by
-its own clock may write next. No two clocks are compared, so machines whose clocks differ take turns all the same.
+A worker that writes stores a new token in the study. A worker that has seen the same token for a whole period, by its
+own clock, writes next. Clocks of different machines are never compared, so they may differ.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from search.report.progress import trials_figure
 from search.report.record import Study, hours, read_study
 from search.report.seeds import ranking_figure
 from search.report.style import Spec, plural, score, share
+from search.study.open import load_study
 from search.study.ranking import RankedConfiguration, varying
+from search.study.record import NOTE_WRITER
 from search.study.replication import find_replicates
-from search.study.runs import load_study
 from search.studyfile.values import show
 from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
 PERIOD = 60.0  # seconds between two notes of one study, whatever the number of workers
-TOKEN = "note_turn"  # study user attribute: who wrote last
 YOURS = "**Your own notes** (below this line; everything above it is rewritten by the workers)"
 DOTS, CURVES, RANKED = 500, 25, 12  # what a plot in the database may hold
 PARAMETERS = 4  # searched parameters shown of a configuration
 
 
 class NoteKeeper:
-    """Writes the note of one study when it is this worker's turn. `start` does so in a thread until `stop`."""
+    """Writes the note of one study whenever it is due. `start` does so in a thread until `stop`."""
 
     def __init__(
         self,
@@ -56,27 +56,27 @@ class NoteKeeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker
-        # Each worker waits a little longer or shorter: two that began together do not reach out together.
+        # Workers wait differently long, so that two that started together do not write together.
         self.period = period * random.uniform(1.0, 1.4)
         self.clock = clock
-        self._token: str | None = ""  # the last one seen; no token at all means that nobody has written yet
+        self._token: str | None = ""  # the last one seen; None in the study: no worker has written yet
         self._since = clock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Take turns in the background: training never waits for a note."""
+        """Write in a background thread: training never waits for a note."""
         self._thread = threading.Thread(target=self._run, name="notes", daemon=True)
         self._thread.start()
 
     def stop(self, within: float = 10.0) -> None:
-        """Leave a note that says how things stand now, and end the thread; waits at most `within` seconds for that."""
+        """Write a last note and end the thread; waits at most `within` seconds."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join(timeout=within)
 
     def tick(self) -> bool:
-        """Write if it is this worker's turn; whether it was."""
+        """Write the note if it is due; returns whether it was."""
         found = self._found()
         if found is not None and found != self._token:
             self._token, self._since = found, self.clock()
@@ -89,14 +89,14 @@ class NoteKeeper:
     def write(self) -> None:
         """Write note and plots now. Raises `StorageError` or `SearchError`; the thread of `start` logs those."""
         study = load_study(self.storage, self.name)
-        mine = f"{self.worker}/{uuid.uuid4().hex[:8]}"
-        study.set_user_attr(TOKEN, mine)
-        self._token, self._since = mine, self.clock()
+        token = f"{self.worker}/{uuid.uuid4().hex[:8]}"
+        study.set_user_attr(NOTE_WRITER, token)
+        self._token, self._since = token, self.clock()
         write_note(study, self.worker)
 
     def _found(self) -> str | None:
         study_id = self.storage.get_study_id_from_name(self.name)
-        token = self.storage.get_study_user_attrs(study_id).get(TOKEN)
+        token = self.storage.get_study_user_attrs(study_id).get(NOTE_WRITER)
         return None if token is None else str(token)
 
     def _run(self) -> None:
@@ -105,7 +105,7 @@ class NoteKeeper:
         self._guarded(self.write)
 
     def _guarded(self, call: Callable[[], Any]) -> None:
-        """A note is a courtesy: no trouble with it reaches the training beside it."""
+        """Log an expected failure: a note that cannot be written must not stop the training."""
         try:
             call()
         except (StorageError, SearchError, KeyError, optuna.exceptions.OptunaError) as error:
@@ -128,15 +128,16 @@ def write_note(study: optuna.Study, worker: str = "") -> None:
 
 
 def save_note(study: optuna.Study, text: str) -> None:
-    """Replace the generated part of the study's note; what people wrote below it stays.
+    """Replace the generated part of the study's note; users' own notes below it stay.
 
-    One attribute instead of optuna-dashboard's pieces of two thousand characters: a reader never sees half a note.
+    The note is stored in one attribute, not in optuna-dashboard's pieces of 2000 characters, so that no reader sees a
+    part of it.
     """
     storage, study_id = study._storage, study._study_id
     attributes = storage.get_study_system_attrs(study_id)
     before: str = get_note_from_system_attrs(attributes, None)["body"]
-    theirs = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}" if before else "\n"
-    body = f"{text}\n\n---\n\n{YOURS}{theirs}"
+    users = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}" if before else "\n"
+    body = f"{text}\n\n---\n\n{YOURS}{users}"
     prefix = note_str_key_prefix(None)
     if body == before:
         return
@@ -148,7 +149,7 @@ def save_note(study: optuna.Study, text: str) -> None:
 
 
 def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
-    """Keep a figure with the study under `key`, in one attribute for the same reason."""
+    """Keep a figure with the study under `key`, in one attribute, for the same reason."""
     layout = {**spec["layout"], "title": {"text": title, "x": 0.02, "font": {"size": 15}}, "paper_bgcolor": "#ffffff"}
     # The dashboard gives every plot a card of this height, and on a telephone one of 170 pixels' width.
     layout |= {"height": 450, "margin": {"t": 48, "l": 24, "r": 24, "b": 24}}
@@ -158,7 +159,7 @@ def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
 
 
 def note_text(study: Study, worker: str = "") -> str:
-    """The note in Markdown. Names and questions come from people: nothing in them is read as Markdown or HTML."""
+    """The note in Markdown. Names and questions are user input: nothing in them is read as Markdown or HTML."""
     parts = [f"# {plain(study.name)}", plain(study.spec.question), _table(_facts(study)), _join(study), _ranking(study)]
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     parts.append(f"*Updated {now}{f' by {plain(worker)}' if worker else ''}.*")
@@ -234,5 +235,5 @@ def _cells(row: RankedConfiguration, names: Sequence[str]) -> list[str]:
 
 
 def plain(text: Any) -> str:
-    """Text that Markdown shows as it is: every sign with a meaning is escaped, line breaks are spaces."""
+    """Text that Markdown shows literally: special characters are escaped, line breaks become spaces."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>&~$:])", r"\\\1", " ".join(str(text).split()))

@@ -20,9 +20,10 @@ from search.report.style import (
     score,
     share,
 )
+from search.study.open import SEEDS
 from search.study.random_effects import INTERVAL
 from search.study.ranking import RankedConfiguration, varying
-from search.study.runs import SEEDS, Run
+from search.study.runs import Run
 
 SHOWN = 15
 

@@ -40,7 +40,7 @@ def read_buckets(source: optuna.Study, study: Study) -> tuple[list[Bucket], list
     problems: list[str] = []
     for trial in best:
         try:
-            checkpoint = load_checkpoint(source, trial.frozen)
+            checkpoint = load_checkpoint(source, trial)
         except (ArtifactError, CheckpointError) as error:
             problems.append(f"trial {trial.number}: {error}")
             continue

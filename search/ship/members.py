@@ -10,18 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.errors import SearchError
+from search.study.open import SEEDS, load_study, open_study, spec_of
 from search.study.replication import find_replicates
 from search.study.retention import by_value
-from search.study.runs import (
-    SEEDS,
-    Run,
-    finished_runs,
-    load_checkpoint,
-    load_study,
-    nothing_complete,
-    open_study,
-    spec_of,
-)
+from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete
 
 if TYPE_CHECKING:
     import optuna

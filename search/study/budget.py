@@ -1,4 +1,4 @@
-"""The budget of a whole study, over all its workers: trials, hours of work, or a moment."""
+"""The budget of a whole study, over all its workers: trials, hours of work, or a date and time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.create import TWICE
-from search.study.runs import IMPORTED
+from search.study.record import IMPORTED, is_duplicate, seconds_of
 from search.studyfile.spec import BudgetSpec
-from storage.claims import REASON
 
 
 def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | None = None) -> str | None:
     """Why no further trial may begin, or None.
 
-    A running trial counts as one, so that workers who ask at the same moment overshoot by no more than themselves.
-    Trials still queued do not: they are the next to begin. Imported trials were paid for by another study.
+    Running trials count, so that N workers that ask at the same moment exceed the budget by less than N trials. Queued
+    trials do not count: they are the next to begin. Nor do imported ones: they were trained under another study's
+    budget.
     """
     if budget.until is not None and (now or datetime.now(UTC)) >= budget.until:
         return f"its end, {budget.until:%Y-%m-%d %H:%M %Z}, has come"
@@ -30,16 +29,14 @@ def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | Non
 
 
 def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that a budget pays for: not those queued, imported, or withdrawn because they were queued twice."""
+    """The trials that count: not those queued, imported, or withdrawn because they were queued twice."""
     return [
         trial
         for trial in trials
-        if trial.state != TrialState.WAITING
-        and IMPORTED not in trial.user_attrs
-        and trial.user_attrs.get(REASON) != TWICE
+        if trial.state != TrialState.WAITING and IMPORTED not in trial.user_attrs and not is_duplicate(trial)
     ]
 
 
 def hours_of(trials: Sequence[FrozenTrial]) -> float:
-    """Hours of training, as the workers that did it measured them; of running trials up to their last epoch."""
-    return sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials) / 3600.0
+    """Hours of training, as their workers measured them; for a running trial, up to its last epoch."""
+    return sum(seconds_of(trial) for trial in trials) / 3600.0

@@ -1,4 +1,4 @@
-"""Puts a study and its whole definition into the database, so that a worker needs a URL and a name, nothing else."""
+"""Creates a study with its whole definition in the database, so that a worker needs only a URL and a name."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError
-from search.study.runs import load_study, revisions, spec_of
+from search.study.open import load_study, revisions, spec_of
+from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
+from storage.artifacts.stores import ATTRIBUTE, open_artifacts
 from storage.backends.database import open_storage
 from storage.claims import REASON
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-TWICE = "queued twice"  # the reason of a trial that was withdrawn
-
-# What may change in a study that has begun: none of it changes what its trials are or what they are compared with.
-TERMS = ("question", "budget", "max_retries", "checkpoints")
+# What may change in a study that has begun: it changes neither its trials nor what they are compared with.
+CHANGEABLE = ("question", "budget", "max_retries", "checkpoints")
 
 
 def create_study(
     spec: StudySpec, url: str, data_fingerprint: str | None = None, *, artifacts: str | None = None
 ) -> optuna.Study:
-    """Create the study of `spec` and queue its baselines; a study with the same definition is opened as it is.
+    """Create the study of `spec` and queue its baselines; an existing study with the same definition is opened.
 
-    `data_fingerprint`, where the data is known already, binds the study to it; otherwise its first worker does.
-    `artifacts` is the URL of another store for checkpoints than the database itself. Raises `StudyExistsError` where
-    a study of this name says something else, `SearchError` where it was made with other data.
+    `data_fingerprint` binds the study to its data; without it, the first worker does. `artifacts` is the URL of a store
+    for checkpoints other than the database. Raises `StudyExistsError` where the study has another definition,
+    `SearchError` where it belongs to other data.
     """
     return create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts)
 
@@ -48,15 +48,15 @@ def create_in(
     attributes: dict[str, Any] | None = None,
     baselines: bool = True,
 ) -> optuna.Study:
-    """`create_study` on a storage that is open already, with further study user attributes.
+    """`create_study` on an open storage, with further study user attributes.
 
-    May be repeated after a crash: what is missing is added, nothing is added twice.
+    May be repeated after a crash: it adds what is missing, and nothing twice.
     """
     try:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=spec.name, storage=storage)
-    if "spec" not in study.user_attrs:
+    if SPEC not in study.user_attrs:
         _define(study, spec, artifacts, attributes or {})
     else:
         _require_same(study, spec, artifacts)
@@ -68,38 +68,39 @@ def create_in(
 
 def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:
     """Queue the baselines that are not among the study's trials yet; returns how many."""
-    present = {trial.user_attrs.get("key") for trial in study.get_trials(deepcopy=False)}
+    present = {trial.user_attrs.get(KEY) for trial in study.get_trials(deepcopy=False)}
     configs = [RunConfig.parse(baseline) for baseline in spec.baselines]
     missing = [(i, config) for i, config in enumerate(configs, 1) if config.key() not in present]
     for i, config in missing:
-        study.enqueue_trial(to_params(spec, config), user_attrs={"key": config.key(), "baseline": i})
-    withdraw_duplicates(study, lambda trial: trial.user_attrs.get("baseline"))
+        study.enqueue_trial(to_params(spec, config), user_attrs=queued_baseline(config, i))
+    withdraw_duplicates(study, lambda trial: trial.user_attrs.get(BASELINE))
     return len(missing)
 
 
 def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
-    """Fail queued trials that an earlier one equals by `identity` (None: equal to nothing); returns how many.
+    """Fail each queued trial whose `identity` an earlier trial has as well (None: unique); returns how many.
 
-    Two processes that queue the same trials at the same moment see nothing of each other; this sees both.
+    Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
+    sees both.
     """
     storage = study._storage
     seen: set[Hashable] = set()
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
         name = identity(trial)
-        if name is None or trial.state == TrialState.FAIL:  # what failed may be tried again
+        if name is None or trial.state == TrialState.FAIL:  # a failed trial may be queued again
             continue
         if name not in seen:
             seen.add(name)
-        elif trial.state == TrialState.WAITING and _take(storage, trial):
-            storage.set_trial_user_attr(trial._trial_id, REASON, TWICE)
+        elif trial.state == TrialState.WAITING and _claim(storage, trial):
+            storage.set_trial_user_attr(trial._trial_id, REASON, DUPLICATE)
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             withdrawn += 1
     return withdrawn
 
 
-def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
-    """Take a queued trial; False where somebody else has, be it to run it or to withdraw it."""
+def _claim(storage: BaseStorage, trial: FrozenTrial) -> bool:
+    """Take a queued trial out of the queue; False where another process has, to run it or to withdraw it."""
     try:
         return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
     except optuna.exceptions.UpdateFinishedTrialError:
@@ -107,12 +108,12 @@ def _take(storage: BaseStorage, trial: FrozenTrial) -> bool:
 
 
 def bind_data(study: optuna.Study, fingerprint: str | None) -> None:
-    """Make the study's data that with this fingerprint. Raises `SearchError` where it is other data already."""
+    """Bind the study to the data with this fingerprint. Raises `SearchError` where it is bound to other data."""
     if fingerprint is None:
         return
-    bound = study.user_attrs.get("data_fingerprint")
+    bound = study.user_attrs.get(FINGERPRINT)
     if bound is None:
-        study.set_user_attr("data_fingerprint", fingerprint)
+        study.set_user_attr(FINGERPRINT, fingerprint)
     elif bound != fingerprint:
         raise SearchError(
             f"study {study.study_name!r} belongs to data {bound[:12]}, this is data {fingerprint[:12]}: scores on "
@@ -121,7 +122,7 @@ def bind_data(study: optuna.Study, fingerprint: str | None) -> None:
 
 
 def refuse_past_end(spec: StudySpec) -> None:
-    """Raise `SearchError` where the study's `until` is over before it begins."""
+    """Raise `SearchError` where the study's `until` is in the past."""
     if spec.budget.until is not None and spec.budget.until <= datetime.now(UTC):
         raise SearchError(
             f"budget.until of study {spec.name!r} is {spec.budget.until:%Y-%m-%d %H:%M %Z}, which is past: "
@@ -130,7 +131,7 @@ def refuse_past_end(spec: StudySpec) -> None:
 
 
 def differences(old: StudySpec, new: StudySpec) -> dict[str, tuple[Any, Any]]:
-    """What two definitions say differently, by dotted name: (old value, new value), None where one says nothing."""
+    """Differences of two definitions by dotted name: (old value, new value), None where one has no such entry."""
     flat_old, flat_new = _flat(old), _flat(new)
     names = dict.fromkeys([*flat_old, *flat_new])
     return {n: (flat_old.get(n), flat_new.get(n)) for n in names if flat_old.get(n) != flat_new.get(n)}
@@ -146,40 +147,38 @@ def describe_differences(found: dict[str, tuple[Any, Any]]) -> str:
 def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attributes: dict[str, Any]) -> None:
     if study.get_trials(deepcopy=False):
         raise SearchError(
-            f"study {study.study_name!r} is there already, and lobtuna did not create it: give the study file "
-            "another name"
+            f"study {study.study_name!r} exists already, and lobtuna did not create it: give the study file another "
+            "name"
         )
     if artifacts is not None:
-        from storage.artifacts import open_artifacts
-
-        open_artifacts(artifacts, study._storage)  # a URL that cannot work is refused now, not by the first worker
-        study.set_user_attr("artifacts", artifacts)
+        open_artifacts(artifacts, study._storage)  # refuse a URL that cannot work now, not in the first worker
+        study.set_user_attr(ATTRIBUTE, artifacts)
     for name, value in attributes.items():
         study.set_user_attr(name, value)
-    study.set_user_attr("lobtuna_version", version("lobtuna"))
-    study.set_user_attr("question", spec.question)
-    study.set_user_attr("spec", spec.to_json())  # last: with it the study is there
+    study.set_user_attr(VERSION, version("lobtuna"))
+    study.set_user_attr(QUESTION, spec.question)
+    study.set_user_attr(SPEC, spec.to_json())  # last: a study with a spec is complete
 
 
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:
     found = differences(spec_of(study), spec)
     found.pop("question", None)
-    if artifacts is not None and artifacts != study.user_attrs.get("artifacts"):
-        found["artifacts"] = (study.user_attrs.get("artifacts") or "the database", artifacts)
+    if artifacts is not None and artifacts != study.user_attrs.get(ATTRIBUTE):
+        found["artifacts"] = (study.user_attrs.get(ATTRIBUTE) or "the database", artifacts)
         raise StudyExistsError(
             f"study {spec.name!r} is there already with other artifacts ({describe_differences(found)}): they stay "
             "where they are; leave --artifacts out, or create a study under another name"
         )
     if not found:
         return
-    if {name.partition(".")[0] for name in found} <= set(TERMS):
+    if {name.partition(".")[0] for name in found} <= set(CHANGEABLE):
         effect = "changes it in place"
     else:
         effect = "opens the next revision and imports the trials that fit"
     hint = f"add --revise, which {effect}, or give the study file another name"
     newest = revisions(study._storage, spec.name)[-1]
     if newest != spec.name and not set(differences(spec_of(load_study(study._storage, newest)), spec)) - {"question"}:
-        hint = f"its revision {newest!r} says what the file says: work on that one"
+        hint = f"its revision {newest!r} has the definition of the file: work on that one"
     raise StudyExistsError(
         f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"
     )

@@ -54,7 +54,7 @@ def fit(
 ) -> Fit:
     """Fit the model to n runs: value, configuration index 0..K-1, seed index 0..S-1, whether it is from the search.
 
-    Needs a configuration with two runs or more, for otherwise nothing tells noise from effect. Deterministic.
+    Needs a configuration with at least two runs: noise and effect cannot be separated otherwise. Deterministic.
     """
     centre = float(values.mean())
     y = values - centre
@@ -70,7 +70,7 @@ def fit(
 
 
 def _fixed_effects(configuration: NDArray[np.int64], searched: NDArray[np.bool_]) -> Floats:
-    """Columns (n, 1 or 2): the mean, and the luck of the search's runs where both kinds can be told apart."""
+    """Columns (n, 1 or 2): the mean, and the luck of the search's runs where both kinds can be separated."""
     ones = np.ones(len(searched))
     both = np.intersect1d(configuration[searched], configuration[~searched])
     if len(both) == 0 or len(searched) < 3:  # two runs tell luck from noise as little as one does

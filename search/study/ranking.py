@@ -1,4 +1,4 @@
-"""Ranks configurations by what is likely true of them, not by their luckiest seed."""
+"""Ranks configurations by an estimate over their seeds, not by their luckiest seed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from search.study.open import SEEDS
 from search.study.random_effects import INTERVAL, fit
-from search.study.runs import SEEDS, Run
+from search.study.runs import Run
 
 
 @dataclass(frozen=True)
 class RankedConfiguration:
     """One configuration and its runs. Scores are mean weighted Pearson on the selection sequences unless said.
 
-    `estimate`, `low`, `high` and `probability_best` are None for a configuration that was never repeated: nothing
-    then tells its luck from its worth.
+    `estimate`, `low`, `high` and `probability_best` are None for a configuration that was never repeated:
+    a single run cannot separate luck from quality.
     """
 
     key: str
@@ -82,7 +83,7 @@ def rank_runs(runs: Sequence[Run]) -> Ranking:
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         by_key.setdefault(run.key, []).append(run)
-    # A search may come to a configuration twice on its own; only replicates are free of its selection.
+    # A search may sample a configuration twice by itself; only replicates are free of its selection.
     repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(_is_replicate, found))}
     single = [_row(key, found) for key, found in by_key.items() if key not in repeated]
     single.sort(key=lambda row: -row.mean)

@@ -1,8 +1,8 @@
 """Repeats the best configurations under more seeds, in a study of their own that running workers serve first.
 
-All configurations get the same list of seeds, so that they are compared on common random numbers. The run that the
-search made of a configuration counts as one of its seeds. A plan, once stored, lets the workers themselves go on by
-successive elimination: round after round one more seed for every configuration that could still be the best.
+All configurations get the same list of seeds, so that they are compared on common random numbers. The search's own run
+of a configuration counts as one of its seeds. With a stored plan, workers continue by successive elimination: in each
+round, every configuration that could still be the best gets one more seed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError
-from search.study.create import TWICE, create_in, withdraw_duplicates
+from search.study.create import create_in, withdraw_duplicates
+from search.study.open import SEEDS, load_study, spec_of
 from search.study.ranking import rank_runs
-from search.study.runs import SEEDS, Run, finished_runs, load_study, nothing_complete, spec_of
+from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, queued_replicate
+from search.study.runs import Run, finished_runs, nothing_complete
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
-from storage.claims import REASON
+from storage.artifacts.stores import ATTRIBUTE
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered from 0, never reach it
-PLAN = "replication_plan"  # user attribute of the study of replicates
-COULD_BE_BEST = 0.05  # a configuration less probable than this to be the best gets no further seed
-SETTLED = 0.95  # one that is this probable to be the best ends the plan
+COULD_BE_BEST = 0.05  # a configuration with a lower probability of being the best gets no further seed
+SETTLED = 0.95  # the plan ends when one configuration is the best with this probability
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Queued:
-    """What `replicate` did: the chosen configurations as their best search runs, and the replicates by fate."""
+    """What `replicate` did: the chosen configurations as their best search runs, and the number of replicates that
+    are new, were there before, or failed before."""
 
     chosen: tuple[Run, ...]
     queued: int
-    present: int  # asked for, and there already: waiting, running or complete
-    failed: int  # asked for, failed before, and not tried again
+    present: int  # queued before: waiting, running or complete
+    failed: int  # queued before and failed; not queued again
 
 
 def seed_list(spec: StudySpec, count: int) -> list[int]:
@@ -65,16 +67,16 @@ def seed_list(spec: StudySpec, count: int) -> list[int]:
 def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: bool = False) -> Queued:
     """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs, its own included.
 
-    May be repeated: what is there is not queued again; with `retry`, what failed is. Raises `SearchError` for fewer
-    than two seeds.
+    May be repeated: only missing replicates are queued, and with `retry` those that failed. Raises `SearchError` for
+    fewer than two seeds.
     """
     if seeds < 2:
-        raise SearchError(f"--seeds {seeds} asks for nothing new: the search's own run is the first; ask for 2 or more")
+        raise SearchError(f"--seeds {seeds} adds no run: the search's own run counts as the first; use 2 or more")
     target = open_replicates(study)
     spec = spec_of(study)
     states = _states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
-    # Seed by seed, not configuration by configuration: when the workers stop early, all have equally many.
+    # Seed by seed, not configuration by configuration: if the workers stop early, each has about equally many.
     for seed in seed_list(spec, seeds - 1):
         for run in chosen:
             state = states.get((run.key, seed))
@@ -119,7 +121,7 @@ def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] =
 
 
 def open_replicates(study: optuna.Study) -> optuna.Study:
-    """The study of replicates of `study`, made if it is not there yet: the same space, no pruner, no budget."""
+    """The study of replicates of `study`, created if it does not exist: the same space, no pruner, no budget."""
     spec = spec_of(study)
     name = study.study_name + SEEDS
     found = find_replicates(study)
@@ -131,15 +133,15 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none"),
         "budget": BudgetSpec(),
-        # Replicates are few and asked for one by one; each is a member that an ensemble may want.
+        # Replicates are few, and each is a possible member of an ensemble: keep all checkpoints.
         "checkpoints": CheckpointSpec(keep=max(1000, spec.checkpoints.keep)),
     }
     return create_in(
         study._storage,
         spec.model_copy(update=changes),
-        study.user_attrs.get("data_fingerprint"),
-        artifacts=study.user_attrs.get("artifacts"),
-        attributes={"parent_study": study.study_name},
+        study.user_attrs.get(FINGERPRINT),
+        artifacts=study.user_attrs.get(ATTRIBUTE),
+        attributes={PARENT_STUDY: study.study_name},
     )
 
 
@@ -159,15 +161,15 @@ def pool(study: optuna.Study) -> list[Run]:
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
-    """Let the workers go on by successive elimination, or end that."""
+    """Store the plan by which workers queue further replicates, or remove it (None)."""
     open_replicates(study).set_user_attr(PLAN, None if plan is None else plan.to_json())
 
 
 def advance(storage: BaseStorage, name: str) -> int:
     """Queue the next round of the plan of study `name`, if it has one and no replicate is queued or running.
 
-    Called by every worker that finds no replicate waiting; returns how many were queued. Two workers that call it at
-    the same moment queue the round once: the later of each pair of equal replicates is withdrawn.
+    Every worker that finds no queued replicate calls this. Returns how many it queued. If two workers call it at the
+    same moment, the later of each pair of equal replicates is withdrawn.
     """
     try:
         study_id = storage.get_study_id_from_name(name + SEEDS)
@@ -197,10 +199,10 @@ def advance(storage: BaseStorage, name: str) -> int:
 def next_round(
     plan: Plan, searched: Sequence[Run], replicates: Sequence[Run], attempts: Mapping[str, int]
 ) -> list[Run]:
-    """Search runs whose configurations get one more seed; empty when the plan has come to its end.
+    """Search runs whose configurations get one more seed; empty when the plan has ended.
 
-    `attempts` counts the replicates of each configuration so far, failed ones included: the budget is of runs, not
-    of successes, and a configuration whose replicates all fail is not tried for ever.
+    `attempts` counts the replicates of each configuration so far, failed ones included, so that a configuration whose
+    replicates all fail is not tried for ever.
     """
     left = plan.runs - sum(attempts.get(key, 0) for key in plan.keys)
     candidates = {run.key: run for run in sorted(searched, key=lambda run: run.value) if run.key in plan.keys}
@@ -216,15 +218,14 @@ def next_round(
 
 
 def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, seed: int) -> None:
-    attributes = {"parent": run.number, "key": run.key, "seed": seed}
-    target.enqueue_trial(to_params(spec, run.config), user_attrs=attributes)
+    target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, seed))
 
 
 def _states(target: optuna.Study) -> dict[tuple[str, int], TrialState]:
     """State of each replicate by (key, seed); of several, the one that is not failed."""
     states: dict[tuple[str, int], TrialState] = {}
     for trial in target.get_trials(deepcopy=False):
-        if trial.user_attrs.get(REASON) == TWICE:
+        if is_duplicate(trial):
             continue
         pair = _pair(trial)
         if pair not in states or states[pair] == TrialState.FAIL:
@@ -233,7 +234,7 @@ def _states(target: optuna.Study) -> dict[tuple[str, int], TrialState]:
 
 
 def _pair(trial: FrozenTrial) -> tuple[str, int]:
-    return trial.user_attrs["key"], int(trial.user_attrs["seed"])
+    return trial.user_attrs[KEY], int(trial.user_attrs[SEED])
 
 
 def _numbers(numbers: list[int]) -> str:

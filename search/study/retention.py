@@ -1,4 +1,4 @@
-"""Keeping a store small: the best runs' weights stay, others go, and what nothing refers to is swept up."""
+"""Keeps an artifact store small: the best runs' weights stay, others and unreferenced artifacts are removed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.runs import IMPORTED, spec_of
+from search.study.open import spec_of
+from search.study.record import CHECKPOINT, IMPORTED, SPEC, stored_state_of
 from storage.artifacts.entry import Entry, Listing, Store
 from storage.artifacts.transfer import PREFIX
 
-RESUME = "lobtuna:resume"  # trial system attribute: {"artifact": id, "epoch": next epoch} of a stored state
-UNTOUCHED = 3600.0  # seconds; younger artifacts may belong to an upload whose record is still on its way
+YOUNGEST = 3600.0  # seconds; a younger artifact may belong to an upload whose record is not written yet
 
 
 @dataclass(frozen=True)
@@ -31,31 +31,32 @@ class Sweep:
 
 def by_value(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Complete trials with a checkpoint, best first; the earlier of equals first."""
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and "checkpoint" in t.user_attrs]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and CHECKPOINT in t.user_attrs]
     return sorted(complete, key=lambda t: (-float(t.value or 0.0), t.number))
 
 
 def make_room(store: Store, trials: Iterable[FrozenTrial], keep: int, newest: int) -> int | None:
-    """After trial `newest` has ended: drop the one checkpoint that is now past the best `keep`; returns whose."""
+    """After trial `newest` has ended: remove the one checkpoint that is no longer among the best `keep`; returns its
+    trial's number, or None where there is room."""
     past = [trial for trial in by_value(trials)[keep:] if IMPORTED not in trial.user_attrs]
     if not past:
         return None
     dropped = next((trial for trial in past if trial.number == newest), past[0])
-    remove(store, dropped.user_attrs["checkpoint"])
+    remove(store, dropped.user_attrs[CHECKPOINT])
     return dropped.number
 
 
 def remove(store: Store, artifact_id: str) -> None:
-    """Remove an artifact; another worker may have been quicker."""
+    """Remove an artifact, which another worker may have removed already."""
     try:
         store.remove(artifact_id)
     except ArtifactNotFound:
         return
 
 
-def collect(storage: BaseStorage, store: Listing, *, age: float = UNTOUCHED, dry: bool = False) -> Sweep:
-    """Remove from `store` what no study of `storage` needs: checkpoints past each study's limit, states of finished
-    trials, half-written files and what deleted studies left. Artifacts younger than `age` seconds stay."""
+def collect(storage: BaseStorage, store: Listing, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
+    """Remove from `store` what no study of `storage` needs: checkpoints beyond each study's limit, states of finished
+    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay."""
     needed = _needed(storage)
     removed: list[Entry] = []
     kept: list[Entry] = []
@@ -78,14 +79,15 @@ def _needed(storage: BaseStorage) -> set[str]:
         own: set[str] = set()
         for trial in trials:
             own |= _recorded(trial.system_attrs)
-            if "checkpoint" in trial.user_attrs:
-                own.add(trial.user_attrs["checkpoint"])
-            if not trial.state.is_finished() and trial.system_attrs.get(RESUME):
-                own.add(trial.system_attrs[RESUME]["artifact"])
-        if "spec" in record.user_attrs:
+            if CHECKPOINT in trial.user_attrs:
+                own.add(trial.user_attrs[CHECKPOINT])
+            stored = stored_state_of(trial)
+            if stored is not None and not trial.state.is_finished():
+                own.add(stored.artifact)
+        if SPEC in record.user_attrs:
             keep = spec_of(study).checkpoints.keep
-            own -= {trial.user_attrs["checkpoint"] for trial in by_value(trials)[keep:]}
-        needed |= own  # a revision shares checkpoints with the study it came from: what one needs stays
+            own -= {trial.user_attrs[CHECKPOINT] for trial in by_value(trials)[keep:]}
+        needed |= own  # a revision shares checkpoints with the study it came from
     return needed
 
 

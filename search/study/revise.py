@@ -1,4 +1,4 @@
-"""Changed choices cannot live in one Optuna study: a revision is a new study that takes over the trials that fit."""
+"""Revises a study. Optuna cannot change the choices of a study, so a revision is a new one that imports what fits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from search.errors import SearchError, SpaceError
-from search.study.create import TERMS, bind_data, create_in, differences, enqueue_baselines
+from search.study.create import CHANGEABLE, bind_data, create_in, differences, enqueue_baselines
+from search.study.open import SEEDS, existing_storage, load_study, revisions, spec_of
+from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, QUESTION, REVISION_OF, SPEC
 from search.study.replication import find_replicates, open_replicates
-from search.study.runs import IMPORTED, SEEDS, existing_storage, load_study, revisions, spec_of
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
+from storage.artifacts.stores import ATTRIBUTE
 from storage.url import redact
 
 if TYPE_CHECKING:
@@ -28,15 +30,15 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass
 class Revision:
-    """What `revise` did. `changes` is empty where the study says already what the file says."""
+    """What `revise` did. `changes` is empty where the study already has the file's definition."""
 
     study: optuna.Study
     previous: str
     changes: dict[str, tuple[Any, Any]]
     imported: int = 0
     offered: int = 0  # finished trials of the previous revision
-    replicates: int = 0  # taken over with the trials they repeat
-    reasons: Counter[str] = field(default_factory=Counter)  # why trials were left behind, and how many
+    replicates: int = 0  # imported with the trials they repeat
+    reasons: Counter[str] = field(default_factory=Counter)  # why trials were not imported, and how many
 
     @property
     def in_place(self) -> bool:
@@ -45,7 +47,7 @@ class Revision:
 
 
 def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Revision:
-    """Bring the newest revision of the study `spec.name` to what `spec` says.
+    """Change the newest revision of the study `spec.name` to `spec`.
 
     Budget, retention and retries change in place. Anything else opens `NAME@N` and imports the finished trials whose
     configuration lies in the new space, with their scores, histories and checkpoints. May be repeated after a crash.
@@ -56,24 +58,22 @@ def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Re
     latest = load_study(storage, names[-1] if names else spec.name, redact(url))
     bind_data(latest, data_fingerprint)
     changes = differences(spec_of(latest), spec)
-    if {name.partition(".")[0] for name in changes} <= set(TERMS):
+    if {name.partition(".")[0] for name in changes} <= set(CHANGEABLE):
         return _change_terms(storage, latest, spec, changes)
     _require_comparable(latest, changes)
     number = int(names[-1].partition("@")[2] or 1) + 1
     renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
-    attributes = {"revision_of": latest.study_name}
-    if "artifacts" in latest.user_attrs:
-        attributes["artifacts"] = latest.user_attrs["artifacts"]
-    study = create_in(
-        storage, renamed, latest.user_attrs.get("data_fingerprint"), attributes=attributes, baselines=False
-    )
+    attributes = {REVISION_OF: latest.study_name}
+    if ATTRIBUTE in latest.user_attrs:
+        attributes[ATTRIBUTE] = latest.user_attrs[ATTRIBUTE]
+    study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     return _finish(study, latest, renamed, changes)
 
 
 def import_trials(source: optuna.Study, target: optuna.Study, spec: StudySpec) -> tuple[int, Counter[str]]:
     """Copy the finished trials of `source` that lie in the space of `spec` and are not in `target` yet.
 
-    Returns how many are there now, and the reasons of those left behind.
+    Returns how many `target` has now, and why the others were not copied.
     """
     present = {trial.user_attrs.get(IMPORTED) for trial in target.get_trials(deepcopy=False)}
     reasons: Counter[str] = Counter()
@@ -91,11 +91,11 @@ def import_trials(source: optuna.Study, target: optuna.Study, spec: StudySpec) -
 
 
 def import_replicates(source: optuna.Study, target: optuna.Study) -> int:
-    """Copy the complete replicates of trials that `target` has taken over; returns how many are there now."""
+    """Copy the complete replicates of trials that `target` has imported; returns how many it has now."""
     old = find_replicates(source)
     finished = [] if old is None else old.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     numbers = {trial.user_attrs.get(IMPORTED): trial.number for trial in target.get_trials(deepcopy=False)}
-    parents = {trial.number: numbers.get(f"{source.study_name}#{trial.user_attrs['parent']}") for trial in finished}
+    parents = {trial.number: numbers.get(f"{source.study_name}#{trial.user_attrs[PARENT]}") for trial in finished}
     fitting = [trial for trial in finished if parents[trial.number] is not None]
     if not fitting:
         return 0
@@ -105,13 +105,13 @@ def import_replicates(source: optuna.Study, target: optuna.Study) -> int:
     for trial in fitting:
         origin = f"{source.study_name}{SEEDS}#{trial.number}"
         if origin not in present:
-            new.add_trial(adapt(trial, spec, {IMPORTED: origin, "parent": parents[trial.number]}))
+            new.add_trial(adapt(trial, spec, {IMPORTED: origin, PARENT: parents[trial.number]}))
     return len(fitting)
 
 
 def adapt(trial: FrozenTrial, spec: StudySpec, attributes: Mapping[str, Any]) -> FrozenTrial:
     """A finished trial as one of `spec`'s study. Raises `SpaceError` where it does not lie in the space."""
-    fixed = FixedTrial(to_params(spec, RunConfig.parse(trial.user_attrs["configuration"])))
+    fixed = FixedTrial(to_params(spec, RunConfig.parse(trial.user_attrs[CONFIGURATION])))
     suggest(spec, fixed)
     copy = create_trial(
         state=trial.state,
@@ -131,10 +131,10 @@ def _change_terms(
 ) -> Revision:
     named = spec.model_copy(update={"name": study.study_name})
     if changes:
-        study.set_user_attr("spec", named.to_json())
-        study.set_user_attr("question", spec.question)
-    previous = study.user_attrs.get("revision_of")
-    if previous and not changes:  # perhaps the import was cut short: finish it
+        study.set_user_attr(SPEC, named.to_json())
+        study.set_user_attr(QUESTION, spec.question)
+    previous = study.user_attrs.get(REVISION_OF)
+    if previous and not changes:  # an import may have been interrupted: finish it
         return _finish(study, load_study(storage, previous), named, changes)
     return Revision(study, study.study_name, changes)
 
@@ -150,7 +150,7 @@ def _finish(
 
 
 def _require_comparable(study: optuna.Study, changes: dict[str, tuple[Any, Any]]) -> None:
-    """Values measured on other selection sequences must not be mixed with new ones."""
+    """Refuse a change of the selection sequences: old and new scores could not be compared."""
     if "validation.report_fraction" in changes:
         old, new = changes["validation.report_fraction"]
         raise SearchError(

@@ -1,4 +1,4 @@
-"""Builds the sampler that a study file names; what it suggests depends on the study and the trial's number alone.
+"""Builds the sampler that a study file names; its suggestions depend only on the study and the trial's number.
 
 To add one: write a function of the spec and a 32-bit seed, here or in a file of its own, name it in `SAMPLERS`, and add
 the name to `SamplerSpec.name`. A test compares the two lists and asks every choice for trials.
@@ -32,9 +32,8 @@ def build_sampler(spec: StudySpec, seed: int | None = None) -> BaseSampler:
 class PerTrialSampler(BaseSampler):
     """A fresh sampler for every trial, seeded from the base seed and the trial's number.
 
-    A sampler's own random state would depend on which trials this process happened to ask before. Seeded so, a
-    study of one worker repeats itself even when that worker was stopped and started again, and no two workers
-    walk the same random numbers.
+    A sampler's own random state would depend on which trials this process has asked before. With a seed for each trial,
+    a study of one worker is repeatable even if the worker is restarted, and two workers never draw the same numbers.
     """
 
     def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:

@@ -1,4 +1,4 @@
-"""How a study stands at this moment: trials by state, who is at work, the best run, what is left of the budget."""
+"""The state of a study at this moment: trials by state, running workers, the best run, what is left of the budget."""
 
 from __future__ import annotations
 
@@ -11,24 +11,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
+from search.study.open import spec_of
+from search.study.record import STATES, TrialRecord, read_trial
 from search.study.replication import find_replicates
-from search.study.runs import Run, best_run, finished_runs, spec_of
+from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
 from storage.claims import DEFAULT_GRACE, REASON
 from storage.fleet import Fleet, PlainFleet, fleet_of
 
-STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "running": TrialState.RUNNING,
-    "waiting": TrialState.WAITING,
-}
-
 
 @dataclass(frozen=True)
 class AtWork:
-    """A running trial and its worker. `silent` after a minute without a beat; None where beats cannot be seen."""
+    """A running trial and its worker. `silent`: no heartbeat for a minute; None where heartbeats cannot be seen."""
 
     worker: str
     device: str
@@ -41,7 +35,7 @@ class AtWork:
 
 @dataclass(frozen=True)
 class BudgetUse:
-    """What the study has used of its budget. Limits are None where the study sets none."""
+    """How much of its budget the study has used. A limit is None where the study sets none."""
 
     trials: int
     trials_limit: int | None
@@ -77,7 +71,7 @@ class Status:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is running, and nothing will without another command."""
+        """Whether nothing runs, and nothing will run without another command."""
         counts = [self.trials, self.replicates or {}]
         return self.budget.spent is not None and not any(c.get("running") or c.get("waiting") for c in counts)
 
@@ -97,7 +91,7 @@ class Status:
 
 
 def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
-    """Look at a study and its replicates. Pass the same `fleet` again to see whether journal workers still beat."""
+    """Read a study and its replicates. Pass the same `fleet` again to see whether journal workers still beat."""
     fleet = fleet or fleet_of(study._storage)
     trials = study.get_trials(deepcopy=False)
     seeds = find_replicates(study)
@@ -120,32 +114,33 @@ def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
 
 def count(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """Number of trials in each state."""
-    return {name: sum(trial.state == state for trial in trials) for name, state in STATES.items()}
+    return {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
 
 
 def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) -> list[AtWork]:
     """The running trials of a study and who runs them."""
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    running = [read_trial(study.study_name, trial) for trial in trials if trial.state == TrialState.RUNNING]
     if not running:
         return []
     silent = set(fleet.unheard(study._study_id, fleet.now() - DEFAULT_GRACE))
-    seen = not isinstance(fleet, PlainFleet)  # a journal has no clock: one look says nothing about its beats
-    return [
-        AtWork(
-            worker=str(trial.user_attrs.get("worker", "?")),
-            device=str(trial.user_attrs.get("device", "?")),
-            study=study.study_name,
-            trial=trial.number,
-            epoch=trial.last_step,
-            score=max(trial.intermediate_values.values(), default=None),
-            silent=trial.number in silent if seen else None,
-        )
-        for trial in running
-    ]
+    seen = not isinstance(fleet, PlainFleet)  # a journal has no clock: one look cannot tell whether a worker lives
+    return [_at_work(trial, trial.number in silent if seen else None) for trial in running]
+
+
+def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:
+    return AtWork(
+        worker=trial.worker or "?",
+        device=trial.device or "?",
+        study=trial.study,
+        trial=trial.number,
+        epoch=trial.frozen.last_step,
+        score=trial.value,
+        silent=silent,
+    )
 
 
 def use_of(budget: BudgetSpec, trials: Sequence[FrozenTrial]) -> BudgetUse:
-    """What the trials have used of a budget; counted as `spent` counts."""
+    """How much of the budget the trials have used, counted as `spent` counts."""
     paid = begun(trials)
     until = None if budget.until is None else budget.until.astimezone(UTC)
     reason = spent(budget, trials)

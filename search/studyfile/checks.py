@@ -15,9 +15,13 @@ _MISSING = object()
 
 
 class CheckedSpace:
-    """Parameters and baselines of a document as far as they could be read, and every problem found in them."""
+    """Parameters and baselines of a document as far as they could be read, and every problem found in them.
 
-    def __init__(self, parameters: Any, baselines: Any) -> None:
+    `probe` also builds configurations drawn from the space, to find combinations that cannot be trained. It takes most
+    of the time, and is left out for a document that passed it before.
+    """
+
+    def __init__(self, parameters: Any, baselines: Any, *, probe: bool = True) -> None:
         self.problems: list[Problem] = []
         self.parameters: dict[str, Parameter] = {}
         self.baselines: tuple[dict[str, Any], ...] = ()
@@ -29,7 +33,7 @@ class CheckedSpace:
         if not circles:
             self.problems += dead_parameters(self.parameters, self._unsure)
             self._read_baselines(baselines)
-        if not self.problems:
+        if probe and not self.problems:
             self.problems += contradictions(self.parameters, self.order)
 
     def _read_parameters(self, raw: Any) -> None:

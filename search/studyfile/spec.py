@@ -134,12 +134,14 @@ class StudySpec(Model):
         return {"name": self.name, "parameters": parameters, **document}
 
     @classmethod
-    def from_json(cls, document: Any, source: str = "the study's stored definition") -> "StudySpec":
-        """Read what `to_json` wrote. Raises `SpecError` that lists every problem."""
-        spec, problems = _parse(document)
-        if spec is None:
-            raise SpecError(source, [_located(path, text, None) for path, text in problems])
-        return spec
+    def from_json(cls, document: Any, source: str = "the definition") -> "StudySpec":
+        """Read a document of the form of `to_json`. Raises `SpecError` that lists every problem."""
+        return _require(*_parse(document), source)
+
+    @classmethod
+    def from_stored(cls, document: Any, source: str = "the study's stored definition") -> "StudySpec":
+        """Read what `create` stored. As `from_json`, but the space is not probed: it was when the study was created."""
+        return _require(*_parse(document, probe=False), source)
 
 
 def load_spec(path: Path | str) -> StudySpec:
@@ -159,11 +161,17 @@ def load_spec(path: Path | str) -> StudySpec:
     return spec if spec.question else spec.model_copy(update={"question": leading_comment(text)})
 
 
-def _parse(document: Any) -> tuple[StudySpec | None, list[Problem]]:
+def _require(spec: StudySpec | None, problems: list[Problem], source: str) -> StudySpec:
+    if spec is None:
+        raise SpecError(source, [_located(path, text, None) for path, text in problems])
+    return spec
+
+
+def _parse(document: Any, *, probe: bool = True) -> tuple[StudySpec | None, list[Problem]]:
     """The spec, or every problem of the document."""
     if not isinstance(document, dict):
         return None, [((), f"a study is a mapping of name, parameters and so on, not {show(document)[:40]!r}")]
-    space = CheckedSpace(document.get("parameters"), document.get("baselines", ()))
+    space = CheckedSpace(document.get("parameters"), document.get("baselines", ()), probe=probe)
     problems = list(space.problems)
     try:
         frame = StudySpec.model_validate({**document, "parameters": {}, "baselines": ()})

@@ -1,4 +1,4 @@
-"""Where a worker's trials run: the data, the device, how to stop, whom to tell."""
+"""What all trials of a worker share: the data, the device, the request to stop, where events go."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from lobmodels.errors import ConfigError
 from lobmodels.training.batches import RunData, fits
-from search.work.device_lock import Sharing
-from search.work.events import Listener
+from search.work.device_lock import DeviceLock
+from search.work.events import Emit
 from search.work.stopping import Stop
 
-PREPARED = 2  # input pipelines whose data stays laid out at most; another one displaces the least recently used
+PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
 
 
 @dataclass
-class Workplace:
+class WorkerContext:
     """What all trials of one worker share."""
 
     dataset: Dataset
     device: torch.device
     worker: str  # HOST:PID
     stop: Stop
-    tell: Listener
-    sharing: Sharing  # of the device with other slots
+    emit: Emit
+    device_lock: DeviceLock
     checkpoint_every: float = 60.0  # seconds between two uploads of a running trial's state
-    keep_folder: Path = Path()  # where a finished run is kept while the database is gone
+    keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
 
     @property
@@ -40,7 +40,7 @@ class Workplace:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
     def data_for(self, config: RunConfig, report_fraction: float) -> RunData:
-        """The data laid out for the inputs of `config`. Raises `ConfigError` where the batch is too large for it."""
+        """The data prepared for the inputs of `config`. Raises `ConfigError` for a batch larger than the data."""
         if config.batch_size > len(self.dataset.train):
             raise ConfigError(
                 f"batch_size={config.batch_size} is larger than the data: there are {len(self.dataset.train)} train "
@@ -50,16 +50,16 @@ class Workplace:
         if key not in self._prepared:
             while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
                 self._prepared.popitem(last=False)
-                self._give_back()
+                self._empty_cache()
             self._prepared[key] = RunData.prepare(self.dataset, config, self.device, report_fraction)
         self._prepared.move_to_end(key)
         return self._prepared[key]
 
     def free_memory(self) -> None:
-        """Give back what the device holds between trials."""
+        """Release the memory that the device holds between trials."""
         self._prepared.clear()
-        self._give_back()
+        self._empty_cache()
 
-    def _give_back(self) -> None:
+    def _empty_cache(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # other slots of the card can only use what torch does not keep
+            torch.cuda.empty_cache()  # other processes cannot use memory that torch caches

@@ -1,4 +1,4 @@
-"""Slots share a card; one that ran out of memory may have it alone for a second try."""
+"""Several slots share one device; a trial that ran out of memory may have the device to itself for a second try."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ from pathlib import Path
 POLL = 0.1  # seconds
 
 
-class Sharing:
-    """Two lock files a device. Every trial holds `shared`; a trial alone holds it exclusively.
+class DeviceLock:
+    """A readers-writer lock between processes, made of two lock files a device.
 
-    `gate` keeps new trials out while one waits to be alone, so that it is not overtaken for ever.
+    Every trial holds `users` shared; a trial that has the device to itself holds it exclusively. `gate` keeps new
+    trials out while one waits for that, so that it does not wait for ever.
     """
 
     def __init__(self, name: str | None = None, folder: Path | None = None) -> None:
-        self.name = name  # None: nobody shares the device, and there is nothing to wait for
+        self.name = name  # None: no other process uses the device, and nothing is locked
         base = folder or Path(tempfile.gettempdir()) / f"lobtuna-{os.getuid()}"
-        self._gate, self._shared = (base / f"{name}.{part}.lock" for part in ("gate", "shared"))
+        self._gate, self._users = (base / f"{name}.{part}.lock" for part in ("gate", "shared"))
         if name is not None:
             base.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def with_others(self, stopped: Callable[[], bool]) -> Iterator[bool]:
-        """Hold the device together with other trials. False if a stop came while another had it alone."""
+    def shared(self, stopped: Callable[[], bool]) -> Iterator[bool]:
+        """Use the device together with other trials. False if a stop came while another trial had it to itself."""
         if self.name is None:
             yield True
             return
-        with self._gate.open("a") as gate, self._shared.open("a") as shared:
-            ready = _lock(gate.fileno(), fcntl.LOCK_SH, stopped) and _lock(shared.fileno(), fcntl.LOCK_SH, stopped)
+        with self._gate.open("a") as gate, self._users.open("a") as users:
+            ready = _lock(gate.fileno(), fcntl.LOCK_SH, stopped) and _lock(users.fileno(), fcntl.LOCK_SH, stopped)
             fcntl.flock(gate, fcntl.LOCK_UN)
             yield ready
 
     @contextmanager
-    def alone(self, stopped: Callable[[], bool]) -> Iterator[bool]:
-        """Hold the device without others: waits until their trials end. False if a stop came first."""
+    def exclusive(self, stopped: Callable[[], bool]) -> Iterator[bool]:
+        """Use the device alone: waits until the other trials end. False if a stop came first."""
         if self.name is None:
             yield True
             return
-        with self._gate.open("a") as gate, self._shared.open("a") as shared:
-            yield _lock(gate.fileno(), fcntl.LOCK_EX, stopped) and _lock(shared.fileno(), fcntl.LOCK_EX, stopped)
+        with self._gate.open("a") as gate, self._users.open("a") as users:
+            yield _lock(gate.fileno(), fcntl.LOCK_EX, stopped) and _lock(users.fileno(), fcntl.LOCK_EX, stopped)
 
 
 def _lock(descriptor: int, kind: int, stopped: Callable[[], bool]) -> bool:
-    """Take a lock, looking up now and then whether to stop. The system drops locks of a dead process."""
+    """Take a lock, checking `stopped` while waiting. The system releases the locks of a dead process."""
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

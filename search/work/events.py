@@ -1,4 +1,4 @@
-"""What a worker tells while it works: one small record an event, for a terminal, a log or a supervisor."""
+"""What a worker reports while it works: one small record an event, for a terminal, a log or a supervisor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Event:
     text: str = ""
 
     def to_line(self) -> bytes:
-        """One line of JSON without what says nothing."""
+        """One line of JSON without the empty fields."""
         return json.dumps({k: v for k, v in asdict(self).items() if v not in (None, "")}).encode() + b"\n"
 
     @staticmethod
@@ -35,16 +35,20 @@ class Event:
         return Event(**fields)
 
 
-Listener = Callable[[Event], None]
+Emit = Callable[[Event], None]  # takes an event and shows it, logs it or passes it on
 
 
-def to_pipe(descriptor: int, gone: Callable[[], None]) -> Listener:
-    """A listener that writes to a supervisor's pipe, and calls `gone` once nobody reads it."""
+def ignore(_: Event) -> None:
+    """An `Emit` that drops every event."""
 
-    def listen(event: Event) -> None:
+
+def to_pipe(descriptor: int, closed: Callable[[], None]) -> Emit:
+    """An `Emit` that writes to a supervisor's pipe; it calls `closed` once the supervisor no longer reads it."""
+
+    def emit(event: Event) -> None:
         try:
             os.write(descriptor, event.to_line())
         except BrokenPipeError:
-            gone()
+            closed()
 
-    return listen
+    return emit

@@ -1,4 +1,4 @@
-"""What a worker's events look like: one live table on a terminal, plain lines in a pipe, a log or a notebook."""
+"""Shows a worker's events: one live table on a terminal, plain lines in a pipe, a log or a notebook."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from search.work.events import Event
 
-QUIET = 60.0  # seconds between two lines about a running trial where there is no live table
+LINE_EVERY = 60.0  # seconds between two lines about a running trial where there is no live table
 
 
 @dataclass
@@ -34,11 +34,11 @@ class Progress:
         self.console = console
         self.rows = [Row() for _ in range(slots)]
         self.live: Live | None = None
-        self._spoken = [0.0] * slots
+        self._printed = [0.0] * slots
 
     @contextmanager
-    def shown(self) -> Iterator[Progress]:
-        """Keep the table on screen while the block runs, if there is a screen."""
+    def display(self) -> Iterator[Progress]:
+        """Keep the table on the terminal while the block runs, if there is a terminal."""
         if not self.console.is_terminal:
             yield self
             return
@@ -46,8 +46,8 @@ class Progress:
             yield self
         self.live = None
 
-    def tell(self, event: Event, slot: int = 0) -> None:
-        """Take an event in: update the table, and say what should stay on record."""
+    def handle(self, event: Event, slot: int = 0) -> None:
+        """Update the table, and print what should stay in the log."""
         self._update(self.rows[slot], event)
         line = self._line(event, slot)
         if line:
@@ -56,12 +56,12 @@ class Progress:
         if self.live is not None:
             self.live.update(self.table())
 
-    def say(self, text: str) -> None:
-        """A line of the supervisor's own."""
+    def print(self, text: str) -> None:
+        """Print a line of the supervisor's own."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def state(self, slot: int, state: str) -> None:
-        """What the supervisor knows of a slot."""
+    def set_state(self, slot: int, state: str) -> None:
+        """Show a state that the supervisor, not the slot, knows."""
         self.rows[slot].state = state
         if self.live is not None:
             self.live.update(self.table())
@@ -77,8 +77,8 @@ class Progress:
 
     def _update(self, row: Row, event: Event) -> None:
         if event.kind in ("start", "resume"):
-            self_epoch = "" if event.epoch is None else str(event.epoch)
-            row.trial, row.epoch, row.score, row.state = str(event.trial), self_epoch, "", "training"
+            epoch = "" if event.epoch is None else str(event.epoch)
+            row.trial, row.epoch, row.score, row.state = str(event.trial), epoch, "", "training"
         elif event.kind == "epoch":
             row.trial, row.state = str(event.trial), "training"
             row.epoch = f"{(event.epoch or 0) + 1}/{event.epochs}"
@@ -97,7 +97,7 @@ class Progress:
             return f"{name}  {event.state}{score}  {event.text}".rstrip()
         texts = {
             "ready": f"{event.study}: working on {event.text}",
-            "resume": f"{name}  goes on from epoch {event.epoch}",
+            "resume": f"{name}  resumes at epoch {event.epoch}",
             "recovered": f"{name}  {event.text}",
             "note": f"{name}  {event.text}",
             "stop": f"{event.study}: stopped, {event.text}",
@@ -105,9 +105,9 @@ class Progress:
         return texts.get(event.kind, "")
 
     def _epoch_line(self, event: Event, slot: int, name: str) -> str:
-        """Now and then a sign of life where no table shows it."""
-        if self.live is not None or time.monotonic() - self._spoken[slot] < QUIET:
+        """A line about a running trial, once in `LINE_EVERY` seconds, where no table shows it."""
+        if self.live is not None or time.monotonic() - self._printed[slot] < LINE_EVERY:
             return ""
-        self._spoken[slot] = time.monotonic()
+        self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
         return f"{name}  {where}  {event.score:.4f}, best {event.best:.4f}  {event.seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""A finished run on disk, for the case that the database is gone when it is to be stored; and handing it in later."""
+"""Saves a finished run to disk when the database cannot take it, and stores it in the database later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.errors import SearchError
-from search.study.runs import load_study
+from search.study.open import load_study
+from search.study.record import CHECKPOINT, KEY
 from storage.artifacts import artifacts_of, attribute_of, upload_all
 from storage.claims import Batch, Claim
 from storage.fleet import fleet_of
@@ -23,8 +24,8 @@ SUFFIX = ".run"
 
 
 @dataclass(frozen=True)
-class KeptRun:
-    """A finished run as it should have been stored: its record, and its files as (name, type, bytes)."""
+class SavedRun:
+    """A finished run that is not in the database: its record, and its files as (name, type, bytes)."""
 
     study: str
     number: int
@@ -33,7 +34,7 @@ class KeptRun:
     files: list[tuple[str, str, bytes]]  # the first is the checkpoint
 
     def save(self, folder: Path) -> Path:
-        """Write one file into `folder` and return it. Raises `SearchError` where even that fails."""
+        """Write one file into `folder` and return it. Raises `SearchError` where the file cannot be written."""
         path = folder / f"{self.study}-{self.number}{SUFFIX}"
         document = {
             "format": FORMAT,
@@ -53,12 +54,12 @@ class KeptRun:
             partial.replace(path)
         except OSError as error:
             raise SearchError(
-                f"trial {self.number} finished, but neither the database nor {path} takes it: {error.strerror}"
+                f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
             ) from error
         return path
 
     @staticmethod
-    def load(path: Path) -> KeptRun:
+    def load(path: Path) -> SavedRun:
         """Read what `save` wrote. Raises `SearchError`."""
         try:
             with zipfile.ZipFile(path) as archive:
@@ -67,11 +68,11 @@ class KeptRun:
                     raise SearchError(f"{path} has format {document['format']}; this lobtuna reads {FORMAT}")
                 files = [(name, kind, archive.read(name)) for name, kind in document["files"]]
             batch = Batch.from_json(document["batch"])
-            return KeptRun(document["study"], document["number"], document["trial_id"], batch, files)
+            return SavedRun(document["study"], document["number"], document["trial_id"], batch, files)
         except FileNotFoundError:
-            raise SearchError(f"{path}: no such file; a worker names the file when it keeps a run") from None
+            raise SearchError(f"{path}: no such file; a worker prints the name of each run that it saves") from None
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise SearchError(f"{path} is no kept run, or a damaged one: {error}") from None
+            raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
 def store_files(store: Any, files: list[tuple[str, str, bytes]]) -> Batch:
@@ -82,36 +83,36 @@ def store_files(store: Any, files: list[tuple[str, str, bytes]]) -> Batch:
         key, value = attribute_of(artifact_id, name, kind)
         batch.system_attrs[key] = value
     if ids:
-        batch.user_attrs["checkpoint"] = ids[0]
+        batch.user_attrs[CHECKPOINT] = ids[0]
     return batch
 
 
-def submit(kept: KeptRun, storage: BaseStorage, worker: str) -> tuple[int, str]:
-    """Hand a kept run in. Returns the number of its trial and what became of it.
+def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str]:
+    """Store a saved run in the database. Returns the number of its trial and what was done.
 
-    A trial that was queued again, or that another worker has begun again, is finished with this result. Where the
-    trial has ended otherwise meanwhile, the run becomes a trial of its own. A run that was handed in stays as it is.
+    A trial that is queued or running again, by any worker, is completed with this result. If it has ended otherwise
+    meanwhile, the run is added as a new trial. A run that was stored before is left as it is.
     """
-    study = load_study(storage, kept.study)
-    trial = _trial(study, kept)
+    study = load_study(storage, saved.study)
+    trial = _trial(study, saved)
     if trial is not None and trial.state == TrialState.COMPLETE:
-        return trial.number, "was handed in before; nothing to do"
+        return trial.number, "was stored before; nothing to do"
     batch = Batch()
-    batch.merge(kept.batch)
-    batch.merge(store_files(artifacts_of(study), kept.files))
+    batch.merge(saved.batch)
+    batch.merge(store_files(artifacts_of(study), saved.files))
     if trial is None or trial.state.is_finished():
-        return _add(study, batch), "handed in as a new trial, since its own has ended without it"
+        return _add(study, batch), "stored as a new trial, because its own has ended without it"
     claim = Claim(worker)
     fleet = fleet_of(storage)
     fleet.seize(trial._trial_id, claim)
     fleet.write(trial._trial_id, claim, batch)
-    return trial.number, "handed in"
+    return trial.number, "stored"
 
 
-def _trial(study: optuna.Study, kept: KeptRun) -> FrozenTrial | None:
-    """The trial of the run, if the database still has it as it was."""
-    same = [t for t in study.get_trials(deepcopy=False) if t.number == kept.number]
-    if not same or same[0].user_attrs.get("key") not in (None, kept.batch.user_attrs.get("key")):
+def _trial(study: optuna.Study, saved: SavedRun) -> FrozenTrial | None:
+    """The run's trial, unless the database has no trial of this number and configuration."""
+    same = [t for t in study.get_trials(deepcopy=False) if t.number == saved.number]
+    if not same or same[0].user_attrs.get(KEY) not in (None, saved.batch.user_attrs.get(KEY)):
         return None
     return same[0]
 
@@ -130,5 +131,5 @@ def _add(study: optuna.Study, batch: Batch) -> int:
         )
     )
     added = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    checkpoint = batch.user_attrs.get("checkpoint")
-    return next(trial.number for trial in added if trial.user_attrs.get("checkpoint") == checkpoint)
+    checkpoint = batch.user_attrs.get(CHECKPOINT)
+    return next(trial.number for trial in added if trial.user_attrs.get(CHECKPOINT) == checkpoint)

@@ -1,4 +1,4 @@
-"""One study as one worker sees it: its definition, its trials through the background channel, its artifacts."""
+"""One worker's session with one study: its definition, its trials, its artifacts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.budget import spent
 from search.study.create import bind_data
-from search.study.runs import load_study, spec_of
+from search.study.open import load_study, spec_of
+from search.study.record import VERSION
 from search.studyfile.spec import StudySpec
 from storage.artifacts import artifacts_of
 from storage.artifacts.entry import Listing
@@ -23,24 +24,24 @@ from storage.worker.background import BackgroundStorage
 
 
 @dataclass
-class Desk:
+class StudySession:
     """What a worker needs of one study. `study` asks through `storage`, which holds at most one running trial."""
 
     spec: StudySpec
     study: optuna.Study
     storage: BackgroundStorage
     artifacts: Listing
-    looked: float = float("-inf")  # time.monotonic() of the last recovery
+    last_recovery: float = float("-inf")  # time.monotonic()
 
     @staticmethod
-    def open(inner: BaseStorage, name: str, claim: Claim, *, patience: float, background: bool = True) -> Desk:
-        """The study `name` for this worker. Raises `SearchError` for another version's or no study."""
+    def open(inner: BaseStorage, name: str, claim: Claim, *, patience: float, background: bool = True) -> StudySession:
+        """Open the study `name`. Raises `SearchError` where there is none, or another version created it."""
         stored = load_study(inner, name)
         spec = spec_of(stored)
         require_version(stored)
         storage = BackgroundStorage(inner, stored._study_id, claim, patience=patience, background=background)
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
-        return Desk(spec, study, storage, artifacts_of(stored))
+        return StudySession(spec, study, storage, artifacts_of(stored))
 
     @property
     def name(self) -> str:
@@ -48,26 +49,26 @@ class Desk:
         return self.study.study_name
 
     def bind(self, fingerprint: str) -> None:
-        """Make sure that the study's data is this worker's. Raises `SearchError` where it is not."""
+        """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data."""
         bind_data(self.study, fingerprint)
-        bind_data(self.study, fingerprint)  # two first workers may have written at once: the later one's counts
+        bind_data(self.study, fingerprint)  # two first workers may write at once: the later write counts
 
     def trials(self) -> list[FrozenTrial]:
         """All trials. Raises `SearchError` where the study was deleted."""
         try:
             return self.storage.get_all_trials(self.study._study_id, deepcopy=False)
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker was at it") from None
+            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""
         return spent(self.spec.budget, self.trials())
 
     def recover(self, every: float) -> list[Recovered]:
-        """Queue the trials of silent workers again, at most once in `every` seconds."""
-        if time.monotonic() - self.looked < every:
+        """Queue the trials of silent workers again; does nothing within `every` seconds of the last time."""
+        if time.monotonic() - self.last_recovery < every:
             return []
-        self.looked = time.monotonic()
+        self.last_recovery = time.monotonic()
         found = self.storage.fleet.recover(self.study._study_id, self.spec.max_retries)
         if found:
             self.storage.forget()
@@ -78,10 +79,10 @@ class Desk:
         try:
             return self.study.ask()
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker was at it") from None
+            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def take(self) -> optuna.Trial | None:
-        """Take the first queued trial, or None: a study of replicates gets no trials of its own making."""
+        """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued."""
         for trial in self.trials():
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
@@ -91,8 +92,8 @@ class Desk:
 
 
 def require_version(study: optuna.Study) -> None:
-    """Raise `SearchError` where the study was made by a lobtuna whose trials are not comparable with this one's."""
-    made, here = study.user_attrs.get("lobtuna_version"), version("lobtuna")
+    """Raise `SearchError` where a lobtuna created the study whose runs may differ from this one's."""
+    made, here = study.user_attrs.get(VERSION), version("lobtuna")
     if made is None or made.split(".")[:2] == here.split(".")[:2]:
         return
     raise SearchError(

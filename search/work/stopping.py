@@ -1,4 +1,4 @@
-"""Ending work well: at a signal, at a time limit, or when whoever started the worker is gone."""
+"""Ends work in good order: at a signal, at a time limit, or when the supervisor has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 from search.errors import SearchError
 
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-MARGIN = 10.0  # seconds kept before a time limit for storing and handing back
+MARGIN = 10.0  # seconds before a time limit that are kept for storing the trial and handing it back
 SLACK = 1.25  # the next epoch may take this much longer than the last
 
 
@@ -28,33 +28,33 @@ def parse_duration(text: str) -> float:
     else:
         raise SearchError(f"{text!r} is no duration: write it like 8h30m, 90m or 45s")
     if seconds <= 0:
-        raise SearchError(f"{text!r} is no duration: it must be longer than nothing")
+        raise SearchError(f"{text!r} is no duration: it must be more than 0 seconds")
     return seconds
 
 
 class Stop:
-    """Whether to stop, and why. One object a worker; epochs and waits ask it."""
+    """A request to stop, and its reason. One object a worker; it is asked after every epoch and during every wait."""
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.reason: str | None = None
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
         self._parent = os.getppid()
-        self.urgent = False  # a signal: another may follow and end the process
+        self.urgent = False  # asked by a signal: a second one would end the process at once
         self.follow_parent = False  # a slot ends with the supervisor that started it
         self._asked = threading.Event()
 
     def ask(self, reason: str) -> None:
-        """Ask for an end after the present epoch. The first reason counts."""
+        """Request an end after the present epoch. The first reason counts."""
         if self.reason is None:
             self.reason = reason
         self._asked.set()
 
     def due(self, next_epoch: float = 0.0) -> bool:
-        """Whether to end now: asked for, or an epoch of `next_epoch` seconds would pass the time limit."""
+        """Whether to end now: it was requested, or an epoch of `next_epoch` seconds would exceed the time limit."""
         if self.deadline is not None and time.monotonic() + next_epoch * SLACK + MARGIN > self.deadline:
             self.ask("time limit")
         if self.follow_parent and os.getppid() != self._parent:
-            self.ask("the supervisor is gone")
+            self.ask("the supervisor has ended")
         return self.reason is not None
 
     def sleep(self, seconds: float) -> None:
@@ -64,7 +64,7 @@ class Stop:
             time.sleep(min(left, 0.2))
 
     def when_asked(self, then: Callable[[], None]) -> None:
-        """Call `then` once from a thread of its own as soon as a stop is asked for."""
+        """Call `then` once, in a thread of its own, as soon as a stop is requested."""
 
         def wait() -> None:
             self._asked.wait()
@@ -74,16 +74,16 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask for an end; a second one ends the process at once."""
+        """SIGTERM and SIGINT request a stop; a second one ends the process at once."""
 
         def handle(number: int, _: FrameType | None) -> None:
             if self.reason is not None:
-                os._exit(128 + number)  # the trial stays claimed; its last stored epoch is taken up by another worker
+                os._exit(128 + number)  # the claim expires, and another worker resumes at the last stored epoch
             self.urgent = True
             self.ask(signal.Signals(number).name)
 
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may install handlers; elsewhere the caller asks for the stop itself
+            yield  # only the main thread may install handlers; elsewhere the caller requests the stop
             return
         before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

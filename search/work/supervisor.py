@@ -1,35 +1,39 @@
-"""Several slots on one machine: a process each, started again when it crashes, shown in one table."""
+"""Runs several slots on one machine: one process each, restarted when it crashes, all shown in one table."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from rich.console import Console
 
 from search.errors import SearchError
 from search.work.events import Event
+from search.work.options import WorkOptions, WorkSummary
 from search.work.progress import Progress
+from search.work.slot import COMMAND, SlotJob
 from search.work.stopping import Stop
-from search.work.worker import WorkOptions, WorkSummary
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
-HEALTHY = 60.0  # seconds after which a crash counts as the first
-MOST_CRASHES = 5  # in a row, until a slot is given up
-COMMAND = (sys.executable, "-c", "from search.cli import main; main()")
+HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
+MOST_CRASHES = 5  # in a row; after one more, the slot is given up
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one process works. Slots of the same `device` share it."""
+    """Where one process works. Slots with the same `shared` name share a device."""
 
     device: str
     threads: int
@@ -75,7 +79,7 @@ def supervise(
     """Run one worker a slot until all of them are done. Raises `SearchError` if every one of them failed."""
     stop = Stop(options.time_limit)
     progress = Progress(console, len(slots))
-    with progress.shown():
+    with progress.display():
         return _Supervisor(url, study, data, options, slots, progress, stop).run()
 
 
@@ -126,7 +130,7 @@ class _Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if all(process.failed for process in self.processes):
-            raise SearchError("every slot failed; the lines above say why")
+            raise SearchError("every slot failed; see the lines above")
         self.summary.stopped = self.summary.stopped or self.stop.reason or ""
         return self.summary
 
@@ -140,44 +144,36 @@ class _Supervisor:
 
     def _start(self, process: _Process) -> None:
         events, writer = os.pipe()
-        environment = {
-            **os.environ,
-            "LOBTUNA_STORAGE": self.url,  # not an argument: everyone can read those
-            "LOBTUNA_SLOT": f"{writer}:{process.slot.shared}",
-            "OMP_NUM_THREADS": str(process.slot.threads),
-        }
-        process.process = subprocess.Popen(
-            [*COMMAND, "work", self.study, "--data", str(self.data), *self._arguments(process.slot)],
-            env=environment,
+        job = SlotJob(self.url, self.study, self.data, self._options(process.slot), writer)
+        process.process = running = subprocess.Popen(
+            COMMAND,
+            env={**os.environ, "OMP_NUM_THREADS": str(process.slot.threads)},
             pass_fds=[writer],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the supervisor alone, which passes it on once
         )
         os.close(writer)
         process.started = time.monotonic()
-        self.progress.state(process.number, "starting")
-        assert process.process.stderr is not None
+        self.progress.set_state(process.number, "starting")
+        assert running.stdin is not None and running.stderr is not None
         self._watch(process, events, lambda line: self._event(process, line))
-        self._watch(process, os.dup(process.process.stderr.fileno()), lambda line: self._error(process, line))
-        process.process.stderr.close()
+        self._watch(process, os.dup(running.stderr.fileno()), lambda line: self._error(process, line))
+        running.stderr.close()
+        _send(running.stdin, job)
 
-    def _arguments(self, slot: Slot) -> list[str]:
-        options = self.options
-        values: dict[str, Any] = {
-            "--device": slot.device,
-            "--threads": slot.threads,
-            "--grace": options.grace,
-            "--checkpoint-every": options.checkpoint_every,
-            "--patience": options.patience,
-            "--keep": options.keep_folder,
-            "--trials": options.trials,
-        }
-        if self.stop.deadline is not None:
-            values["--time-limit"] = max(1.0, self.stop.deadline - time.monotonic())
-        given = [part for name, value in values.items() if value is not None for part in (name, str(value))]
-        return [*given, "--wait"] if options.wait else given
+    def _options(self, slot: Slot) -> WorkOptions:
+        """The supervisor's own options for one slot: its device, its threads, and the time that is left."""
+        deadline = self.stop.deadline
+        return dataclasses.replace(
+            self.options,
+            device=slot.device,
+            threads=slot.threads,
+            time_limit=None if deadline is None else max(1.0, deadline - time.monotonic()),
+            shared_device=slot.shared or None,
+            follow_parent=True,
+        )
 
     def _watch(self, process: _Process, descriptor: int, take: Callable[[bytes], None]) -> None:
         """Read lines from a pipe until its other end is closed."""
@@ -198,17 +194,17 @@ class _Supervisor:
     def _event(self, process: _Process, line: bytes) -> None:
         event = Event.from_line(line)
         if event.kind == "end":
-            self.summary.outcomes[event.state] = self.summary.outcomes.get(event.state, 0) + 1
+            self.summary.count(event.state)
         if event.kind == "stop":
             self.summary.stopped = event.text
-        self.progress.tell(event, process.number)
+        self.progress.handle(event, process.number)
 
     def _error(self, process: _Process, line: bytes) -> None:
         if line.strip():
-            self.progress.say(f"[{process.number}] {line.decode(errors='replace').rstrip()}")
+            self.progress.print(f"[{process.number}] {line.decode(errors='replace').rstrip()}")
 
     def _reap(self, process: _Process) -> None:
-        """Look whether the slot's process has ended, and decide whether another follows."""
+        """If the slot's process has ended, decide whether to start another."""
         running = process.process
         if running is None or running.poll() is None or process.buffers:
             return
@@ -216,9 +212,9 @@ class _Supervisor:
         if running.returncode == 0 or self.stop.reason is not None:
             process.done = True
             return
-        if running.returncode in (1, 2):  # told in one line: the next process would say the same
+        if running.returncode in (1, 2):  # an expected failure in one line: another process would fail likewise
             process.done = process.failed = True
-            self.progress.state(process.number, "failed")
+            self.progress.set_state(process.number, "failed")
             return
         self._crashed(process, running.returncode)
 
@@ -227,13 +223,13 @@ class _Supervisor:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         if process.crashes > MOST_CRASHES:
             process.done = process.failed = True
-            self.progress.say(f"[{process.number}] crashed {process.crashes} times in a row ({how}): given up")
-            self.progress.state(process.number, "given up")
+            self.progress.print(f"[{process.number}] crashed {process.crashes} times in a row ({how}): given up")
+            self.progress.set_state(process.number, "given up")
             return
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (process.crashes - 1))
         process.start_at = time.monotonic() + pause
-        self.progress.say(f"[{process.number}] crashed ({how}): starting again in {pause:.0f} s")
-        self.progress.state(process.number, "crashed")
+        self.progress.print(f"[{process.number}] crashed ({how}): starting again in {pause:.0f} s")
+        self.progress.set_state(process.number, "crashed")
 
     def _on_signal(self, number: int, _: object) -> None:
         self.signals += 1
@@ -246,3 +242,12 @@ class _Supervisor:
         for process in self.processes:
             if process.process is not None and process.process.poll() is None:
                 process.process.send_signal(number)
+
+
+def _send(stdin: IO[bytes], job: SlotJob) -> None:
+    """Write the job to a slot's stdin. A slot that died before it read the job is noticed when it is reaped."""
+    try:
+        stdin.write(json.dumps(job.to_json()).encode())
+        stdin.close()
+    except BrokenPipeError:
+        log.debug("a slot ended before it read its job")

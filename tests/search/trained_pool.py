@@ -10,8 +10,8 @@ import optuna
 
 from lobmodels.data import Sequences
 from search.study.create import create_study
+from search.study.open import open_study, spec_of
 from search.study.replication import open_replicates
-from search.study.runs import open_study, spec_of
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
 from storage.artifacts import artifacts_of, upload_bytes

@@ -9,7 +9,7 @@ import pytest
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.cli import main
-from search.study.runs import open_study
+from search.study.open import open_study
 from storage.backends.database import open_storage
 from tests.made_study import make_study
 

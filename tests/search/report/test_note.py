@@ -9,7 +9,7 @@ import optuna_dashboard
 import pytest
 from optuna.storages import InMemoryStorage
 
-from search.report.note import TOKEN, YOURS, NoteKeeper, note_text, plain, write_note
+from search.report.note import NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
 from search.report.record import read_study
 from search.studyfile.spec import StudySpec
 from storage.backends.database import open_storage
@@ -116,7 +116,7 @@ def test_one_worker_at_a_time(study: optuna.Study) -> None:
     assert second.tick()
     a.now += 100
     assert not first.tick()  # it sees that another was there, and waits again
-    assert str(study.user_attrs[TOKEN]).startswith("b:1/")
+    assert str(study.user_attrs[NOTE_WRITER]).startswith("b:1/")
 
 
 def test_the_rate_does_not_grow_with_the_workers(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,8 @@ def test_trouble_is_logged_not_raised(
 def test_a_worker_leaves_a_note(tmp_path: Path, small_data: Path) -> None:
     """A real worker on a real study: when it stops, the note tells how things stand."""
     from search.study.create import create_study
-    from search.work.worker import WorkOptions, work
+    from search.work.options import WorkOptions
+    from search.work.worker import work
 
     url = f"sqlite:///{tmp_path}/studies.db"
     document = {

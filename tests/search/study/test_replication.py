@@ -1,20 +1,16 @@
 """Replicates: which are queued, that nothing is queued twice, and where successive elimination puts its runs."""
 
-import sqlite3
-import zlib
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.create import create_study, withdraw_duplicates
-from search.study.ranking import Ranking, rank_runs, to_csv, to_document, varying
+from search.study.open import open_study, spec_of
+from search.study.ranking import rank_runs
 from search.study.replication import (
     Plan,
     advance,
@@ -25,83 +21,11 @@ from search.study.replication import (
     seed_list,
     store_plan,
 )
-from search.study.runs import Run, open_study, spec_of
-from search.studyfile.space import suggest
+from search.study.runs import Run
 from search.studyfile.spec import StudySpec
+from tests.search.study.made_replicates import NOISE, SPEC, serve
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-SPEC = StudySpec.from_json(
-    {
-        "name": "s",
-        "parameters": {
-            "hidden_size": {"int": [16, 128], "step": 16},
-            "lr": {"float": [1e-4, 1e-2], "log": True},
-            "epochs": 20,
-        },
-        "seed": 7,
-    }
-)
-NOISE = 0.004
-
-
-def score(config: RunConfig, seed: int) -> float:
-    """A made-up score: wider is better by .001 a step, and each run is noisy in its own repeatable way."""
-    noise = np.random.default_rng(zlib.crc32(f"{config.key()}{seed}".encode())).normal(0, NOISE)
-    return 0.25 + 0.001 * config.hidden_size / 16 + float(noise)
-
-
-def finish(study: optuna.Study, trial: optuna.Trial) -> None:
-    """End a trial as a worker would."""
-    spec = spec_of(study)
-    config = suggest(spec, trial)
-    seed = trial.user_attrs.get("seed", spec.trial_seed(trial.number))
-    value = score(config, seed)
-    attributes: dict[str, Any] = {"configuration": config.active(), "key": config.key(), "seed": seed}
-    attributes |= {"select_mean": value, "report_mean": value - 0.01, "report_t0": 0.3, "report_t1": 0.2}
-    for name, attribute in attributes.items():
-        trial.set_user_attr(name, attribute)
-    trial.report(value, 0)
-    study.tell(trial, value)
-
-
-def search(study: optuna.Study, count: int) -> None:
-    for _ in range(count):
-        finish(study, study.ask())
-
-
-def serve(study: optuna.Study, limit: int = 1000) -> int:
-    """Work off the queued replicates, as a worker does, asking for the next round whenever none is left."""
-    done = 0
-    while done < limit:
-        target = find_replicates(study)
-        waiting = [] if target is None else target.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not waiting:
-            if not advance(study._storage, study.study_name):
-                return done
-            continue
-        assert target is not None
-        assert target._storage.set_trial_state_values(waiting[0]._trial_id, TrialState.RUNNING)
-        finish(target, optuna.Trial(target, waiting[0]._trial_id))
-        done += 1
-    return done
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with a study of 24 complete search runs."""
-    path = tmp_path_factory.mktemp("searched") / "study.db"
-    create_study(SPEC, f"sqlite:///{path}", "f00d")
-    search(open_study(f"sqlite:///{path}", "s"), 24)
-    return path
-
-
-@pytest.fixture
-def study(searched: Path, tmp_path: Path) -> optuna.Study:
-    """That study in a database of the test's own."""
-    with closing(sqlite3.connect(searched)) as source, closing(sqlite3.connect(tmp_path / "study.db")) as copy:
-        source.backup(copy)
-    return open_study(f"sqlite:///{tmp_path / 'study.db'}", "s")
 
 
 def test_every_configuration_gets_the_same_seeds(study: optuna.Study) -> None:
@@ -154,7 +78,7 @@ def test_bad_requests_are_refused(study: optuna.Study, tmp_path: Path) -> None:
     """Too many, too few, not complete, nothing there: each says what there is."""
     with pytest.raises(SearchError, match="--top 99 asks for more configurations than study 's' has complete: 24"):
         choose(study, top=99)
-    with pytest.raises(SearchError, match="--seeds 1 asks for nothing new"):
+    with pytest.raises(SearchError, match="--seeds 1 adds no run"):
         replicate(study, choose(study, top=2), seeds=1)
     with pytest.raises(SearchError, match=r"trial 77 of study 's' is not complete: choose from 0, 1, .* and 12 more"):
         choose(study, numbers=[3, 77])
@@ -259,55 +183,6 @@ def test_elimination_finds_the_best_at_least_as_often_as_equal_shares() -> None:
     assert found["auto"] >= found["equal"] - 2 and found["auto"] > worlds * 0.45
 
 
-def rank(study: optuna.Study) -> Ranking:
-    return rank_runs(pool(study))
-
-
-def test_before_replication_the_order_is_by_single_runs_and_says_so(study: optuna.Study) -> None:
-    """Nothing tells luck from worth: no estimates, no chances."""
-    ranking = rank(study)
-    assert ranking.repeated == () and ranking.noise is None and sum(row.n for row in ranking.rows) == 24
-    assert [row.mean for row in ranking.rows] == sorted((row.mean for row in ranking.rows), reverse=True)
-    assert all(row.estimate is None for row in ranking.rows)
-
-
-def test_repeated_configurations_come_first_by_estimate(study: optuna.Study) -> None:
-    """Rows carry n, mean, spread, estimate, interval, chance, the luckiest run and the score on report sequences."""
-    replicate(study, choose(study, top=4), seeds=5)
-    serve(study)
-    ranking = rank(study)
-    rows = ranking.repeated
-    assert all(row.n >= 5 for row in rows) and len(rows) == 4 and ranking.rows[4].estimate is None
-    assert [row.estimate for row in rows] == sorted((row.estimate or 0 for row in rows), reverse=True)
-    assert sum(row.probability_best or 0 for row in rows) == pytest.approx(1)
-    for row in rows:
-        assert row.low is not None and row.high is not None and row.estimate is not None
-        assert row.low < row.estimate < row.high < row.best_run.value + 0.01
-        assert row.estimate < row.mean + 0.002  # the mean holds the lucky run as it is
-        assert row.report is not None and row.report[0] == pytest.approx(row.mean - 0.01)
-    assert ranking.luck is not None and 0 < ranking.luck < 0.02
-    assert ranking.noise == pytest.approx(NOISE, rel=0.6)
-
-
-def test_a_ranking_can_be_read_by_scripts(study: optuna.Study) -> None:
-    """JSON without NaN, CSV with the varying parameters as columns; both name the sequences of each score."""
-    import csv
-    import io
-    import json
-
-    replicate(study, choose(study, top=2), seeds=3)
-    serve(study)
-    ranking = rank(study)
-    document = json.loads(json.dumps(to_document(ranking, "s", 0.25), allow_nan=False))
-    assert document["scores_on"] == "select" and document["configurations"][0]["rank"] == 1
-    first = document["configurations"][0]
-    assert first["best_run"]["run"].startswith("s") and len(first["seeds"]) == first["n"] == 3
-    assert document["configurations"][-1]["estimate"] is None
-    lines = list(csv.DictReader(io.StringIO(to_csv(ranking))))
-    assert len(lines) == len(ranking.rows) and lines[0]["select_estimate"] and not lines[-1]["select_estimate"]
-    assert set(varying(ranking.rows)) == {"hidden_size", "lr"} <= set(lines[0]) and "epochs" not in lines[0]
-
-
 def test_what_failed_is_tried_again_only_if_asked(study: optuna.Study) -> None:
     """A replicate that failed for the machine's sake can be repeated; the new one is not taken for a double."""
     chosen = choose(study, top=2)
@@ -337,15 +212,16 @@ def test_a_revision_takes_replicates_over(study: optuna.Study, tmp_path: Path) -
     for _ in range(2):  # the second call finds everything there
         revision = revise(StudySpec.from_json(narrowed), url)
         assert revision.study.study_name == "s@2" and revision.replicates == 2 * len(fitting)
-    ranking = rank(open_study(url, "s@2"))
+    ranking = rank_runs(pool(open_study(url, "s@2")))
     assert {row.key for row in ranking.repeated} == {run.key for run in fitting}
-    old = {row.key: row.mean for row in rank(study).repeated}
+    old = {row.key: row.mean for row in rank_runs(pool(study)).repeated}
     assert {row.key: row.mean for row in ranking.repeated} == {run.key: old[run.key] for run in fitting}
 
 
 def test_a_worker_serves_replicates_and_follows_the_plan(tmp_path: Path, small_data: Path) -> None:
     """With the study's budget spent, a worker still makes what `replicate --auto` asked for, and then stops."""
-    from search.work.worker import WorkOptions, work
+    from search.work.options import WorkOptions
+    from search.work.worker import work
 
     url = f"sqlite:///{tmp_path / 'study.db'}"
     document = {

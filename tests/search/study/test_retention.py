@@ -1,16 +1,13 @@
-"""Promises of retention, `gc`, and of runs that were kept on disk."""
+"""The best checkpoints stay, and `gc` removes what nothing refers to."""
 
 from pathlib import Path
 
 import optuna
-import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.errors import SearchError
-from search.study.retention import RESUME, collect, make_room
-from search.work.rescue import KeptRun, submit
-from storage.artifacts import artifacts_of, attribute_of, download, upload_bytes
-from storage.backends.database import open_storage
+from search.study.record import write_stored_state
+from search.study.retention import collect, make_room
+from storage.artifacts import artifacts_of, attribute_of, upload_bytes
 from storage.claims import Batch, Claim
 from storage.worker.background import BackgroundStorage
 from tests.machines import create, small_study
@@ -60,7 +57,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path: Path) -> None:
     own = BackgroundStorage(small.storage, small.study._study_id, Claim("host:1"))
     state = upload_bytes(small.store, b"state")
     optuna.Study(small.study.study_name, own).ask()
-    own.put(Batch(system_attrs={RESUME: {"artifact": state, "epoch": 1}}))
+    own.put(write_stored_state(state, 1))
     assert own.running is not None
     own.running.channel.flush(5)
     assert collect(small.storage, small.store).removed == 0, "everything is young"
@@ -81,53 +78,3 @@ def test_gc_cleans_up_after_deleted_studies(tmp_path: Path) -> None:
     optuna.delete_study(study_name="small", storage=small.storage)
     collect(small.storage, small.store, age=-1.0)
     assert small.stored == set()
-
-
-def _kept(small: Small, state: TrialState | None) -> KeptRun:
-    """A kept run whose trial has meanwhile become `state` (None: still running)."""
-    own = BackgroundStorage(small.storage, small.study._study_id, Claim("host:1"))
-    trial = optuna.Study(small.study.study_name, own).ask()
-    trial.suggest_float("lr", 1e-3, 1e-2, log=True)
-    record = own.own()
-    whole = Batch(
-        params={name: (d.to_internal_repr(record.params[name]), d) for name, d in record.distributions.items()},
-        intermediate={0: 0.1, 1: 0.2},
-        user_attrs={"key": "k", "seed": 0},
-        state=TrialState.COMPLETE,
-        values=[0.2],
-    )
-    if state is not None:
-        own.end(Batch(state=state))
-    else:
-        assert own.running is not None
-        own.running.channel.flush(5)
-        own.drop()
-    files = [("w.safetensors", "application/octet-stream", b"weights")]
-    return KeptRun("small", record.number, record._trial_id, whole, files)
-
-
-@pytest.mark.parametrize("state", [None, TrialState.WAITING, TrialState.FAIL])
-def test_a_kept_run_is_handed_in_whatever_became_of_its_trial(state: TrialState | None, tmp_path: Path) -> None:
-    """Still claimed, queued again, or failed: the run is stored once, with weights, reports and parameters."""
-    small = Small(tmp_path)
-    path = _kept(small, state).save(tmp_path)
-    number, _ = submit(KeptRun.load(path), open_storage(small.url), "host:2")
-    assert number == (1 if state == TrialState.FAIL else 0)
-    trial = optuna.load_study(study_name="small", storage=open_storage(small.url)).trials[number]
-    assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.2, {0: 0.1, 1: 0.2})
-    assert trial.params.keys() == {"lr"}
-    assert download(small.store, trial.user_attrs["checkpoint"]) == b"weights"
-    again, text = submit(KeptRun.load(path), open_storage(small.url), "host:2")
-    if state != TrialState.FAIL:
-        assert (again, text) == (0, "was handed in before; nothing to do")
-
-
-def test_what_is_no_kept_run_is_refused(tmp_path: Path) -> None:
-    """A missing file, another file, a truncated one."""
-    small = Small(tmp_path)
-    path = _kept(small, None).save(tmp_path)
-    path.write_bytes(path.read_bytes()[:-40])
-    (tmp_path / "notes.run").write_text("notes")
-    for bad in (path, tmp_path / "notes.run", tmp_path / "absent.run"):
-        with pytest.raises(SearchError):
-            KeptRun.load(bad)

@@ -7,7 +7,7 @@ from lobmodels.config import RunConfig
 from search.studyfile.docs import MEANINGS, page
 from search.studyfile.spec import load_spec
 
-PAGE = Path(__file__).parents[2] / "docs" / "study-file.md"
+PAGE = Path(__file__).parents[3] / "docs" / "study-file.md"
 
 
 def test_the_page_is_up_to_date() -> None:

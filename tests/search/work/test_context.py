@@ -1,4 +1,4 @@
-"""Data that is laid out stays for the next trial, as long as there is room for it."""
+"""Prepared data stays for the next trial, as long as there is memory for it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,36 +8,38 @@ import torch
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
-from search.work.context import Workplace
-from search.work.device_lock import Sharing
+from search.work.context import WorkerContext
+from search.work.device_lock import DeviceLock
 from search.work.stopping import Stop
 
 
 @pytest.fixture
-def place(small_dataset: Dataset) -> Workplace:
-    """A workplace on the CPU."""
-    return Workplace(small_dataset, torch.device("cpu"), "host:1", Stop(), lambda _: None, Sharing(), 60.0, Path())
+def context(small_dataset: Dataset) -> WorkerContext:
+    """What trials on the CPU share."""
+    return WorkerContext(
+        small_dataset, torch.device("cpu"), "host:1", Stop(), lambda _: None, DeviceLock(), 60.0, Path()
+    )
 
 
 def config(**values: Any) -> RunConfig:
     return RunConfig.parse({"batch_size": 8, **values})
 
 
-def test_inputs_are_laid_out_once(place: Workplace) -> None:
+def test_inputs_are_laid_out_once(context: WorkerContext) -> None:
     """Trials that read the same inputs share them, whatever else differs; the least recently used go first."""
-    plain = place.data_for(config(), 0.25)
-    assert place.data_for(config(lr=1e-2, hidden_size=8), 0.25) is plain
-    derived = place.data_for(config(derived=True), 0.25)
-    assert place.data_for(config(), 0.25) is plain
-    place.data_for(config(normalizer="zscore"), 0.25)
-    assert place.data_for(config(), 0.25) is plain
-    assert place.data_for(config(derived=True), 0.25) is not derived
+    plain = context.data_for(config(), 0.25)
+    assert context.data_for(config(lr=1e-2, hidden_size=8), 0.25) is plain
+    derived = context.data_for(config(derived=True), 0.25)
+    assert context.data_for(config(), 0.25) is plain
+    context.data_for(config(normalizer="zscore"), 0.25)
+    assert context.data_for(config(), 0.25) is plain
+    assert context.data_for(config(derived=True), 0.25) is not derived
 
 
-def test_where_memory_is_short_one_is_kept(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_memory_is_short_one_is_kept(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of the trial before leaves when its successor's would not fit beside it."""
     monkeypatch.setattr("lobmodels.training.batches.free_memory", lambda _: 1 << 20)
-    plain = place.data_for(config(), 0.25)
-    assert place.data_for(config(), 0.25) is plain
-    place.data_for(config(derived=True), 0.25)
-    assert place.data_for(config(), 0.25) is not plain
+    plain = context.data_for(config(), 0.25)
+    assert context.data_for(config(), 0.25) is plain
+    context.data_for(config(derived=True), 0.25)
+    assert context.data_for(config(), 0.25) is not plain

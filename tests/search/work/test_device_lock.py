@@ -5,25 +5,25 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from search.work.device_lock import Sharing
+from search.work.device_lock import DeviceLock
 from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
 
 
 def _hold(folder: Path, seconds: float, events) -> None:  # type: ignore[no-untyped-def]
     """Share the device for a while."""
-    with Sharing("cuda0", folder).with_others(lambda: False) as ready:
+    with DeviceLock("cuda0", folder).shared(lambda: False) as ready:
         events.put(("shared", ready, time.monotonic()))
         time.sleep(seconds)
         events.put(("left", ready, time.monotonic()))
 
 
-def test_alone_means_alone(tmp_path: Path) -> None:
+def test_an_exclusive_trial_has_the_device_to_itself(tmp_path: Path) -> None:
     """Who wants to be alone waits for the trials that run, and keeps new ones out until it is done."""
     events = CONTEXT.Queue()
     first = CONTEXT.Process(target=_hold, args=(tmp_path, 1.0, events))
     first.start()
     assert events.get(timeout=20)[:2] == ("shared", True)
-    with Sharing("cuda0", tmp_path).alone(lambda: False) as ready:
+    with DeviceLock("cuda0", tmp_path).exclusive(lambda: False) as ready:
         assert ready
         left = events.get(timeout=1)
         assert left[0] == "left" and left[2] <= time.monotonic()
@@ -45,15 +45,15 @@ def test_a_dead_slot_holds_nothing(tmp_path: Path) -> None:
     events.get(timeout=20)
     process.kill()
     process.join(10)
-    with Sharing("cuda0", tmp_path).alone(lambda: False) as ready:
+    with DeviceLock("cuda0", tmp_path).exclusive(lambda: False) as ready:
         assert ready
 
 
 def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
     """A worker that is told to stop does not wait to be alone."""
     with (
-        Sharing("cuda0", tmp_path).with_others(lambda: False),
-        Sharing("cuda0", tmp_path).alone(lambda: True) as ready,
+        DeviceLock("cuda0", tmp_path).shared(lambda: False),
+        DeviceLock("cuda0", tmp_path).exclusive(lambda: True) as ready,
     ):
         assert not ready
 

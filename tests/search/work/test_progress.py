@@ -21,9 +21,9 @@ def test_a_pipe_gets_plain_lines_and_not_every_epoch() -> None:
     """No control codes, one line per thing that matters, none broken at 80 columns."""
     out = io.StringIO()
     progress = Progress(Console(file=out, width=40))
-    with progress.shown():
+    with progress.display():
         for event in EVENTS:
-            progress.tell(event)
+            progress.handle(event)
     lines = out.getvalue().splitlines()
     assert "\x1b" not in out.getvalue()
     assert len(lines) == 4
@@ -36,18 +36,12 @@ def test_a_terminal_gets_one_table_of_all_slots() -> None:
     out = io.StringIO()
     console = Console(file=out, width=60, force_terminal=True)
     progress = Progress(console, slots=2)
-    with progress.shown():
+    with progress.display():
         for event in EVENTS[:4]:
-            progress.tell(event, slot=1)
+            progress.handle(event, slot=1)
         shown = Console(width=60, file=io.StringIO())
         shown.print(progress.table())
     text = shown.file.getvalue()  # type: ignore[attr-defined]
     assert text.splitlines()[0].split() == ["slot", "trial", "epoch", "score", "s/epoch", "state"]
     assert text.splitlines()[2].split() == ["1", "7", "2/20", "0.2600", "1.5", "training"]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 60
-
-
-def test_events_survive_the_pipe() -> None:
-    """What a slot tells is what its supervisor hears."""
-    for event in EVENTS:
-        assert Event.from_line(event.to_line()) == event

@@ -25,7 +25,7 @@ class Supervised:
 
     def __init__(self, url: str, data: Path, folder: Path, *options: str) -> None:
         self.log = folder / "supervisor.log"
-        environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[3])}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "work", "small", "--data", str(data), "--grace", "5", "--checkpoint-every", "0", *options],

@@ -1,4 +1,4 @@
-"""A worker tells a bad trial from a bad study."""
+"""A worker tells a bad trial from a bad study, keeps to the budget, and runs replicates first."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.work.worker import ALIKE, WorkOptions, work
-from tests.machines import create, small_study, trials
+from search.work.options import WorkOptions
+from search.work.worker import SAME_FAILURES, work
+from tests.machines import Worker, assert_sound, create, small_study, trials
 
 TOO_LARGE = 10_000  # more sequences than the small set has
 
@@ -18,15 +19,17 @@ def test_a_study_that_cannot_be_trained_is_left(tmp_path: Path, small_data: Path
     parameters = {**fixed, "lr": {"float": [1e-3, 1e-2], "log": True}}
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create(url, small_study(trials=20, parameters=parameters))
-    with pytest.raises(SearchError, match=rf"{ALIKE} trials in a row failed here alike: batch_size={TOO_LARGE}"):
+    with pytest.raises(
+        SearchError, match=rf"{SAME_FAILURES} trials in a row failed here for the same reason: batch_size={TOO_LARGE}"
+    ):
         work(url, "small", small_data, options=WorkOptions(device="cpu"))
-    assert [trial.state for trial in trials(url)] == [TrialState.FAIL] * ALIKE
+    assert [trial.state for trial in trials(url)] == [TrialState.FAIL] * SAME_FAILURES
 
 
 def test_bad_trials_among_good_ones_are_not_the_studys_fault(tmp_path: Path, small_data: Path) -> None:
     """As many failures of one kind with a good trial among them change nothing."""
     fixed = {"hidden_size": 4, "num_layers": 1, "epochs": 1, "lr": {"float": [1e-3, 1e-2], "log": True}}
-    sizes = [TOO_LARGE] * (ALIKE - 1) + [12] + [TOO_LARGE] * (ALIKE - 1)
+    sizes = [TOO_LARGE] * (SAME_FAILURES - 1) + [12] + [TOO_LARGE] * (SAME_FAILURES - 1)
     lrs = [1e-3 + 1e-4 * i for i in range(len(sizes))]
     spec = small_study(
         trials=len(sizes),
@@ -36,3 +39,26 @@ def test_bad_trials_among_good_ones_are_not_the_studys_fault(tmp_path: Path, sma
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create(url, spec)
     assert work(url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"failed": 8, "complete": 1}
+
+
+def test_the_budget_holds_over_all_workers(small_data: Path, postgres_url: str, tmp_path: Path) -> None:
+    """Three workers that race for the last trials overshoot the budget by less than three."""
+    create(postgres_url, small_study(trials=4, epochs=1))
+    workers = [Worker(postgres_url, "small", small_data, tmp_path) for _ in range(3)]
+    assert [worker.join() for worker in workers] == [0, 0, 0]
+    assert 4 <= len(trials(postgres_url)) < 4 + 3
+    assert_sound(postgres_url)
+
+
+def test_replicates_come_first(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """Queued replicates are run before the study goes on, with the seed they carry; none is invented."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    seeds = create(sqlite_url, small_study("small.seeds", trials=1000, epochs=1))
+    seeds.enqueue_trial({"lr": 2e-3, "head": "linear"}, user_attrs={"seed": 77, "parent": 0})
+    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert worker.join() == 0
+    ended = [(event.study, event.trial) for event in worker.events if event.kind == "end"]
+    assert ended == [("small.seeds", 0), ("small", 0)]
+    (replicate,) = trials(sqlite_url, "small.seeds")
+    assert replicate.user_attrs["seed"] == 77
+    assert_sound(sqlite_url, "small.seeds")

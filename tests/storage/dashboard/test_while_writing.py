@@ -1,4 +1,4 @@
-"""A study of any size can be watched while it is written to."""
+"""The dashboard of a study of any size answers while workers write to it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import optuna
 import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from search.report import write_report
 from storage.backends.database import open_storage
 from storage.claims import Batch, Claim
 from storage.dashboard.server import Settings, listening
@@ -78,15 +76,3 @@ def test_the_dashboard_answers_while_workers_write(postgres_url: str, trials: in
         f"{max(seconds):.2f} s at most"
     )
     assert max(seconds) < 30
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_the_report_of_a_large_study(postgres_url: str, tmp_path: Path) -> None:
-    """2,000 trials make a report within 30 s."""
-    study = make_study(open_storage(postgres_url), 2000, replicates=(5, 4))
-    started = time.perf_counter()
-    page = write_report(study, tmp_path)
-    seconds = time.perf_counter() - started
-    print(f"report of 2,000 trials: {seconds:.1f} s, {page.stat().st_size / 1e6:.1f} MB")
-    assert seconds <= 30

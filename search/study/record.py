@@ -1,0 +1,294 @@
+"""A trial's record: the attributes that lobtuna stores with a trial or a study, and how they are written and read.
+
+No other module of `search` names an attribute. `read_trial` is the only parser: it reads whatever an older lobtuna, a
+crash or a user's own script has left. The `write_*` functions build what a worker sends; a test reads it back.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lobmodels.config import RunConfig
+from lobmodels.errors import ConfigError
+from storage.claims import REASON, Batch
+
+if TYPE_CHECKING:
+    from lobmodels.training.run import EpochRecord
+
+# Study user attributes. The artifact store's URL is one more: `storage.artifacts.stores.ATTRIBUTE`.
+SPEC = "spec"  # the study file as JSON; written last, so a study that has it is complete
+QUESTION = "question"
+VERSION = "lobtuna_version"  # of the lobtuna that created the study
+FINGERPRINT = "data_fingerprint"  # of the data set that every worker must have
+REVISION_OF = "revision_of"  # name of the revision before this one
+PARENT_STUDY = "parent_study"  # of a study of replicates: whose
+PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
+NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
+
+# Trial user attributes. Why a trial ended is one more: `storage.claims.REASON`.
+SEED = "seed"
+CONFIGURATION = "configuration"  # active values of all parameters, searched or fixed
+KEY = "key"  # `RunConfig.key()`
+BASELINE = "baseline"  # position in the study file's list, from 1
+PARENT = "parent"  # of a replicate: number of the trial whose configuration it repeats
+IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
+WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
+SECONDS, SECONDS_PER_EPOCH = "seconds", "seconds_per_epoch"  # of training, measured by the worker
+HISTORY, EPOCHS, BEST_EPOCH = "history", "epochs", "best_epoch"
+CHECKPOINT = "checkpoint"  # artifact id of the best weights
+PARAMETERS = "parameters"  # number of weights of the network
+PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
+
+# Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
+RESUME = "lobtuna:resume"
+
+DUPLICATE = "queued twice"  # REASON of a queued trial that was withdrawn because an equal one was queued before it
+
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """Where a running trial can be resumed: the artifact of its state, and the epoch that comes next."""
+
+    artifact: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial. Scores are mean weighted Pearson; a value that the trial lacks, or that is damaged, is None or empty.
+
+    `value` is the best epoch's mean on the selection sequences so far, for finished and unfinished trials alike.
+    """
+
+    study: str
+    number: int
+    state: str  # complete, pruned, failed, running, waiting
+    value: float | None
+    configuration: dict[str, Any]  # active values of all parameters; Optuna's parameters where `configured` is False
+    configured: bool  # whether a worker has recorded the configuration
+    key: str | None  # identifies the configuration
+    seed: int | None
+    worker: str
+    device: str
+    attempt: int | None
+    start: datetime | None
+    end: datetime | None
+    seconds: float  # of training, as the worker measured it
+    seconds_per_epoch: float | None
+    best_epoch: int | None
+    history: tuple[dict[str, Any], ...]
+    select: dict[str, float]  # t0, t1, mean
+    report: dict[str, float]  # likewise, on sequences that no decision has seen
+    parameters: int | None  # weights of the network
+    reason: str
+    imported: str | None  # "STUDY#NUMBER" of the trial it is a copy of
+    parent: int | None  # of a replicate: the trial whose configuration it repeats
+    baseline: int | None
+    checkpoint: str | None  # artifact id
+    stored_state: StoredState | None
+    frozen: FrozenTrial = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """How the trial is called in tables and files: STUDY#NUMBER."""
+        return f"{self.study}#{self.number}"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs it was trained for."""
+        return len(self.history)
+
+    @cached_property
+    def means(self) -> list[float]:
+        """Score of each epoch on the selection sequences; NaN where an epoch has none."""
+        return [_number(epoch.get("mean"), math.nan) for epoch in self.history]
+
+    @cached_property
+    def best_so_far(self) -> list[float]:
+        """Highest score up to and including each epoch."""
+        best, found = -math.inf, []
+        for mean in self.means:
+            best = max(best, mean) if math.isfinite(mean) else best
+            found.append(best)
+        return found
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
+    """View one trial; what is missing or of another type than it should be counts as missing."""
+    attrs = trial.user_attrs
+    history = _history(trial)
+    recorded = attrs.get(CONFIGURATION)
+    return TrialRecord(
+        study=study,
+        number=trial.number,
+        state=STATES[trial.state],
+        value=_value(trial, history),
+        configuration=dict(recorded) if isinstance(recorded, dict) else dict(trial.params),
+        configured=isinstance(recorded, dict),
+        key=_key(attrs),
+        seed=_whole(attrs.get(SEED)),
+        worker=str(attrs.get(WORKER, "")),
+        device=str(attrs.get(DEVICE, "")),
+        attempt=_whole(attrs.get(ATTEMPT)),
+        start=trial.datetime_start,
+        end=trial.datetime_complete,
+        seconds=seconds_of(trial),
+        seconds_per_epoch=max(_number(attrs.get(SECONDS_PER_EPOCH), 0.0), 0.0) or None,
+        best_epoch=_best_epoch(attrs, history),
+        history=history,
+        select=_scores(attrs, "select"),
+        report=_scores(attrs, "report"),
+        parameters=_whole(attrs.get(PARAMETERS)),
+        reason=str(attrs.get(REASON, "")),
+        imported=_text(attrs.get(IMPORTED)),
+        parent=_whole(attrs.get(PARENT)),
+        baseline=_whole(attrs.get(BASELINE)),
+        checkpoint=_text(attrs.get(CHECKPOINT)),
+        stored_state=stored_state_of(trial),
+        frozen=trial,
+    )
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """Seconds of training that the trial's worker has measured so far."""
+    return max(_number(trial.user_attrs.get(SECONDS), 0.0), 0.0)
+
+
+def stored_state_of(trial: FrozenTrial) -> StoredState | None:
+    """The state that the trial can be resumed from, if one was stored."""
+    stored = trial.system_attrs.get(RESUME)
+    if not isinstance(stored, dict) or not isinstance(stored.get("artifact"), str):
+        return None
+    return StoredState(stored["artifact"], _whole(stored.get("epoch")) or 0)
+
+
+def is_duplicate(trial: FrozenTrial) -> bool:
+    """Whether the trial was withdrawn because an equal one was queued before it: it never ran."""
+    return trial.user_attrs.get(REASON) == DUPLICATE
+
+
+def _value(trial: FrozenTrial, history: Sequence[Mapping[str, Any]]) -> float | None:
+    # Optuna gives a pruned trial its last epoch's value; a complete run is given its best one.
+    values = trial.values if trial.state == TrialState.COMPLETE else trial.intermediate_values.values()
+    candidates = [*(values or ()), *(() if values else (_number(epoch.get("mean"), math.nan) for epoch in history))]
+    return max((float(value) for value in candidates if math.isfinite(value)), default=None)
+
+
+def _key(attrs: Mapping[str, Any]) -> str | None:
+    if isinstance(attrs.get(KEY), str):
+        return str(attrs[KEY])
+    configuration = attrs.get(CONFIGURATION)
+    try:  # the first versions did not store the key
+        return RunConfig.parse(configuration).key() if isinstance(configuration, dict) else None
+    except ConfigError:
+        return None
+
+
+def _history(trial: FrozenTrial) -> tuple[dict[str, Any], ...]:
+    """The stored history, or what was reported of it: a trial that runs, or whose worker died, has no other."""
+    stored = trial.user_attrs.get(HISTORY)
+    if isinstance(stored, list) and stored and all(isinstance(epoch, dict) for epoch in stored):
+        return tuple({"epoch": i, **epoch} for i, epoch in enumerate(stored))
+    return tuple({"epoch": step, "mean": value} for step, value in sorted(trial.intermediate_values.items()))
+
+
+def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> int | None:
+    recorded = _whole(attrs.get(BEST_EPOCH))
+    if recorded is not None:
+        return recorded
+    means = [(_number(epoch.get("mean"), math.nan), -i) for i, epoch in enumerate(history)]
+    best = max((pair for pair in means if math.isfinite(pair[0])), default=None)
+    return None if best is None else -best[1]
+
+
+def _scores(attrs: Mapping[str, Any], split: str) -> dict[str, float]:
+    found = {part: _number(attrs.get(f"{split}_{part}"), math.nan) for part in PARTS}
+    return {part: value for part, value in found.items() if math.isfinite(value)}
+
+
+def _number(value: Any, otherwise: float) -> float:
+    """`value` where it is a finite number."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and abs(value) <= sys.float_info.max else otherwise
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
+    """User attributes of a baseline in the queue; `position` counts from 1."""
+    return {KEY: config.key(), BASELINE: position}
+
+
+def queued_replicate(key: str, parent: int, seed: int) -> dict[str, Any]:
+    """User attributes of a replicate in the queue."""
+    return {KEY: key, PARENT: parent, SEED: seed}
+
+
+def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int) -> Batch:
+    """What a worker records before the first epoch."""
+    what = {SEED: seed, CONFIGURATION: config.active(), KEY: config.key()}
+    return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
+
+
+def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
+    """The report of one epoch; `seconds` are those of all epochs so far."""
+    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
+
+
+def write_stored_state(artifact: str, epoch: int) -> Batch:
+    """Where the trial can be resumed: the artifact of its state, and the epoch that comes next."""
+    return Batch(system_attrs={RESUME: {"artifact": artifact, "epoch": epoch}})
+
+
+def write_training(history: Sequence[EpochRecord], best_epoch: int, reason: str) -> Batch:
+    """The whole training, at its end, however it ended."""
+    seconds = sum(epoch.seconds for epoch in history)
+    batch = Batch(user_attrs={REASON: reason, EPOCHS: len(history), SECONDS: seconds})
+    batch.user_attrs[HISTORY] = [_rounded(asdict(epoch)) for epoch in history]
+    if history:
+        batch.user_attrs |= {BEST_EPOCH: best_epoch, SECONDS_PER_EPOCH: seconds / len(history)}
+    return batch
+
+
+def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: int) -> Batch:
+    """Scores of a complete run by split (`select`, `report`) and part, and the number of its weights."""
+    found = {f"{split}_{part}": score for split, parts in scores.items() for part, score in (parts or {}).items()}
+    return Batch(user_attrs={**found, PARAMETERS: parameters})
+
+
+def write_failure(reason: str) -> Batch:
+    """The reason of a trial that failed before its first epoch."""
+    return Batch(user_attrs={REASON: reason}, state=TrialState.FAIL)
+
+
+def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:
+    """Floats to six significant digits: a history is plotted and read, not computed with."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in epoch.items()}

@@ -1,0 +1,81 @@
+"""A revised study keeps every trial that fits."""
+
+import optuna
+import pytest
+
+from search.errors import SearchError, StudyExistsError, StudyNotFoundError
+from search.study.create import create_study
+from search.study.open import open_study, spec_of
+from search.study.revise import revise
+from search.studyfile.space import suggest
+from tests.search.study.made_trials import DOCUMENT, finish, spec, with_layers
+
+
+def test_a_revision_imports_the_trials_that_fit(url: str) -> None:
+    """`joint@2` starts with what `joint` found out, and says how much of it and why not the rest."""
+    study = create_study(spec(), url, "f00d")
+    finish(study, 15)
+    fits = [t for t in study.trials if t.user_attrs["configuration"]["num_layers"] in (2, 3)]
+    changed = spec(parameters=with_layers([2, 3, 4]), baselines=DOCUMENT["baselines"])
+    revision = revise(changed, url)
+    copied = open_study(url, "joint@2")
+    assert not revision.in_place and (revision.imported, revision.offered) == (len(fits), 15)
+    assert any("num_layers=1 is not one of 2, 3, 4" in reason for reason in revision.reasons)
+    assert [t.user_attrs["imported_from"] for t in copied.trials] == [f"joint#{t.number}" for t in fits]
+    for old, new in zip(fits, copied.trials, strict=True):
+        assert (old.state, old.value, old.params, old.intermediate_values) == (
+            new.state, new.value, new.params, new.intermediate_values)  # fmt: skip
+        assert f"artifacts:artifact-{old.number}" in new.system_attrs and new.datetime_start == old.datetime_start
+    assert copied.user_attrs["data_fingerprint"] == "f00d" and copied.user_attrs["revision_of"] == "joint"
+    assert suggest(spec_of(copied), copied.ask()).num_layers in (2, 3, 4)
+
+
+def test_a_revision_cut_short_is_finished_by_the_next_call(url: str) -> None:
+    """Importing again adds what is missing and nothing twice."""
+    finish(create_study(spec(), url), 12)
+    changed = spec(parameters=with_layers([1, 2, 3, 4]), baselines=())
+    revise(changed, url)
+    whole = len(open_study(url, "joint@2").trials)
+    storage = open_study(url, "joint")._storage
+    optuna.delete_study(study_name="joint@2", storage=storage)
+    from search.study.create import create_in
+
+    renamed = changed.model_copy(update={"name": "joint@2"})
+    half = create_in(storage, renamed, attributes={"revision_of": "joint"}, baselines=False)
+    from search.study.revise import adapt
+
+    for trial in open_study(url, "joint").trials[:5]:
+        half.add_trial(adapt(trial, renamed, {"imported_from": f"joint#{trial.number}"}))
+    assert revise(changed, url).imported == whole == len(open_study(url, "joint@2").trials) == 12
+
+
+def test_a_second_revision_follows_the_first(url: str) -> None:
+    """Revisions are counted up, and the file's name stays what it is."""
+    create_study(spec(baselines=()), url)
+    revise(spec(parameters=with_layers([2, 3]), baselines=()), url)
+    third = revise(spec(parameters=with_layers([3]), baselines=()), url)
+    assert third.study.study_name == "joint@3" and third.previous == "joint@2"
+    with pytest.raises(StudyExistsError, match="its revision 'joint@3' has the definition of the file"):
+        create_study(spec(parameters=with_layers([3]), baselines=()), url)
+
+
+def test_terms_change_in_place(url: str) -> None:
+    """More budget does not need another study."""
+    finish(create_study(spec(), url), 3)
+    revision = revise(spec(budget={"trials": 50}), url)
+    assert revision.in_place and list(revision.changes) == ["budget.trials"]
+    study = open_study(url, "joint")
+    assert spec_of(study).budget.trials == 50 and len(study.trials) == 3
+    assert revise(spec(budget={"trials": 50}), url).changes == {}
+
+
+def test_scores_on_other_sequences_are_not_mixed(url: str) -> None:
+    """A changed split cannot take over old scores."""
+    create_study(spec(), url)
+    with pytest.raises(SearchError, match="different selection sequences cannot be compared"):
+        revise(spec(validation={"report_fraction": 0.5}), url)
+
+
+def test_revising_what_is_not_there_says_so(url: str) -> None:
+    with pytest.raises(StudyNotFoundError, match="no database"):
+        revise(spec(), url)

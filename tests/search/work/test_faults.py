@@ -1,0 +1,209 @@
+"""Workers that are killed, stopped or sent signals: finished work stays, unfinished work is picked up."""
+
+import datetime
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.study.open import open_study
+from search.study.record import RESUME
+from storage.artifacts import artifacts_of
+from tests.machines import Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
+from tests.search.work.faults import main_done
+
+
+def test_two_undisturbed_studies_are_equal(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """One worker on a CPU gives the same trials, values and weights, bit for bit, every time."""
+    create(sqlite_url, small_study(trials=2, epochs=4))
+    assert Worker(sqlite_url, "small", small_data, tmp_path).join() == 0
+    assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
+
+
+def test_killed_in_the_middle_of_an_epoch(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """kill -9 between epochs and within one: a peer goes on from the last stored epoch, and the study ends as if
+    nothing had happened, bit for bit."""
+    create(sqlite_url, small_study(trials=2, epochs=4))
+    victim = Worker(sqlite_url, "small", small_data, tmp_path)
+    victim.wait_epoch(1, trial=0)
+    victim.kill()
+    assert [trial.state for trial in trials(sqlite_url)] == [TrialState.RUNNING]
+    peer = Worker(sqlite_url, "small", small_data, tmp_path)
+    resumed = peer.wait_for(lambda event: event.kind == "resume")
+    assert peer.join() == 0
+    assert resumed.trial == 0
+    assert resumed.epoch is not None and resumed.epoch >= 1
+    assert any(event.kind == "recovered" and event.trial == 0 for event in peer.events)
+    assert_sound(sqlite_url)
+    assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
+    assert trials(sqlite_url)[0].user_attrs["attempt"] == 2
+
+
+def _die_while_uploading() -> None:
+    """kill -9 itself inside the transaction that stores the weights of a finished run."""
+    from sqlalchemy import event
+
+    from search.work import rescue
+
+    upload_all = rescue.upload_all
+
+    def armed(store, items):  # type: ignore[no-untyped-def]
+        event.listen(store.engine, "after_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        return upload_all(store, items)
+
+    rescue.upload_all = armed
+
+
+def _die_after_uploading() -> None:
+    """kill -9 itself after the bytes are stored and before the outcome is."""
+    from search.work import trial
+
+    store_files = trial.store_files
+
+    def armed(store, files):  # type: ignore[no-untyped-def]
+        store_files(store, files)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    trial.store_files = armed
+
+
+@pytest.mark.parametrize("hook", [_die_while_uploading, _die_after_uploading])
+def test_killed_around_the_upload(hook, undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A worker that dies while it stores a finished run leaves no half-written checkpoint, and the run is finished by
+    another with the same result; bytes that nothing refers to are swept up."""
+    create(sqlite_url, small_study(trials=2, epochs=4))
+    victim = Worker(sqlite_url, "small", small_data, tmp_path, hook=hook)
+    assert victim.join() == -signal.SIGKILL
+    assert [trial.state for trial in trials(sqlite_url)] == [TrialState.RUNNING]
+    assert Worker(sqlite_url, "small", small_data, tmp_path).join() == 0
+    assert_sound(sqlite_url)
+    assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
+    orphans = 2 if hook is _die_after_uploading else 0
+    time.sleep(1.1)
+    main_done(["gc", "--storage", sqlite_url, "--older-than", "1s"])
+    store = artifacts_of(open_study(sqlite_url, "small"))
+    assert len(list(store.entries())) == 2 * 2, f"{orphans} orphans should be gone, and nothing else"
+    assert_sound(sqlite_url)
+
+
+def _die_at_once() -> None:
+    """kill -9 itself in the first epoch of every trial."""
+    from lobmodels.training.run import TrainingRun
+
+    TrainingRun.train_epoch = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign]
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """After `max_retries` further attempts the trial fails with its reason, and the study goes on."""
+    create(sqlite_url, small_study(trials=2, epochs=2, max_retries=1))
+    for _ in range(2):
+        victim = Worker(sqlite_url, "small", small_data, tmp_path, hook=_die_at_once, grace=1.0)
+        assert victim.join() == -signal.SIGKILL
+        time.sleep(1.1)  # the grace, so that the next worker finds the trial and not a free place beside it
+    assert Worker(sqlite_url, "small", small_data, tmp_path, grace=1.0).join() == 0
+    first, second = trials(sqlite_url)
+    assert first.state == TrialState.FAIL
+    assert first.user_attrs["reason"].startswith("given up: 2 workers vanished")
+    assert second.state == TrialState.COMPLETE
+    assert_sound(sqlite_url)
+
+
+def test_a_signal_hands_the_trial_back(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """SIGTERM ends the epoch, stores it, queues the trial and exits 0 without waiting for any grace; the next worker
+    goes on, to the same result, and no attempt is counted."""
+    create(sqlite_url, small_study(trials=2, epochs=4))
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, grace=600.0, checkpoint_every=600.0)
+    leaving.wait_epoch(0, trial=0)
+    leaving.terminate()
+    assert leaving.join() == 0
+    (trial,) = trials(sqlite_url)
+    assert trial.state == TrialState.WAITING
+    peer = Worker(sqlite_url, "small", small_data, tmp_path, grace=600.0)
+    assert peer.wait_for(lambda event: event.kind == "resume").epoch == len(trial.intermediate_values)
+    assert peer.join() == 0
+    assert_sound(sqlite_url)
+    assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
+    assert trials(sqlite_url)[0].user_attrs["attempt"] == 1
+
+
+def _slow_epochs() -> None:
+    """Epochs that take longer than the test has patience."""
+    from lobmodels.training.run import TrainingRun
+
+    train_epoch = TrainingRun.train_epoch
+
+    def slow(self):  # type: ignore[no-untyped-def]
+        if self.epoch >= 1:
+            time.sleep(30.0)
+        return train_epoch(self)
+
+    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
+
+
+def test_a_second_signal_ends_at_once(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Two SIGTERMs end the process within the epoch; the epochs before it are stored and taken up."""
+    create(sqlite_url, small_study(trials=2, epochs=4))
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, hook=_slow_epochs, checkpoint_every=600.0)
+    leaving.wait_epoch(0, trial=0)
+    leaving.terminate()
+    end = time.monotonic() + 20.0
+    while RESUME not in trials(sqlite_url)[0].system_attrs:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    started = time.monotonic()
+    leaving.terminate()
+    assert leaving.join() == 128 + signal.SIGTERM
+    assert time.monotonic() - started < 5.0
+    peer = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert peer.wait_for(lambda event: event.kind == "resume").epoch == 1
+    assert peer.join() == 0
+    assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
+
+
+def test_a_time_limit_hands_the_trial_back(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """A worker leaves before its time limit, trial queued, exit 0."""
+    create(sqlite_url, small_study(trials=1, epochs=500))
+    started = time.monotonic()
+    worker = Worker(sqlite_url, "small", small_data, tmp_path, time_limit=14.0)
+    assert worker.join() == 0
+    assert time.monotonic() - started < 14.0 + 10.0, "the limit counts from when the process is up"
+    assert worker.events[-1].text == "time limit"
+    assert trials(sqlite_url)[0].state == TrialState.WAITING
+
+
+def _an_hour_ahead() -> None:
+    """A machine whose clock is wrong by an hour."""
+    real_time, real = time.time, datetime.datetime
+
+    class Ahead(real):  # type: ignore[misc,valid-type]
+        @classmethod
+        def now(cls, tz=None):  # type: ignore[no-untyped-def]
+            return real.now(tz) + datetime.timedelta(hours=1)
+
+    time.time = lambda: real_time() + 3600.0
+    datetime.datetime = Ahead  # type: ignore[misc]
+    import optuna.storages._rdb.storage as rdb
+
+    import storage.backends.sql_fleet
+    import storage.worker.background
+
+    rdb.datetime = storage.worker.background.datetime = storage.backends.sql_fleet.datetime = Ahead  # type: ignore[misc,assignment]
+
+
+def test_clocks_an_hour_apart(small_data: Path, postgres_url: str, tmp_path: Path) -> None:
+    """Workers whose clocks differ by an hour leave each other's trials alone, and still notice a dead one."""
+    create(postgres_url, small_study(trials=4, epochs=4))
+    ahead = Worker(postgres_url, "small", small_data, tmp_path, hook=_an_hour_ahead, grace=5.0)
+    behind = Worker(postgres_url, "small", small_data, tmp_path, grace=5.0)
+    for worker in (ahead, behind):
+        worker.wait_epoch(1)
+    behind.kill()
+    assert ahead.join() == 0
+    recovered = [event for event in ahead.events if event.kind == "recovered"]
+    assert len(recovered) == 1
+    assert_sound(postgres_url)
+    attempts = sorted(trial.user_attrs["attempt"] for trial in trials(postgres_url))
+    assert attempts == [1, 1, 1, 2]

@@ -1,0 +1,161 @@
+"""The database, its server, the network or the disk fail under real workers: finished work stays, the rest goes on."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.cli import main
+from tests.machines import CONTEXT, Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
+from tests.search.work.faults import main_done
+from tests.servers import Postgres, TcpProxy, free_port
+
+
+@pytest.mark.parametrize(
+    ("workers", "outage"), [(2, 6.0), pytest.param(4, 20.0, marks=pytest.mark.soak)], ids=["short", "long"]
+)
+def test_postgres_restarted_under_workers(
+    workers: int, outage: float, own_postgres: Postgres, small_data: Path, tmp_path: Path
+) -> None:
+    """The server goes away under working workers for longer than their grace and comes back: all of them go on,
+    nothing is lost or done twice."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=2 * workers, epochs=6))
+    fleet = [Worker(url, "small", small_data, tmp_path, grace=5.0, patience=60.0) for _ in range(workers)]
+    for worker in fleet:
+        worker.wait_epoch(0)
+    own_postgres.stop("fast")
+    time.sleep(outage)
+    own_postgres.start()
+    assert [worker.join() for worker in fleet] == [0] * workers
+    assert_sound(url)
+    done = trials(url)
+    assert 2 * workers <= len(done) < 3 * workers
+    assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
+
+
+def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """A run that finishes while the server is down is kept on disk, and is handed in once there is a server again:
+    same number, same weights; a second hand-in changes nothing."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=1, epochs=4))
+    (tmp_path / "kept").mkdir()
+    worker = Worker(url, "small", small_data, tmp_path / "kept", grace=1.0, patience=2.0)
+    worker.wait_epoch(1)
+    own_postgres.stop("immediate")
+    assert worker.join() == 1
+    assert "lobtuna submit" in worker.error
+    assert "s3cr3t" not in worker.log.read_text()
+    (kept,) = (tmp_path / "kept").glob("*.run")
+    copy = tmp_path / "copy.run"
+    copy.write_bytes(kept.read_bytes())
+    own_postgres.start()
+    main_done(["submit", str(kept), "--storage", url])
+    assert_sound(url)
+    (trial,) = trials(url)
+    assert (trial.state, len(trial.intermediate_values), trial.params.keys()) == (
+        TrialState.COMPLETE,
+        4,
+        {"lr", "head"},
+    )
+    assert not kept.exists()
+    main_done(["submit", str(copy), "--storage", url])
+    assert len(trials(url)) == 1
+
+
+def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Connections that are reset again and again, in whatever they are doing, cost time and nothing else."""
+    direct = postgres_server.create_database()
+    proxy = TcpProxy(postgres_server.port)
+    url = direct.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+    create(direct, small_study(trials=4, epochs=4))
+    workers = [Worker(url, "small", small_data, tmp_path, grace=60.0) for _ in range(2)]
+    for worker in workers:
+        worker.wait_for(lambda event: event.kind == "start")
+    cuts = 0
+    while any(worker.process.is_alive() for worker in workers):
+        time.sleep(0.15)
+        proxy.cut()
+        cuts += 1
+    assert [worker.join() for worker in workers] == [0, 0], [worker.error for worker in workers]
+    assert cuts > 10
+    assert_sound(direct)
+    done = trials(direct)
+    assert 4 <= len(done) <= 5
+    assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
+    proxy.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of eight megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None:
+    """The disk of the database is full when a run is stored: the run is kept elsewhere, the error says so, and once
+    there is room it is handed in."""
+    url = f"sqlite:///{small_disk / 'study.db'}"
+    create(url, small_study(trials=1, epochs=3))
+    worker = Worker(url, "small", small_data, tmp_path, patience=1.0, grace=600.0, checkpoint_every=600.0)
+    worker.wait_epoch(0)
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(b"x" * 4096)
+        except OSError:
+            pass
+    assert worker.join() == 1
+    assert "lobtuna submit" in worker.error
+    assert "full" in worker.error
+    (small_disk / "filler").unlink()
+    (kept,) = tmp_path.glob("*.run")
+    main_done(["submit", str(kept), "--storage", url])
+    assert_sound(url)
+    assert trials(url)[0].state == TrialState.COMPLETE
+
+
+def _serve(url: str, port: int, ready) -> None:  # type: ignore[no-untyped-def]
+    """`lobtuna proxy` in a process of its own."""
+    ready.set()
+    main(["proxy", "--storage", url, "--port", str(port)])
+
+
+def test_a_fleet_behind_the_proxy(undisturbed, small_data: Path, postgres_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Workers that reach the database through the proxy alone: one is killed and taken over, the proxy itself is
+    killed and started again, and the study ends as if nothing had happened."""
+    port = free_port()
+    url = f"grpc://127.0.0.1:{port}"
+    create(postgres_url, small_study(trials=2, epochs=4))
+    proxy = _start_proxy(postgres_url, port)
+    victim = Worker(url, "small", small_data, tmp_path)
+    victim.wait_epoch(1, trial=0)
+    victim.kill()
+    peer = Worker(url, "small", small_data, tmp_path, grace=60.0)
+    peer.wait_for(lambda event: event.kind == "resume" and event.trial == 0)
+    proxy.kill()
+    proxy.join(10)
+    proxy = _start_proxy(postgres_url, port)
+    assert peer.join() == 0, peer.error
+    assert_sound(url)
+    assert (outcome_of(postgres_url), list(weights_of(postgres_url))) == undisturbed
+    proxy.terminate()
+    proxy.join(10)
+    assert proxy.exitcode == 0
+
+
+def _start_proxy(url: str, port: int):  # type: ignore[no-untyped-def]
+    ready = CONTEXT.Event()
+    proxy = CONTEXT.Process(target=_serve, args=(url, port, ready), daemon=True)
+    proxy.start()
+    assert ready.wait(30)
+    return proxy

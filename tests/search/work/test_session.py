@@ -1,0 +1,42 @@
+"""A worker is refused, or ends in one line, where the study is not one that it can work on."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from storage.backends.database import open_storage
+from tests.machines import Worker, create, outcome_of, small_study
+
+
+def test_other_data_and_other_versions_are_refused(
+    small_data: Path, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with other data, or of another lobtuna, says so and touches nothing."""
+    from lobmodels.data.synthetic import write_dataset
+
+    study = create(sqlite_url, small_study(trials=1, epochs=1))
+    assert Worker(sqlite_url, "small", small_data, tmp_path).join() == 0
+    before = outcome_of(sqlite_url)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_dataset(other, train=24, valid=12, seed=8)
+    stranger = Worker(sqlite_url, "small", other, tmp_path)
+    assert stranger.join() == 1
+    assert "belongs to data" in stranger.error
+    study.set_user_attr("lobtuna_version", "9.9.0")
+    newer = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert newer.join() == 1
+    assert "created by lobtuna 9.9.0" in newer.error
+    assert outcome_of(sqlite_url) == before
+
+
+def test_a_study_deleted_under_a_worker(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """The worker ends with one line; nothing of the study comes back."""
+    create(sqlite_url, small_study(trials=3, epochs=50))
+    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    worker.wait_epoch(0)
+    optuna.delete_study(study_name="small", storage=open_storage(sqlite_url))
+    assert worker.join() == 1
+    assert "was deleted" in worker.error
+    assert optuna.get_all_study_names(open_storage(sqlite_url)) == []

@@ -5,8 +5,9 @@ averaged. Its expected value follows from the forecast of `curve_model`. A run g
 
     expected excess / epochs it has left  >=  mean excess of the runs so far / mean epochs of the runs so far,
 
-the rule of renewal theory for choosing between going on and starting anew: nothing in it is tuned. With a budget of hours,
-seconds take the place of epochs, so that a slow architecture must earn its time.
+the rule of renewal theory for choosing between going on and starting anew: nothing in it is tuned. With a budget of
+hours, seconds take the place of epochs, so that a slow architecture must earn its time. `docs/search-proof.md` says why it
+is not the default.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.study.curve_model import CurveModel, Floats, Forecast, Ledger, curve_of, planned_epochs
+from search.study.record import BASELINE, DEVICE, seconds_of
 from search.studyfile.parameters import Fixed
 from search.studyfile.spec import StudySpec
 
@@ -83,7 +85,7 @@ class CurvePruner(BasePruner):
 
     def exempt(self, trial: FrozenTrial) -> bool:
         """Whether the trial is never pruned: a baseline, or one of a random tenth that the trial's number decides."""
-        if "baseline" in trial.user_attrs:
+        if BASELINE in trial.user_attrs:
             return True
         return float(np.random.default_rng([self._seed, trial.number, 0xE7E]).random()) < EXEMPT_SHARE
 
@@ -120,10 +122,10 @@ def _costs(trials: Sequence[FrozenTrial], lengths: Floats, by_seconds: bool) -> 
 
     Devices differ in speed; a run is expensive where its epochs take longer than others' on the same device.
     """
-    seconds = np.array([float(trial.user_attrs.get("seconds", 0.0)) for trial in trials])
+    seconds = np.array([seconds_of(trial) for trial in trials])
     if not by_seconds or not (seconds > 0).all():
         return lengths.astype(float), {}
-    devices = np.array([str(trial.user_attrs.get("device", "")) for trial in trials])
+    devices = np.array([str(trial.user_attrs.get(DEVICE, "")) for trial in trials])
     each = seconds / lengths
     pace = {str(device): float(np.median(each[devices == device])) for device in np.unique(devices)}
     return seconds / np.array([pace[device] for device in devices]), pace
@@ -131,8 +133,8 @@ def _costs(trials: Sequence[FrozenTrial], lengths: Floats, by_seconds: bool) -> 
 
 def _price(pace: dict[str, float], trial: FrozenTrial, look: int) -> float:
     """What an epoch of this trial costs, in the units of `_costs`; 1 where its device is new."""
-    usual = pace.get(str(trial.user_attrs.get("device", "")))
-    seconds = float(trial.user_attrs.get("seconds", 0.0))
+    usual = pace.get(str(trial.user_attrs.get(DEVICE, "")))
+    seconds = seconds_of(trial)
     return seconds / look / usual if usual and seconds else 1.0
 
 

@@ -41,31 +41,56 @@ class SamplerSpec(Model):
 
     name: Literal["tpe", "random", "gp"] = Field(
         default="tpe",
-        description="`tpe` learns from finished and pruned trials, `gp` from finished ones; `random` does not",
+        description="`tpe` learns from finished, pruned and diverged trials, `gp` from finished ones and only the "
+        "parameters that every trial has; `random` does not learn",
     )
     startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
 
 
-class PrunerSpec(Model):
-    """When a run that goes badly is ended early."""
+WARMUPS = {"halving": 0, "curve": 2, "median": 10, "percentile": 10, "none": 0}  # where the file does not say
 
-    name: Literal["median", "percentile", "none"] = Field(
-        default="median", description="prunes a run whose best epoch is below the median (percentile) of finished runs"
+
+class PrunerSpec(Model):
+    """When a run that goes badly is ended early. `docs/search-proof.md` compares the choices."""
+
+    name: Literal["halving", "curve", "median", "percentile", "none"] = Field(
+        default="halving",
+        description="`halving` lets the best quarter of the runs pass 1, 4, 16, ... epochs; `curve` forecasts a run's "
+        "best score from its curve and parameters, and ends it where a new run promises more; `median` and "
+        "`percentile` end a run whose best epoch is worse than that of the better half, or `percentile`, of the "
+        "finished runs",
     )
-    warmup_epochs: Natural = Field(default=10, description="epochs that every run is given")
-    startup_trials: Count = Field(default=8, description="finished runs before anything is pruned")
+    warmup_epochs: Natural = Field(
+        default=WARMUPS["halving"],
+        description="epochs that every run is given before the one after which it is judged first; if not given 2 for "
+        "`curve`, 10 for `median` and `percentile`",
+    )
+    startup_trials: Count = Field(
+        default=8, description="finished runs before anything is pruned; `halving` needs none"
+    )
     patience: Natural = Field(
-        default=2,
-        description="a run may be pruned only after this many further epochs without a better score; 0: at once",
+        default=0,
+        description="for `median` and `percentile`: a run may be pruned only after this many further epochs without a "
+        "better score; 0: at once",
     )
     percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] | None = Field(
         default=None, description="for `percentile`: the best so many percent of the finished runs go on"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _warmup_of_the_name(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "warmup_epochs" in document:
+            return document
+        name = document.get("name", "halving")
+        return {**document, "warmup_epochs": WARMUPS[name]} if name in WARMUPS else document
+
     @model_validator(mode="after")
-    def _percentile_belongs_to_percentile(self) -> "PrunerSpec":
+    def _terms_belong_to_the_name(self) -> "PrunerSpec":
         if (self.percentile is not None) != (self.name == "percentile"):
             raise ValueError(f"'percentile' goes with name: percentile and only with it, not with {self.name!r}")
+        if self.patience and self.name in ("curve", "halving"):
+            raise ValueError(f"'patience' goes with name: median or percentile, not with {self.name!r}")
         return self
 
 
@@ -196,9 +221,11 @@ def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[
     """A warm-up as long as the runs themselves would switch pruning off without a word."""
     epochs = parameters.get("epochs") or Fixed(value=RunConfig.model_fields["epochs"].default)
     longest = max(epochs.values() or (0,))
-    if spec.pruner.name == "none" or spec.pruner.warmup_epochs < longest:
+    # These two judge no run after its last epoch, where nothing is left to save
+    needed = spec.pruner.warmup_epochs + (2 if spec.pruner.name in ("curve", "halving") else 1)
+    if spec.pruner.name == "none" or needed <= longest:
         return []
-    text = f"{spec.pruner.warmup_epochs} is not less than epochs={longest}: nothing would ever be pruned; lower it, or"
+    text = f"{spec.pruner.warmup_epochs} leaves no epoch of epochs={longest} to prune in: lower it, or"
     return [(("pruner", "warmup_epochs"), f"{text} write pruner: {{name: none}}")]
 
 

@@ -72,7 +72,9 @@ class Fitted:
         left = (weights - x @ self.coefficients) / np.maximum(1 - hat, 0.2)[:, None]
         self.unexplained = np.median(np.abs(left), axis=0) / 0.6745  # robust: one diverging run is not a landscape
         self.spread = np.linalg.inv(np.linalg.cholesky(precision))  # (D, D): posterior draw is spread.T @ normal
-        self.reach = 1.4 * np.percentile(np.abs(weights), 98, axis=0)  # no landscape leaves the recorded shapes far behind
+        self.reach = 1.4 * np.percentile(
+            np.abs(weights), 98, axis=0
+        )  # no landscape leaves the recorded shapes far behind
         log_seconds = np.log(recorded.seconds)
         self.cost_mean = float(log_seconds.mean())
         self.cost = np.linalg.solve(precision, x.T @ (log_seconds - self.cost_mean))

@@ -30,7 +30,9 @@ class Spent:
     key: str
 
 
-def simulate(study: optuna.Study, spec: StudySpec, landscape: Landscape, *, epochs: float, seconds: float = np.inf) -> list[Spent]:
+def simulate(
+    study: optuna.Study, spec: StudySpec, landscape: Landscape, *, epochs: float, seconds: float = np.inf
+) -> list[Spent]:
     """Ask, train and tell until `epochs` or `seconds` are spent; early stopping as the configuration says."""
     for baseline in spec.baselines:
         config = RunConfig.parse(baseline)

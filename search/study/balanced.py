@@ -1,9 +1,9 @@
 """Random draws that are even over any block of trials: no value of a two-way parameter comes six times in a row.
 
 Each parameter has, for each block of trials, a random order of equally wide strata; a trial takes the stratum at its
-place, and a random point inside (Latin hypercube sampling; McKay, Beckman and Conover 1979). A value depends on the base
-seed, the parameter's name and the trial's number alone, so any worker draws what any other would. Seen alone, each draw
-is uniform.
+place, and a random point inside (Latin hypercube sampling; McKay, Beckman and Conover 1979). A value depends on the
+base seed, the parameter's name and the trial's number alone, so any worker draws what any other would. Seen alone,
+each draw is uniform.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ far and the parameters to "final best minus best so far" (after Baker et al. 201
 
 A pruned run never shows its final score. Runs that went past one judged epoch and were pruned at a later one are not
 a random choice: those that rose most went on. Leaving them out would make every early forecast too good. So the
-regressions are fitted from the last judged epoch back to the first, and a pruned run enters with the forecast made where
-it was pruned, as in the pricing of American options by regression (Longstaff and Schwartz 2001). Its forecast's variance
-is added back.
+regressions are fitted from the last judged epoch back to the first, and a pruned run enters with the forecast made
+where it was pruned, as in the pricing of American options by regression (Longstaff and Schwartz 2001). Its forecast's
+variance is added back.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 What a run can add is the amount by which its best score will exceed the study's tenth best score, since ten runs are
 averaged. Its expected value follows from the forecast of `curve_model`. A run goes on while
 
-    expected excess / epochs it has left  >=  mean excess of the runs so far / mean epochs of the runs so far,
+    expected excess / epochs it has left  >  mean excess of the runs so far / mean epochs of the runs so far,
 
 the rule of renewal theory for choosing between going on and starting anew: nothing in it is tuned. With a budget of
-hours, seconds take the place of epochs, so that a slow architecture must earn its time. `docs/search-proof.md` says why it
-is not the default.
+hours, seconds take the place of epochs, so that a slow architecture must earn its time. `docs/search-proof.md` says
+why it is not the default.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class CurvePruner(BasePruner):
         fresh = float(np.maximum(ledger.final - threshold, 0.0).mean())
         further = ledger.lengths > look
         left = float((ledger.lengths[further] - look).mean()) * _price(fit.pace, trial, look)
-        return forecast.excess(threshold) * float(fit.costs.mean()) < fresh * left
+        return forecast.excess(threshold) * float(fit.costs.mean()) <= fresh * left
 
 
 def looks(planned: int, warmup: int) -> tuple[int, ...]:

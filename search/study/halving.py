@@ -3,10 +3,10 @@
 After 1, 4, 16, ... epochs a run goes on if its best score so far is among the best quarter of all runs that got as far,
 pruned ones included (asynchronous successive halving; Li et al. 2018, arXiv:1810.05934). Two things are added:
 
-- Schedules that depend on the planned length (cosine, onecycle) start low and rise late. In the first half of its plan a
-  run is therefore compared only with runs of the same schedule.
-- With a budget of hours, the share that passes is divided by the price of the run's epochs: attention at three times the
-  cost of the others must be among the best twelfth.
+- Schedules that depend on the planned length (cosine, onecycle) start low and rise late. In the first half of its
+  plan a run is therefore compared only with runs of the same schedule.
+- With a budget of hours, the share that passes is divided by the price of the run's epochs: attention at three times
+  the cost of the others must be among the best twelfth.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 python -m tests.benchmarks.search.judge --landscapes 10 --output judge.jsonl
 python -m tests.benchmarks.search.judge --landscapes 10 --output judge.jsonl --by seconds
 
-The second compares at equal seconds. A landscape that the output holds already is not run again, so a run can be stopped and
-resumed. `--family development` and seeds below 1,000 are for choosing; the default is for judging.
+The second compares at equal seconds. A landscape that the output holds already is not run again, so a run can be
+stopped and resumed. `--family development` and seeds below 1,000 are for choosing; the default is for judging.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def study_spec(epochs: int, seed: int, by_seconds: bool) -> StudySpec:
 
 def run_arm(name: str, landscape: Landscape, spec: StudySpec, by_seconds: bool) -> list[Row]:
     """One study, judged at every budget."""
-    budgets = [b for b in BUDGETS] + ([LONGER * b for b in BUDGETS] if name == "random" else [])
+    budgets = [*BUDGETS, *(LONGER * b for b in BUDGETS)] if name == "random" else list(BUDGETS)
     unit = USUAL_SECONDS[landscape.fitted.epochs] if by_seconds else 1.0
     limit = {"epochs": np.inf, "seconds": max(budgets) * unit} if by_seconds else {"epochs": max(budgets)}
     spent = simulate(ARMS[name].study(spec), spec, landscape, **limit)

@@ -1,9 +1,9 @@
-"""Made-up training runs that look like the recorded ones: what a configuration's curve is, what it costs, how good it is.
+"""Made-up training runs that look like the recorded ones: a configuration's curve, what it costs, how good it is.
 
-The curve of a run is mean(e) + sum_k a_k P_k(e) + noise(e), where P_k are the principal components of the recorded curves.
-A component's weight is a_k = w_k . x + f_k(x) + seed, with x the configuration as a vector, w_k drawn from the posterior of a
-Bayesian ridge regression on the recorded runs, f_k a smooth random function (random Fourier features; Rahimi and
-Recht 2007) and a seed's own deviation; f_k and the seed share what the regression leaves unexplained.
+The curve of a run is mean(e) + sum_k a_k P_k(e) + noise(e), where P_k are the principal components of the recorded
+curves. A component's weight is a_k = w_k . x + f_k(x) + seed, with x the configuration as a vector, w_k drawn from the
+posterior of a Bayesian ridge regression on the recorded runs, f_k a smooth random function (random Fourier features;
+Rahimi and Recht 2007) and a seed's own deviation; f_k and the seed share what the regression leaves unexplained.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LATE_SHARE = 2 / 3  # of the epochs have passed when the trap's best recipes ris
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run as it would be if nobody stopped it. `select` and `truth` are (E,); a diverged run has `DIVERGED` epochs."""
+    """A run as it would be if nobody stopped it. `select`, `truth`: (E,); a diverged run has `DIVERGED` epochs."""
 
     select: Floats  # what the study sees after each epoch
     truth: Floats  # correlation on sequences that nobody selects on

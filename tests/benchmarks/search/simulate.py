@@ -12,7 +12,6 @@ from lobmodels.config import RunConfig
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
 from tests.benchmarks.search.landscape import Landscape, TrainedRun, correlations
-from tests.benchmarks.search.recorded import Floats
 
 MEMBERS = 10
 
@@ -90,7 +89,3 @@ def best_configuration(spent: list[Spent]) -> float:
     complete = [trial for trial in spent if trial.complete]
     return max(complete, key=lambda trial: trial.select).run.quality if complete else float("nan")
 
-
-def kept_shares(spent: list[Spent]) -> Floats:
-    """Share of trials that are complete, and mean epochs a trial."""
-    return np.array([np.mean([trial.complete for trial in spent]), np.mean([trial.epochs for trial in spent])])

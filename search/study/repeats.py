@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.errors import ConfigError
 from search.study.open import load_study
-from search.study.record import DUPLICATE, KEY, SEED
+from search.study.record import DUPLICATE, KEY, SEED, read_trial
 from search.study.replication import find_replicates, replicate
 from search.study.runs import run_of
 from search.studyfile.space import suggest
@@ -49,7 +49,9 @@ def ask_unrepeated(study: optuna.Study, spec: StudySpec) -> optuna.Trial:
 
 def queue_replicate(study: optuna.Study, complete: FrozenTrial) -> None:
     """Queue one more seed of a complete trial's configuration, after those that are there or failed."""
-    run = run_of(study.study_name, complete)
+    run = run_of(read_trial(study.study_name, complete))
+    if run is None:  # not recorded by lobtuna: there is nothing to repeat
+        return
     stored = load_study(study._storage, study.study_name)
     target = find_replicates(stored)
     trials = [] if target is None else target.get_trials(deepcopy=False)

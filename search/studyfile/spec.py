@@ -15,6 +15,7 @@ from search.studyfile.conditions import ordered
 from search.studyfile.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
+from storage.url import redact
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?P<added>(@[0-9]+)?(\.seeds)?)")
 
@@ -118,6 +119,18 @@ class CheckpointSpec(Model):
     keep: Count = Field(default=50, description="best runs of the study whose weights are kept")
 
 
+class FromSpec(Model):
+    """Another study whose best configurations are run first, each with the parameters that fit.
+
+    They are trained again: scores of other data or another split cannot be compared. Parameters that do not fit are
+    left to the sampler. The study keeps the URL without its password.
+    """
+
+    study: str = Field(description="name of the study")
+    url: str | None = Field(default=None, description="its database; if not given, this study's own")
+    top: Count = Field(default=10, description="configurations that are taken, the best first")
+
+
 class StudySpec(Model):
     """One study: everything a worker must know but the data. Build it with `load_spec` or `from_json`."""
 
@@ -129,6 +142,7 @@ class StudySpec(Model):
     baselines: tuple[dict[str, Any], ...] = Field(
         default=(), description="known good configurations, run first; each must lie in the space"
     )
+    source: FromSpec | None = Field(default=None, alias="from")
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
@@ -156,6 +170,8 @@ class StudySpec(Model):
         """The spec as plain JSON, in the form of a study file with every default written out."""
         document = self.model_dump(mode="json", by_alias=True, exclude={"name", "parameters"}, exclude_none=True)
         parameters = {name: dump_parameter(parameter) for name, parameter in self.parameters.items()}
+        if self.source is not None and self.source.url is not None:
+            document["from"]["url"] = redact(self.source.url)  # no password is stored
         return {"name": self.name, "parameters": parameters, **document}
 
     @classmethod

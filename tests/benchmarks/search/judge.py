@@ -47,9 +47,14 @@ def fitted(name: str) -> Fitted:
 def study_spec(epochs: int, seed: int, by_seconds: bool) -> StudySpec:
     """The benchmark's space with as many epochs as the recorded runs had; a budget of hours where seconds count."""
     spec = load_spec(Path(__file__).with_name("space.yaml"))
-    fixed = {"epochs": Fixed(value=epochs), "early_stopping": Fixed(value=EARLY[epochs])}
-    budget = BudgetSpec(hours=1.0) if by_seconds else BudgetSpec()
-    return spec.model_copy(update={"parameters": {**spec.parameters, **fixed}, "seed": seed, "budget": budget})
+    values = {"epochs": epochs, "early_stopping": EARLY[epochs]}
+    changes = {
+        "parameters": {**spec.parameters, **{name: Fixed(value=value) for name, value in values.items()}},
+        "baselines": tuple({**baseline, **values} for baseline in spec.baselines),
+        "budget": BudgetSpec(hours=1.0) if by_seconds else BudgetSpec(),
+        "seed": seed,
+    }
+    return spec.model_copy(update=changes)
 
 
 def run_arm(name: str, landscape: Landscape, spec: StudySpec, by_seconds: bool) -> list[Row]:

@@ -88,4 +88,3 @@ def best_configuration(spent: list[Spent]) -> float:
     """True score over seeds of the configuration with the best selection score."""
     complete = [trial for trial in spent if trial.complete]
     return max(complete, key=lambda trial: trial.select).run.quality if complete else float("nan")
-

@@ -241,7 +241,7 @@ def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[
     needed = spec.pruner.warmup_epochs + (2 if spec.pruner.name in ("curve", "halving") else 1)
     if spec.pruner.name == "none" or needed <= longest:
         return []
-    text = f"{spec.pruner.warmup_epochs} leaves no epoch of epochs={longest} to prune in: lower it, or"
+    text = f"{spec.pruner.warmup_epochs} is too long for epochs={longest}: nothing would ever be pruned; lower it, or"
     return [(("pruner", "warmup_epochs"), f"{text} write pruner: {{name: none}}")]
 
 

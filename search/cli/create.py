@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout, storage_flag
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    print_json,
+    print_sampler_note,
+    stdout,
+    storage_flag,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -70,6 +78,7 @@ def create(
         _print_revision(revision, spec, storage, json)
         return
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    print_sampler_note(spec)
     save_note(study, note_text(read_study(study), ""))  # the dashboard says how to join before anyone has joined
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})

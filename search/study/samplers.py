@@ -20,6 +20,8 @@ from search.errors import SearchError
 from search.study.balanced import BalancedSampler
 from search.study.quiet import without_experimental_warning
 from search.study.tpe import LearningSampler
+from search.studyfile.conditions import conditions
+from search.studyfile.parameters import FloatRange, IntRange
 from search.studyfile.spec import StudySpec
 
 
@@ -44,6 +46,22 @@ class Stream:
     def seed(self) -> int:
         """32 bits that differ between neighbouring trials as between any others (numpy's `SeedSequence` mixes them)."""
         return int(np.random.SeedSequence([self.base, self.number]).generate_state(1)[0])
+
+
+def sampler_note(spec: StudySpec) -> str | None:
+    """What a user should know about the sampler of this space, in one line; None where there is nothing to say."""
+    drawn = [name for name in spec.searched() if conditions(spec.parameters, name) or _has_extra(spec, name)]
+    if spec.sampler.name != "gp" or not drawn:
+        return None
+    return (
+        f"sampler gp learns {len(spec.searched()) - len(drawn)} of {len(spec.searched())} parameters; it draws those that "
+        f"not every trial has at random: {', '.join(drawn)}; `tpe` learns all"
+    )
+
+
+def _has_extra(spec: StudySpec, name: str) -> bool:
+    parameter = spec.parameters[name]
+    return isinstance(parameter, (IntRange, FloatRange)) and bool(parameter.extra)
 
 
 class PerTrialSampler(BaseSampler):

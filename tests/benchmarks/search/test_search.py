@@ -47,9 +47,8 @@ def test_replay(name: str, recorded: Recorded, epochs: int, early: int) -> None:
     """Prints epochs a run, the best selection score and the mean of the (at most) ten best, and what none has less."""
     planned = recorded.curves.shape[1]
     print(f"\n{name}, {epochs} epochs, {ORDERS} orders")
-    print(
-        "| pruner | epochs a run | pruned | best | ten best | more than none (standard error) |\n|---|---|---|---|---|---|"
-    )
+    print("| pruner | epochs a run | pruned | best | ten best | more than none (standard error) |")
+    print("|---" * 6 + "|")
     none = None
     for pruner, build in pruners(planned).items():
         found = compare(recorded, {pruner: (lambda build=build: build, early)}, orders=ORDERS, epochs=epochs)[pruner]

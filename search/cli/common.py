@@ -76,7 +76,7 @@ def named_runs(members: str | None) -> tuple[str, ...]:
     return names
 
 
-def print_sampler_note(spec: StudySpec) -> None:
+def print_sampler_note(spec: "StudySpec") -> None:
     """Say on stderr what the study's sampler does not learn, if there is anything."""
     from search.study.samplers import sampler_note
 

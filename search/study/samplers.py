@@ -54,8 +54,8 @@ def sampler_note(spec: StudySpec) -> str | None:
     if spec.sampler.name != "gp" or not drawn:
         return None
     return (
-        f"sampler gp learns {len(spec.searched()) - len(drawn)} of {len(spec.searched())} parameters; it draws those that "
-        f"not every trial has at random: {', '.join(drawn)}; `tpe` learns all"
+        f"sampler gp learns {len(spec.searched()) - len(drawn)} of {len(spec.searched())} parameters; it draws those "
+        f"that not every trial has at random: {', '.join(drawn)}; `tpe` learns all"
     )
 
 

@@ -11,6 +11,7 @@ pruned ones included (asynchronous successive halving; Li et al. 2018, arXiv:181
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,7 +60,7 @@ class HalvingPruner(BasePruner):
         others = np.array([best_until(t, rung) for t in rivals])
         passing = max(1, int((len(others) + 1) * self._share(reached, trial, rung)))
         own = best_until(trial, rung)
-        return not np.isfinite(own) or int(np.sum(others > own)) >= passing
+        return not math.isfinite(own) or int(np.sum(others > own)) >= passing
 
     def _share(self, reached: Sequence[FrozenTrial], trial: FrozenTrial, rung: int) -> float:
         """The share of runs that pass: a quarter, divided by the price of an epoch where seconds count."""
@@ -69,9 +70,8 @@ class HalvingPruner(BasePruner):
 
 def best_until(trial: FrozenTrial, epochs: int) -> float:
     """Best score within the first `epochs` epochs; minus infinity where none is a number."""
-    steps = sorted(trial.intermediate_values)[:epochs]
-    values = [trial.intermediate_values[step] for step in steps]
-    return max((value for value in values if np.isfinite(value)), default=-np.inf)
+    values = [value for step, value in trial.intermediate_values.items() if step < epochs]
+    return max((value for value in values if math.isfinite(value)), default=-math.inf)
 
 
 def relative_price(others: Sequence[FrozenTrial], trial: FrozenTrial, epochs: int) -> float:

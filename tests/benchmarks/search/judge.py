@@ -78,7 +78,7 @@ def run_all(output: Path, seeds: Iterable[int], family: str, by: str) -> None:
     """Append the rows of every landscape that `output` does not hold yet."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     lines = output.read_text().splitlines() if output.exists() else []
-    done = {(row["landscape"], row["trap"], row["seed"], row["arm"]) for row in map(json.loads, lines)}
+    done = {(row["by"], row["landscape"], row["trap"], row["seed"], row["arm"]) for row in map(json.loads, lines)}
     distributions = {name: fitted(name) for name in FAMILIES[family]}
     with output.open("a") as file:
         for seed in seeds:
@@ -88,7 +88,7 @@ def run_all(output: Path, seeds: Iterable[int], family: str, by: str) -> None:
                     spec = study_spec(distribution.epochs, seed, by == "seconds")
                     where = {"landscape": name, "trap": trap, "seed": seed, "by": by}
                     for arm in ARMS:
-                        if (name, trap, seed, arm) in done:
+                        if (by, name, trap, seed, arm) in done:
                             continue
                         for row in run_arm(arm, landscape, spec, by == "seconds"):
                             file.write(json.dumps({**where, **row}) + "\n")
@@ -147,7 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     first = FIRST_JUDGING_SEED if arguments.family == "judging" else 0
     run_all(arguments.output, range(first, first + arguments.landscapes), arguments.family, arguments.by)
-    print(tables([json.loads(line) for line in arguments.output.read_text().splitlines()]))
+    rows = [json.loads(line) for line in arguments.output.read_text().splitlines()]
+    print(tables([row for row in rows if row["by"] == arguments.by]))
 
 
 if __name__ == "__main__":

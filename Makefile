@@ -32,6 +32,9 @@ package: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist
 
+bench-search: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
+
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist
 

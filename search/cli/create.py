@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout, storage_flag
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    print_json,
+    print_sampler_note,
+    stdout,
+    storage_flag,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -85,6 +93,7 @@ def create(
         return
     existed = _is_there(storage, spec.name)
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    print_sampler_note(spec)
     save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})

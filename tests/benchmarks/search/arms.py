@@ -21,19 +21,24 @@ from search.study.quiet import without_experimental_warning
 from search.study.samplers import build_sampler
 from search.studyfile.spec import PrunerSpec, SamplerSpec, StudySpec
 
+TEACHES = "teaches"  # study attribute: whether diverged runs are told as pruned at the worst score, or only as failed
+
 
 @dataclass(frozen=True)
 class Arm:
-    """`sampler` takes the study's spec; `pruner` too."""
+    """`sampler` takes the study's spec; `pruner` too. `teaches`: a diverged run is told as a lobtuna worker tells it."""
 
     sampler: Callable[[StudySpec], BaseSampler]
     pruner: Callable[[StudySpec], BasePruner]
+    teaches: bool = False
 
     def study(self, spec: StudySpec) -> optuna.Study:
         """A fresh study in memory."""
         with without_experimental_warning():
             sampler, pruner = self.sampler(spec), self.pruner(spec)
-        return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+        study.set_user_attr(TEACHES, self.teaches)
+        return study
 
 
 def _tpe(spec: StudySpec) -> BaseSampler:
@@ -69,5 +74,5 @@ ARMS = {
     "tpe+halving1": Arm(_tpe, lambda spec: SuccessiveHalvingPruner()),
     "tpe+hyperband": Arm(_tpe, _hyperband),
     "before": Arm(_before_sampler, _before_pruner),
-    "ours": Arm(lambda spec: build_sampler(_ours(spec)), lambda spec: build_pruner(_ours(spec))),
+    "ours": Arm(lambda spec: build_sampler(_ours(spec)), lambda spec: build_pruner(_ours(spec)), teaches=True),
 }

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from lobmodels.config import RunConfig
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
+from tests.benchmarks.search.arms import TEACHES
 from tests.benchmarks.search.landscape import Landscape, TrainedRun, correlations
 
 MEMBERS = 10
@@ -60,7 +61,9 @@ def _trial(study: optuna.Study, spec: StudySpec, landscape: Landscape, trial: op
         if trial.should_prune():
             state = TrialState.PRUNED
             break
-    state = TrialState.FAIL if run.diverged else state
+    if run.diverged:
+        state = TrialState.PRUNED if study.user_attrs.get(TEACHES) else TrialState.FAIL
+        trial.report(-1.0, epoch + 1)  # Optuna gives a pruned trial its last report
     study.tell(trial, float(run.select[best]) if state == TrialState.COMPLETE else None, state=state)
     complete = state == TrialState.COMPLETE
     cost = run.seconds * (epoch + 1)

@@ -83,8 +83,8 @@ def test_dear_epochs_must_be_better_where_seconds_count() -> None:
 
     assert stopped(1.0, by_seconds=True) == [] and 1 in stopped(3.0, by_seconds=True)
     assert stopped(3.0, by_seconds=False) == []
-    assert build_pruner(spec(budget={"hours": 1.0}))._by_seconds  # type: ignore[attr-defined]
-    assert not build_pruner(spec())._by_seconds  # type: ignore[attr-defined]
+    assert build_pruner(spec(pruner={"name": "halving"}, budget={"hours": 1.0}))._by_seconds  # type: ignore[attr-defined]
+    assert not build_pruner(spec(pruner={"name": "halving"}))._by_seconds  # type: ignore[attr-defined]
 
 
 def test_a_price_is_relative_to_the_same_device() -> None:

@@ -97,26 +97,3 @@ def test_gp_says_what_it_does_not_learn() -> None:
     assert note is not None and "learns 3 of 6 parameters" in note
     assert "at random: weight_decay, huber_delta, pearson_alpha; `tpe` learns all" in note
     assert sampler_note(spec()) is None
-
-
-def failures(withdrawn: bool) -> int:
-    """How many of 30 trials after 15 go to the losing loss, all of whose trials fail, by themselves or withdrawn."""
-    terms = spec(sampler={"name": "tpe", "startup_trials": 4})
-    study = optuna.create_study(sampler=build_sampler(terms), direction="maximize")
-    chosen = []
-    for _ in range(45):
-        trial = study.ask()
-        config = suggest(terms, trial)
-        chosen.append(config.loss)
-        if config.loss == "huber":
-            if withdrawn:
-                trial.set_user_attr("reason", "queued twice")
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            study.tell(trial, -abs(config.lr - 1e-3))
-    return chosen[15:].count("huber")
-
-
-def test_failures_repel_the_sampler() -> None:
-    """A choice whose trials all fail is given up; one whose trials were only withdrawn is not."""
-    assert failures(withdrawn=False) <= 4 < failures(withdrawn=True)

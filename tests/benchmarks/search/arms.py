@@ -26,7 +26,7 @@ TEACHES = "teaches"  # study attribute: whether diverged runs are told as pruned
 
 @dataclass(frozen=True)
 class Arm:
-    """`sampler` takes the study's spec; `pruner` too. `teaches`: a diverged run is told as a lobtuna worker tells it."""
+    """`sampler` and `pruner` take the study's spec. `teaches`: a diverged run is told as a lobtuna worker tells it."""
 
     sampler: Callable[[StudySpec], BaseSampler]
     pruner: Callable[[StudySpec], BasePruner]

@@ -18,7 +18,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from lobmodels.networks.cpu_products import FAST, LANES, Array, add_product, pack, padded
+from lobmodels.networks.cpu_products import BLOCK, FAST, INNER, LANES, PANEL, Array, add_product, pack, padded
+
+__all__ = ["BLOCK", "GRU", "LANES", "LSTM", "PANEL", "TILE", "backward", "forward"]
 
 GRU, LSTM = 0, 1
 TILE = 32  # rows that go through the steps together
@@ -35,7 +37,7 @@ Q0, Q2, Q4, Q6 = (
 )
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def tanh(x: float) -> float:
     """Within 3e-7 everywhere; NaN stays NaN."""
     x = TANH_LIMIT if x > TANH_LIMIT else x
@@ -45,14 +47,14 @@ def tanh(x: float) -> float:
     return p / (Q0 + s * (Q2 + s * (Q4 + s * Q6)))
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _sigmoid(x: Array) -> None:
     """In place."""
     for j in range(len(x)):
         x[j] = HALF + HALF * tanh(HALF * x[j])
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _gru_step(gates: Array, before: Array, after: Array) -> None:
     """One row: `gates` (4H,) in place, the state `before` (H,) to `after`."""
     size = len(after)
@@ -64,7 +66,7 @@ def _gru_step(gates: Array, before: Array, after: Array) -> None:
         after[j] = n[j] + z[j] * (before[j] - n[j])
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _lstm_step(gates: Array, cell: Array, after: Array) -> None:
     """One row: `gates` (4H,) and `cell` (H,) in place, the new state to `after` (H,)."""
     size = len(after)
@@ -79,7 +81,7 @@ def _lstm_step(gates: Array, cell: Array, after: Array) -> None:
         after[j] = o[j] * tanh(cell[j])
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _gru_slopes(gates: Array, before: Array, grad: Array, carry: Array, slopes: Array) -> None:
     """One row: derivatives by the gates' inputs to `slopes` (4H,), the part by the state before that skips them to
     `carry` (H,), which held the gradient from the steps behind; `grad` (H,) is this step's own."""
@@ -95,8 +97,10 @@ def _gru_slopes(gates: Array, before: Array, grad: Array, carry: Array, slopes: 
         carry[j] = total * z
 
 
-@numba.njit(**FAST)
-def _lstm_slopes(gates: Array, cell: Array, before: Array, grad: Array, carry: Array, by_cell: Array, slopes: Array) -> None:
+@numba.njit(**INNER)
+def _lstm_slopes(
+    gates: Array, cell: Array, before: Array, grad: Array, carry: Array, by_cell: Array, slopes: Array
+) -> None:
     """One row, as `_gru_slopes`: `cell` after and `before` the step, `by_cell` the gradient by the cell, in place.
     Nothing skips the gates on the way to the state before, so `carry` becomes zero."""
     size = len(carry)
@@ -112,67 +116,67 @@ def _lstm_slopes(gates: Array, cell: Array, before: Array, grad: Array, carry: A
         carry[j] = ZERO
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _copy(source: Array, target: Array) -> None:
     """One row. Assignment to a slice would be a loop that is not vectorised."""
     for j in range(len(source)):
         target[j] = source[j]
 
 
-@numba.njit(**FAST)
-def _packed(matrix: Array) -> Array:
-    rows, columns = matrix.shape
-    packed = np.empty(rows * padded(columns), np.float32)
-    pack(matrix, packed, 0, rows)
-    return packed
+@numba.njit(**INNER)
+def _add_rows(rows: Array, sums: Array, total: Array) -> None:
+    """Add the rows to `total`, summed in `sums` first: thousands of small numbers on a large one would lose digits."""
+    sums[:] = ZERO
+    for row in rows:
+        for j in range(len(sums)):
+            sums[j] += row[j]
+    for j in range(len(sums)):
+        total[j] += sums[j]
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def _row_length(size: int) -> int:
     """Of gates in scratch memory: room for what products write behind the last column, and no power of two, whose
     rows would fall on the same cache lines."""
     return padded(size + padded(4 * size)) + LANES
 
 
-FORWARD = "void(i8, f4[:,:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, i8)"
+FORWARD = "void(i8, i8, f4[:,:,::1], f4[::1], f4[::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, i8)"
 BACKWARD = (
-    "void(i8, f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1],"
+    "void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1],"
     " f4[:,:,::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8)"
 )
 
 
 @numba.njit(FORWARD, nogil=True, cache=True, **FAST)
 def forward(
-    cell: int, x: Array, w_in: Array, w_state: Array, bias: Array, outputs: Array, gates: Array, cells: Array,
+    cell: int, fed: int, x: Array, w_in: Array, w_state: Array, bias: Array, outputs: Array, gates: Array, cells: Array,
     start: int, stop: int,
 ) -> None:  # fmt: skip
     """States of rows `start`...`stop` of x (T, B, F) to `outputs` (T, B, H), from a zero state.
 
-    Columns of `w_in` (F, 3H or 4H), `w_state` (H, 3H or 4H) and `bias` (4H,) are in the order above. For the backward
-    pass `gates` (T, B, 4H) and an LSTM's `cells` (T, B, H) are filled, unless they have no steps.
+    `fed` numbers of a row of gates are fed by the inputs, and as many by the state: 3H or 4H. `w_in` (F, fed) and
+    `w_state` (H, fed) are packed as `add_product` reads them; `bias` (4H,). For the backward pass `gates` (T, B, 4H)
+    and an LSTM's `cells` (T, B, H) are filled, unless they have no steps.
     """
-    steps, size, rows = len(x), outputs.shape[2], stop - start
-    width, inputs = _row_length(size), w_in.shape[1]
-    first = 4 * size - w_state.shape[1]  # column of the first gate that the state feeds
-    packed_in, packed_state = _packed(w_in), _packed(w_state)
-    flat_x, flat_outputs = x.reshape(-1), outputs.reshape(-1)
+    (steps, batch, features), size, rows = x.shape, outputs.shape[2], stop - start
+    width, first = _row_length(size), 4 * size - fed
+    flat_x, flat_outputs, state = x.reshape(-1), outputs.reshape(-1), np.zeros((rows, size), np.float32)
     block = np.zeros((STEPS * rows, width), np.float32)
-    flat_block, state = block.reshape(-1), np.zeros((rows, size), np.float32)
+    flat = block.reshape(-1)
     for t0 in range(0, steps, STEPS):
-        count = min(STEPS, steps - t0)
-        for row in range(count * rows):
-            for j in range(4 * size):
-                block[row, j] = bias[j]
-        for s in range(count):
-            x0 = ((t0 + s) * x.shape[1] + start) * x.shape[2]
-            add_product(flat_block, s * rows * width, width, flat_x, x0, x.shape[2], 1, rows, packed_in, x.shape[2], inputs)
-        for t in range(t0, t0 + count):
+        t1 = min(t0 + STEPS, steps)
+        for t in range(t0, t1):
+            y0 = (t - t0) * rows
+            for row in range(y0, y0 + rows):
+                _copy(bias, block[row])
+            x0 = (t * batch + start) * features
+            add_product(flat, y0 * width, width, flat_x, x0, features, 1, rows, w_in, features, fed)
+        for t in range(t0, t1):
             y0 = (t - t0) * rows
             if t:
-                h0 = ((t - 1) * x.shape[1] + start) * size
-                add_product(
-                    flat_block, y0 * width + first, width, flat_outputs, h0, size, 1, rows, packed_state, size, 4 * size - first
-                )
+                h0 = ((t - 1) * batch + start) * size
+                add_product(flat, y0 * width + first, width, flat_outputs, h0, size, 1, rows, w_state, size, fed)
             for i in range(rows):
                 row, b = block[y0 + i, : 4 * size], start + i
                 if cell == GRU:
@@ -187,55 +191,46 @@ def forward(
 
 @numba.njit(BACKWARD, nogil=True, cache=True, **FAST)
 def backward(
-    cell: int, grad: Array, x: Array, w_in: Array, w_state: Array, outputs: Array, gates: Array, cells: Array,
+    cell: int, fed: int, grad: Array, x: Array, w_in: Array, w_state: Array, outputs: Array, gates: Array, cells: Array,
     grad_x: Array, grad_w_in: Array, grad_w_state: Array, grad_bias: Array, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Gradients of rows `start`...`stop`, given `grad` (T, B, H) by the outputs.
 
-    `w_in` (3H or 4H, F) and `w_state` (3H or 4H, H) are the transposes of `forward`'s. Filled: `grad_x` (T, B, F),
-    unless it has no steps. Added to, and therefore of this tile alone: `grad_w_in` (C, padded(F)), `grad_w_state`
-    (C, padded(H)), both with C rounded up to `BLOCK` rows, and `grad_bias` (4H,).
+    `w_in` (fed, F) and `w_state` (fed, H), packed, are the transposes of `forward`'s. Filled: `grad_x` (T, B, F),
+    unless it has no steps. Added to: `grad_w_in` (C, F'), `grad_w_state` (C, H') and `grad_bias` (4H,), where C is `fed`
+    rounded up to `BLOCK`, F' and H' are `padded`.
     """
-    steps, size, rows = len(x), outputs.shape[2], stop - start
-    width, inputs, states = _row_length(size), w_in.shape[0], w_state.shape[0]
-    features = x.shape[2]
-    packed_in, packed_state = _packed(w_in), _packed(w_state)
-    block = np.zeros((STEPS * rows, width), np.float32)
-    carry, by_cell = np.zeros((rows, padded(size)), np.float32), np.zeros((rows, size), np.float32)
-    nothing = np.zeros((rows, size), np.float32)
-    packed_x, packed_h = np.zeros(STEPS * rows * padded(features), np.float32), np.zeros(STEPS * rows * padded(size), np.float32)
-    by_x = np.zeros((STEPS * rows, padded(features)), np.float32)
-    flat_block, flat_carry, flat_by_x = block.reshape(-1), carry.reshape(-1), by_x.reshape(-1)
-    flat_w_in, flat_w_state = grad_w_in.reshape(-1), grad_w_state.reshape(-1)
-    first = 4 * size - states
-    sums = np.zeros(4 * size, np.float32)
+    (steps, batch, features), size, rows = x.shape, outputs.shape[2], stop - start
+    width, first, f_wide, h_wide = _row_length(size), 4 * size - fed, padded(features), padded(size)
+    block, by_x = np.zeros((STEPS * rows, width), np.float32), np.zeros((STEPS * rows, f_wide), np.float32)
+    flat, flat_by_x, sums = block.reshape(-1), by_x.reshape(-1), np.zeros(4 * size, np.float32)
+    carry, by_cell = np.zeros((rows, h_wide), np.float32), np.zeros((rows, size), np.float32)
+    packed_x, packed_h = np.zeros(STEPS * rows * f_wide, np.float32), np.zeros(STEPS * rows * h_wide, np.float32)
+    zero_state = np.zeros((rows, size), np.float32)
     for t1 in range(steps, 0, -STEPS):
         t0 = max(0, t1 - STEPS)
-        total = (t1 - t0) * rows
-        sums[:] = ZERO
+        count = (t1 - t0) * rows
         for t in range(t1 - 1, t0 - 1, -1):
             y0 = (t - t0) * rows
+            before = outputs[t - 1, start:stop] if t else zero_state
             for i in range(rows):
-                b = start + i
-                before = outputs[t - 1, b] if t else nothing[i]
+                b, slopes = start + i, block[y0 + i, : 4 * size]
                 if cell == GRU:
-                    _gru_slopes(gates[t, b], before, grad[t, b], carry[i, :size], block[y0 + i, : 4 * size])
+                    _gru_slopes(gates[t, b], before[i], grad[t, b], carry[i, :size], slopes)
                 elif cell == LSTM:
-                    earlier = cells[t - 1, b] if t else nothing[i]
-                    _lstm_slopes(gates[t, b], cells[t, b], earlier, grad[t, b], carry[i, :size], by_cell[i], block[y0 + i, : 4 * size])
-                for j in range(4 * size):
-                    sums[j] += block[y0 + i, j]
-            pack(x[t, start:stop], packed_x, y0, total)
-            pack(outputs[t - 1, start:stop] if t else nothing, packed_h, y0, total)
+                    cell_before = cells[t - 1, b] if t else zero_state[i]
+                    _lstm_slopes(gates[t, b], cells[t, b], cell_before, grad[t, b], carry[i, :size], by_cell[i], slopes)
+            pack(x[t, start:stop], packed_x, y0, count)
+            pack(before, packed_h, y0, count)
             if t:
-                add_product(flat_carry, 0, padded(size), flat_block, y0 * width + first, width, 1, rows, packed_state, states, size)
-        for j in range(4 * size):
-            grad_bias[j] += sums[j]
-        add_product(flat_w_in, 0, padded(features), flat_block, 0, 1, width, len(grad_w_in), packed_x, total, features)
-        add_product(flat_w_state, 0, padded(size), flat_block, first, 1, width, len(grad_w_state), packed_h, total, size)
+                add_product(carry.reshape(-1), 0, h_wide, flat, y0 * width + first, width, 1, rows, w_state, fed, size)
+        _add_rows(block[:count], sums, grad_bias)
+        add_product(grad_w_in.reshape(-1), 0, f_wide, flat, 0, 1, width, len(grad_w_in), packed_x, count, features)
+        add_product(
+            grad_w_state.reshape(-1), 0, h_wide, flat, first, 1, width, len(grad_w_state), packed_h, count, size
+        )
         if len(grad_x):
             by_x[:] = ZERO
-            add_product(flat_by_x, 0, padded(features), flat_block, 0, width, 1, total, packed_in, inputs, features)
-            for t in range(t0, t1):
-                for i in range(rows):
-                    _copy(by_x[(t - t0) * rows + i, :features], grad_x[t, start + i])
+            add_product(flat_by_x, 0, f_wide, flat, 0, width, 1, count, w_in, fed, features)
+            for row in range(count):
+                _copy(by_x[row, :features], grad_x[t0 + row // rows, start + row % rows])

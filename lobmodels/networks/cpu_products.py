@@ -22,6 +22,7 @@ FAST: dict[str, Any] = {
     "error_model": "numpy",  # without the division check, which blocks vectorisation
     "fastmath": {"contract", "reassoc", "nsz"},  # NaN and infinity keep their meaning: a diverged run must show
 }
+INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # of functions that only compiled ones call
 ZERO = np.float32(0)
 BLOCK = 8  # batch rows are a multiple of it, and so of ROWS
 VECTORS = 2  # of a row that one block holds
@@ -70,7 +71,9 @@ def _block_product(vectors: int) -> Any:
         def spread(base: Any, *offsets: Any) -> Any:
             """One number in every lane."""
             undefined = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(undefined, builder.load(pointer(base, *offsets)), ir.Constant(splat.type.element, 0))
+            one = builder.insert_element(
+                undefined, builder.load(pointer(base, *offsets)), ir.Constant(splat.type.element, 0)
+            )
             return builder.shuffle_vector(one, undefined, splat)
 
         cells = [at(y, y0, builder.mul(ldy, number(i)), number(v * LANES)) for i, v in places]
@@ -110,13 +113,13 @@ def _block_product(vectors: int) -> Any:
 _wide, _narrow = _block_product(VECTORS), _block_product(1)
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def padded(n: int) -> int:
     """`n` rounded up to whole vectors."""
     return (n + LANES - 1) // LANES * LANES
 
 
-@numba.njit(**FAST)
+@numba.njit(**INNER)
 def pack(matrix: Array, packed: Array, first: int, n: int) -> None:
     """Copy `matrix` (K, M) to rows `first`... of the packed matrix (n, M) in `packed` (n * padded(M),): panels of
     `PANEL` columns, then of `LANES`, zeros behind the last column."""
@@ -135,8 +138,10 @@ def pack(matrix: Array, packed: Array, first: int, n: int) -> None:
         column += width
 
 
-@numba.njit(**FAST)
-def add_product(y: Array, y0: int, ldy: int, x: Array, x0: int, xi: int, xk: int, rows: int, packed: Array, n: int, m: int) -> None:
+@numba.njit(**INNER)
+def add_product(
+    y: Array, y0: int, ldy: int, x: Array, x0: int, xi: int, xk: int, rows: int, packed: Array, n: int, m: int
+) -> None:
     """y (rows, m) += x (rows, n) @ the packed matrix (n, m), where y starts at the flat offset `y0` with rows `ldy`
     apart, and x[i, k] lies at x0 + i*xi + k*xk. `rows` is a multiple of `ROWS`; columns up to padded(m) are written."""
     column = 0

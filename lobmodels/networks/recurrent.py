@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
-from lobmodels.networks.cpu_gru import gru_on_cpu
+from lobmodels.networks.cpu_recurrent import recurrent_on_cpu
 
 TARGETS = 2
 State = tuple[Tensor, ...]  # what a network carries from one step to the next; every tensor has the batch in dim 1
@@ -49,8 +49,8 @@ class RecurrentNetwork(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Recurrent outputs of whole sequences: (T, B, F) -> (T, B, H)."""
         inputs = self.block(x)
-        if inputs.device.type == "cpu" and isinstance(self.recurrent, nn.GRU):
-            return gru_on_cpu(self.recurrent, inputs)
+        if inputs.device.type == "cpu":
+            return recurrent_on_cpu(self.recurrent, inputs)
         return self.recurrent(inputs)[0]
 
     def encode_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

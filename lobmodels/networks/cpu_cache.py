@@ -16,7 +16,7 @@ from lobmodels.data import cache_folder
 
 logger = logging.getLogger(__name__)
 
-SOURCES = ("cpu_kernels.py", "cpu_products.py")
+SOURCES = ("cpu_kernels.py", "cpu_cells.py", "cpu_products.py")
 WAIT = 120.0  # seconds that a process waits for another's compilation before it compiles for itself
 
 

@@ -27,7 +27,7 @@ Recurrent = nn.GRU | nn.LSTM
 
 
 def recurrent_on_cpu(recurrent: Recurrent, x: Tensor) -> Tensor:
-    """Outputs (T, B, H) of the stack `recurrent` over x (T, B, F) from a zero state, its dropout between layers included.
+    """Outputs (T, B, H) of the stack `recurrent` over x (T, B, F) from a zero state, dropout between layers included.
 
     The stack is time-major, one-directional and has biases, as `RecurrentNetwork` builds it. Anything but float32, and
     a host where the kernels do not compile, is left to torch.
@@ -116,7 +116,7 @@ def _forward(kernels: Any, cell: int, x: Tensor, weights: tuple[Tensor, ...], ke
 
 
 def _packed(kernels: Any, matrix: Tensor) -> Tensor:
-    """`matrix` (K, M) as the kernels read it: panels of columns, the last ones narrower, zeros behind the last column."""
+    """`matrix` (K, M) as the kernels read it: panels of columns, the last ones narrower, then zeros."""
     rows, columns = matrix.shape
     whole = _up(columns, kernels.LANES)
     parts = nn.functional.pad(matrix, (0, whole - columns)).tensor_split((whole // kernels.PANEL * kernels.PANEL,), 1)

@@ -81,8 +81,8 @@ def gru_slopes(gates: Array, before: Array, grad: Array, carry: Array, slopes: A
     """Derivatives by what the activations of one step read, to `slopes` (R, 4H or more).
 
     `gates` (R, 4H) as `gru_step` left them, `before` (R, H) the states it read, `grad` (R, H) the gradient by the
-    step's output. `carry` (R, H or more) holds the gradient by the state after the step and gets the part by the state before
-    that does not pass through a product.
+    step's output. `carry` (R, H or more) holds the gradient by the state after the step and gets the part by
+    the state before that does not pass through a product.
     """
     rows, size = before.shape
     for i in range(rows):

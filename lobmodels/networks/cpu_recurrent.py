@@ -127,6 +127,8 @@ def _packed(kernels: Any, matrix: Tensor) -> Tensor:
 
 def _whole(x: Tensor, batch: int) -> Tensor:
     """x (T, B, F), contiguous, with rows of zeros up to `batch`."""
+    if batch == x.shape[1]:  # `pad` would copy
+        return x.contiguous()
     return nn.functional.pad(x, (0, 0, 0, batch - x.shape[1])).contiguous()
 
 

@@ -8,6 +8,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numba
@@ -15,6 +16,7 @@ import numba
 from lobmodels.data import cache_folder
 
 logger = logging.getLogger(__name__)
+settings: Any = numba.config  # its names are set while it is imported
 
 SOURCES = ("cpu_kernels.py", "cpu_cells.py", "cpu_products.py")
 WAIT = 120.0  # seconds that a process waits for another's compilation before it compiles for itself
@@ -39,15 +41,15 @@ def compiled_once() -> Iterator[None]:
                 "%s: cannot be written (%s); every process compiles its CPU kernels again", folder, error.strerror
             )
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lobtuna-kernels-")))
-        before = numba.config.CACHE_DIR
-        stack.callback(setattr, numba.config, "CACHE_DIR", before)
-        numba.config.CACHE_DIR = str(folder)
+        before = settings.CACHE_DIR
+        stack.callback(setattr, settings, "CACHE_DIR", before)
+        settings.CACHE_DIR = str(folder)
         yield
 
 
 def machine_code_folder() -> Path:
     """In $NUMBA_CACHE_DIR, else in the project's cache folder; one for each version of the sources, because numba looks
     at the file of the called function alone."""
-    base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else cache_folder() / "kernels"
+    base = Path(settings.CACHE_DIR) if settings.CACHE_DIR else cache_folder() / "kernels"
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in SOURCES)
     return base / f"lobtuna-{hashlib.blake2b(sources, digest_size=8).hexdigest()}"

@@ -11,6 +11,8 @@ Loops run over slices from zero: an index that could be negative would keep the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -29,7 +31,7 @@ Q0, Q2, Q4, Q6 = (
 
 
 @numba.njit(**INNER)
-def tanh(x: float) -> float:
+def tanh(x: Any) -> Any:
     """Within 3e-7 everywhere; NaN stays NaN, so that a diverged run shows."""
     x = TANH_LIMIT if x > TANH_LIMIT else x
     x = -TANH_LIMIT if x < -TANH_LIMIT else x

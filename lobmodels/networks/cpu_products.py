@@ -30,7 +30,8 @@ VECTORS = 2  # of a row that one block holds
 
 def _registers() -> tuple[int, int]:
     """Rows of a block and numbers in a vector, for the processor that numba compiles for."""
-    chosen = numba.config.CPU_FEATURES
+    settings: Any = numba.config
+    chosen = settings.CPU_FEATURES
     host = llvmlite.binding.get_host_cpu_features().items()
     features = [name for name, present in host if present] if chosen is None else chosen.replace("+", "").split(",")
     if "avx512f" in features:

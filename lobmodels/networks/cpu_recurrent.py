@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -99,7 +99,7 @@ class CompiledLayer(torch.autograd.Function):
         )
 
 
-def _forward(kernels: Any, cell: int, x: Tensor, weights: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
+def _forward(kernels: Any, cell: int, x: Tensor, weights: Sequence[Tensor], keep: bool) -> tuple[Tensor, ...]:
     """Outputs (T, B', H), and what the backward pass reads: gates (T, B', 4H) and cells (T, B', H), both without steps
     where nothing is kept; a GRU has no cells. B' is B rounded up to whole blocks of rows."""
     w_ih, w_hh, b_ih, b_hh = weights

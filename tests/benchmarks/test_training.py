@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from lobmodels.config import RunConfig
@@ -131,29 +130,27 @@ def usual(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_epoch(dataset: Dataset, device: str) -> None:
-    """Prints (a) and (b) for each network."""
+@pytest.mark.parametrize("case", CASES)
+def test_epoch(dataset: Dataset, case: str, device: str) -> None:
+    """Prints (a) and (b)."""
     tune_host(1)  # as a worker is
-    table = Table(title=f"training epoch on {device}, {torch.get_num_threads()} thread, medians of {ROUNDS} ratios")
-    for column in ("network", "(a) ours/bare", "(b) ours/usual", "s a batch"):
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for name, values in CASES.items():
-        config = RunConfig.parse(values)
-        data = RunData.prepare(dataset, config, device, report_fraction=0.0)
-        ours = TrainingRun(config, 0, data)
-        training: list[float] = []
+    config = RunConfig.parse(CASES[case])
+    data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+    run = TrainingRun(config, 0, data)
+    training: list[float] = []
 
-        def epoch(run: TrainingRun = ours, training: list[float] = training) -> float:
-            record = run.train_epoch()
-            training.append(record.train_seconds)
-            return record.seconds
+    def epoch() -> float:
+        record = run.train_epoch()
+        training.append(record.train_seconds)
+        return record.seconds
 
-        times = interleaved({"ours": epoch, "bare": bare(config, data), "usual": usual(config, dataset, data.device)})
-        trained = np.array(training[1:])
-        batches = len(data.train) / config.batch_size
-        ratios = (ratio(trained, times["bare"]), ratio(times["ours"], times["usual"]))
-        table.add_row(name, *(f"{value:.2f}" for value in ratios), f"{np.median(trained) / batches:.2f}")
-    Console(width=100).print(table)
+    times = interleaved({"ours": epoch, "bare": bare(config, data), "usual": usual(config, dataset, data.device)})
+    trained = np.array(training[1:])
+    seconds = float(np.median(trained)) * config.batch_size / len(data.train)
+    Console(width=100).print(
+        f"{case} on {device}, {torch.get_num_threads()} thread: (a) ours/bare {ratio(trained, times['bare']):.2f}, "
+        f"(b) ours/usual {ratio(times['ours'], times['usual']):.2f}; medians of {ROUNDS}, {seconds:.2f} s a batch"
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,4 +1,4 @@
-"""The CPU kernels are compiled once a machine: by one process, into the user's cache, or not kept where none is writable."""
+"""The CPU kernels are compiled once a machine, by one process, and not kept where no folder can be written."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def test_one_process_compiles(tmp_path: Path) -> None:
 
 
 def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Numba's own setting wins over the project's cache folder; new sources get a new folder; the setting is put back."""
+    """Numba's own setting wins over the project's cache folder; new sources get a new folder."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setenv("LOBTUNA_CACHE", str(tmp_path / "project"))
     assert machine_code_folder().parent == tmp_path / "project" / "kernels"

@@ -145,7 +145,7 @@ def test_inputs_that_need_no_gradient_get_none() -> None:
 @CELLS
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_diverged_run_shows(cell: type, value: float) -> None:
-    """NaN in an input reaches the outputs and gradients of its row, and no other row; infinity is met without a crash."""
+    """NaN in an input reaches the outputs and gradients of its row, and no other row; infinity does no more."""
     stack, x = cell(4, 6), torch.randn(5, 20, 4)
     x[2, 3, 1] = value
     y = recurrent_on_cpu(stack, x)

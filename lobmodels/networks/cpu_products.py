@@ -43,72 +43,77 @@ ROWS, LANES = _registers()
 PANEL = VECTORS * LANES
 
 
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
 def _block_product(vectors: int) -> Any:
     """An intrinsic that adds the sum of `n` products to each of `ROWS` x (`vectors` * `LANES`) numbers of y:
     y[y0 + i*ldy + j] += sum over k of x[x0 + i*xi + k*xk] * w[w0 + k*vectors*LANES + j], all as flat offsets.
 
     The sum starts from zero and meets y at the end: y may hold the sum of many calls without losing digits.
     """
-    vector = ir.VectorType(ir.FloatType(), LANES)
-    splat = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    places = [(i, v) for i in range(ROWS) for v in range(vectors)]
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         y, y0, ldy, x, x0, xi, xk, w, w0, n = arguments
-        kinds = signature.args
-        y, x, w = (context.make_array(kinds[i])(context, builder, a).data for i, a in ((0, y), (3, x), (7, w)))
-
-        def number(value: int) -> ir.Constant:
-            return ir.Constant(n.type, value)
-
-        def pointer(base: Any, *offsets: Any) -> Any:
-            for offset in offsets:
-                base = builder.gep(base, [offset])
-            return base
-
-        def at(base: Any, *offsets: Any) -> Any:
-            return builder.bitcast(pointer(base, *offsets), vector.as_pointer())
-
-        def spread(base: Any, *offsets: Any) -> Any:
-            """One number in every lane."""
-            undefined = ir.Constant(vector, ir.Undefined)
-            one = builder.insert_element(
-                undefined, builder.load(pointer(base, *offsets)), ir.Constant(splat.type.element, 0)
-            )
-            return builder.shuffle_vector(one, undefined, splat)
-
-        cells = [at(y, y0, builder.mul(ldy, number(i)), number(v * LANES)) for i, v in places]
-        rows = [pointer(x, x0, builder.mul(xi, number(i))) for i in range(ROWS)]
-        before = builder.block
-        loop, end = builder.append_basic_block("products"), builder.append_basic_block("store")
-        builder.branch(loop)
-
-        builder.position_at_end(loop)
-        k = builder.phi(n.type)
-        sums = [builder.phi(vector) for _ in places]
-        step = builder.mul(k, number(vectors * LANES))
-        weights = [builder.load(at(w, w0, step, number(v * LANES)), align=4) for v in range(vectors)]
-        values = [spread(row, builder.mul(k, xk)) for row in rows]
-        flags = ("contract",)  # one fused instruction
-        added = [
-            builder.fadd(builder.fmul(values[i], weights[v], flags), old, flags)
-            for (i, v), old in zip(places, sums, strict=True)
-        ]
-        following = builder.add(k, number(1))
-        for phi, later in [(k, following), *zip(sums, added, strict=True)]:
-            phi.add_incoming(ir.Constant(phi.type, None), before)  # zero
-            phi.add_incoming(later, loop)
-        builder.cbranch(builder.icmp_signed("<", following, n), loop, end)
-
-        builder.position_at_end(end)
-        for cell, result in zip(cells, added, strict=True):
-            builder.store(builder.fadd(builder.load(cell, align=4), result), cell, align=4)
+        y, x, w = (
+            context.make_array(signature.args[place])(context, builder, array).data
+            for place, array in ((0, y), (3, x), (7, w))
+        )
+        rows = [_at(builder, x, x0, builder.mul(xi, ir.Constant(n.type, i))) for i in range(ROWS)]
+        sums = _sums(builder, vectors, rows, xk, _at(builder, w, w0), n)
+        for (i, v), total in sums.items():
+            cell = _at(builder, y, y0, builder.mul(ldy, ir.Constant(n.type, i)), ir.Constant(n.type, v * LANES))
+            place = builder.bitcast(cell, VECTOR.as_pointer())
+            builder.store(builder.fadd(builder.load(place, align=4), total), place, align=4)
         return context.get_dummy_value()
 
     def block(typing: Any, y, y0, ldy, x, x0, xi, xk, w, w0, n):  # type: ignore[no-untyped-def]
         return numba.void(y, y0, ldy, x, x0, xi, xk, w, w0, n), generate
 
     return intrinsic(block)
+
+
+def _sums(
+    builder: ir.IRBuilder, vectors: int, rows: list[Any], stride: Any, w: Any, n: Any
+) -> dict[tuple[int, int], Any]:
+    """The loop over k in 0...n-1, n at least 1: vector v of row i is the sum of rows[i][k * stride] * w[k, v]."""
+    before, loop = builder.block, builder.append_basic_block("products")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(n.type)
+    sums = {(i, v): builder.phi(VECTOR) for i in range(ROWS) for v in range(vectors)}
+    panel = _at(builder, w, builder.mul(k, ir.Constant(n.type, vectors * LANES)))
+    weights = [
+        builder.load(builder.bitcast(_at(builder, panel, ir.Constant(n.type, v * LANES)), VECTOR.as_pointer()), align=4)
+        for v in range(vectors)
+    ]
+    values = [_in_every_lane(builder, _at(builder, row, builder.mul(k, stride))) for row in rows]
+    fused = ("contract",)  # product and sum in one instruction
+    added = {
+        (i, v): builder.fadd(builder.fmul(values[i], weights[v], fused), total, fused) for (i, v), total in sums.items()
+    }
+    following = builder.add(k, ir.Constant(n.type, 1))
+    for phi, later in [(k, following), *((sums[place], added[place]) for place in sums)]:
+        phi.add_incoming(ir.Constant(phi.type, None), before)  # zero
+        phi.add_incoming(later, loop)
+    end = builder.append_basic_block("stores")
+    builder.cbranch(builder.icmp_signed("<", following, n), loop, end)
+    builder.position_at_end(end)
+    return added
+
+
+def _at(builder: ir.IRBuilder, base: Any, *offsets: Any) -> Any:
+    """Pointer to the number that lies the sum of `offsets` behind `base`."""
+    for offset in offsets:
+        base = builder.gep(base, [offset])
+    return base
+
+
+def _in_every_lane(builder: ir.IRBuilder, pointer: Any) -> Any:
+    """A vector of one number."""
+    word, undefined = ir.IntType(32), ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, builder.load(pointer), ir.Constant(word, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(word, LANES), [0] * LANES))
 
 
 _wide, _narrow = _block_product(VECTORS), _block_product(1)

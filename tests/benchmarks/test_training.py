@@ -132,7 +132,7 @@ def usual(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", CASES)
 def test_epoch(dataset: Dataset, case: str, device: str) -> None:
-    """Prints (a) and (b)."""
+    """Prints (a) and (b), medians of ROUNDS ratios."""
     tune_host(1)  # as a worker is
     config = RunConfig.parse(CASES[case])
     data = RunData.prepare(dataset, config, device, report_fraction=0.0)
@@ -147,9 +147,9 @@ def test_epoch(dataset: Dataset, case: str, device: str) -> None:
     times = interleaved({"ours": epoch, "bare": bare(config, data), "usual": usual(config, dataset, data.device)})
     trained = np.array(training[1:])
     seconds = float(np.median(trained)) * config.batch_size / len(data.train)
-    Console(width=100).print(
+    Console(width=120).print(
         f"{case} on {device}, {torch.get_num_threads()} thread: (a) ours/bare {ratio(trained, times['bare']):.2f}, "
-        f"(b) ours/usual {ratio(times['ours'], times['usual']):.2f}; medians of {ROUNDS}, {seconds:.2f} s a batch"
+        f"(b) ours/usual {ratio(times['ours'], times['usual']):.2f}; {seconds:.2f} s a batch"
     )
 
 
@@ -163,6 +163,6 @@ def test_attention(dataset: Dataset, device: str) -> None:
         runs[architecture] = TrainingRun(config, 0, RunData.prepare(dataset, config, device, report_fraction=0.0))
     times = interleaved({name: lambda run=run: run.train_epoch().seconds for name, run in runs.items()})
     slower = ratio(times["gru_attention"], times["gru"])
-    Console(width=100).print(
+    Console(width=120).print(
         f"(c) attention over {config.attention_window} steps / its gru h=64 3 layers: {slower:.2f}"
     )

@@ -8,6 +8,9 @@ import pytest
 # One thread a test process: two of them share two cores, and child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Compiling the CPU kernels takes seconds: once a checkout, not once a test process.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "numba"))
+
 REAL_LOB = Path(__file__).parents[2] / "shared" / "data" / "real_lob"
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
-from lobmodels.networks.cpu_gru import gru_on_cpu
+from lobmodels.networks.cpu_recurrent import recurrent_on_cpu
 from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, State
 
 
@@ -56,7 +56,7 @@ class GruNetwork(RecurrentNetwork):
     recurrent: nn.GRU
 
     def recur(self, inputs: Tensor) -> Tensor:
-        return gru_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
+        return recurrent_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
 
 
 @ARCHITECTURES.register("lstm")
@@ -64,6 +64,10 @@ class LstmNetwork(RecurrentNetwork):
     """Input block, LSTM layers, head. The state is the hidden states and the cell states, (L, B, H) each."""
 
     cell = nn.LSTM
+    recurrent: nn.LSTM
+
+    def recur(self, inputs: Tensor) -> Tensor:
+        return recurrent_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
 
     def initial_state(self, batch: int) -> State:
         (zeros,) = super().initial_state(batch)

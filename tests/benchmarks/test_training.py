@@ -1,6 +1,6 @@
 """How close an epoch is to the bare network, and how far from the usual loop. Ratios measured in one run.
 
-(a) the training part of our epoch / the bare nn.GRU forward + backward + optimiser step on the same tensors
+(a) the training part of our epoch / the bare nn.GRU or nn.LSTM forward + backward + optimiser step on the same tensors
 (b) our whole epoch / Dataset + DataLoader + boolean-mask loss + metric on the host
 (c) the attention network's epoch / its GRU's epoch
 """
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from lobmodels.config import RunConfig
@@ -27,11 +26,15 @@ from lobmodels.training.run import TrainingRun
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 CASES = {
-    "gru h=64 3 layers": {"hidden_size": 64, "num_layers": 3},
-    "gru h=144 2 layers": {"hidden_size": 144, "num_layers": 2},
-}
-COMMON = {"batch_size": 192, "epochs": 1000}
-ROUNDS = 3
+    f"{cell} h={hidden} {layers} layers, batch {batch}": {
+        "architecture": cell, "hidden_size": hidden, "num_layers": layers, "batch_size": batch, "epochs": 1000
+    }
+    for cell in ("gru", "lstm")
+    for hidden, layers in ((64, 3), (144, 2))
+    for batch in (32, 192)
+}  # fmt: skip
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+ROUNDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +48,22 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(folder)
 
 
-def interleaved(functions: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Median seconds of each function, run in turn so that a slow moment of the machine hits all alike."""
+def interleaved(functions: dict[str, Callable[[], float]]) -> dict[str, np.ndarray]:
+    """Seconds of each function, run in turn so that a slow moment of the machine hits all alike, (ROUNDS,) each."""
     for function in functions.values():
         function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(ROUNDS):
-        for name, function in functions.items():
-            seconds[name].append(function())
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    rounds = [[function() for function in functions.values()] for _ in range(ROUNDS)]
+    return dict(zip(functions, np.array(rounds).T, strict=True))
+
+
+def ratio(times: np.ndarray, others: np.ndarray) -> float:
+    """Median over the rounds."""
+    return float(np.median(times / others))
 
 
 def bare(config: RunConfig, data: RunData) -> Callable[[], float]:
-    """Seconds of nn.GRU + linear head on ready tensors: forward, sum of squares, backward, fused AdamW."""
-    gru = nn.GRU(32, config.hidden_size, config.num_layers).to(data.device)
+    """Seconds of nn.GRU or nn.LSTM + linear head on ready tensors: forward, sum of squares, backward, fused AdamW."""
+    gru = CELLS[config.architecture](32, config.hidden_size, config.num_layers).to(data.device)
     head = nn.Linear(config.hidden_size, 2).to(data.device)
     parameters = [*gru.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, fused=True)
@@ -98,7 +103,7 @@ def usual(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable
             return torch.from_numpy(np.array(s.features[i])), torch.from_numpy(np.array(s.targets[i])), mask
 
     loaders = [torch.utils.data.DataLoader(Rows(s), config.batch_size) for s in (dataset.train, dataset.valid)]
-    gru = nn.GRU(32, config.hidden_size, config.num_layers, batch_first=True).to(device)
+    gru = CELLS[config.architecture](32, config.hidden_size, config.num_layers, batch_first=True).to(device)
     head = nn.Linear(config.hidden_size, 2).to(device)
     optimizer = torch.optim.AdamW([*gru.parameters(), *head.parameters()])
 
@@ -125,28 +130,27 @@ def usual(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_epoch(dataset: Dataset, device: str) -> None:
-    """Prints (a) and (b) for each network."""
+@pytest.mark.parametrize("case", CASES)
+def test_epoch(dataset: Dataset, case: str, device: str) -> None:
+    """Prints (a) and (b), medians of ROUNDS ratios."""
     tune_host(1)  # as a worker is
-    table = Table(title=f"training epoch on {device}, {torch.get_num_threads()} thread, batch 192, medians of {ROUNDS}")
-    for column in ("network", "(a) ours/bare", "(b) ours/usual", "s a batch"):
-        table.add_column(column, justify="left" if column == "network" else "right")
-    for name, values in CASES.items():
-        config = RunConfig.parse(values | COMMON)
-        data = RunData.prepare(dataset, config, device, report_fraction=0.0)
-        ours = TrainingRun(config, 0, data)
-        training: list[float] = []
+    config = RunConfig.parse(CASES[case])
+    data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+    run = TrainingRun(config, 0, data)
+    training: list[float] = []
 
-        def epoch(run: TrainingRun = ours, training: list[float] = training) -> float:
-            record = run.train_epoch()
-            training.append(record.train_seconds)
-            return record.seconds
+    def epoch() -> float:
+        record = run.train_epoch()
+        training.append(record.train_seconds)
+        return record.seconds
 
-        medians = interleaved({"ours": epoch, "bare": bare(config, data), "usual": usual(config, dataset, data.device)})
-        trained = float(np.median(training[1:]))
-        ratios = (trained / medians["bare"], medians["ours"] / medians["usual"])
-        table.add_row(name, *(f"{value:.2f}" for value in ratios), f"{trained:.2f}")
-    Console(width=100).print(table)
+    times = interleaved({"ours": epoch, "bare": bare(config, data), "usual": usual(config, dataset, data.device)})
+    trained = np.array(training[1:])
+    seconds = float(np.median(trained)) * config.batch_size / len(data.train)
+    Console(width=120).print(
+        f"{case} on {device}, {torch.get_num_threads()} thread: (a) ours/bare {ratio(trained, times['bare']):.2f}, "
+        f"(b) ours/usual {ratio(times['ours'], times['usual']):.2f}; {seconds:.2f} s a batch"
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -155,8 +159,10 @@ def test_attention(dataset: Dataset, device: str) -> None:
     tune_host(1)
     runs = {}
     for architecture in ("gru", "gru_attention"):
-        config = RunConfig.parse(CASES["gru h=64 3 layers"] | COMMON | {"architecture": architecture})
+        config = RunConfig.parse(CASES["gru h=64 3 layers, batch 192"] | {"architecture": architecture})
         runs[architecture] = TrainingRun(config, 0, RunData.prepare(dataset, config, device, report_fraction=0.0))
-    medians = interleaved({name: lambda run=run: run.train_epoch().seconds for name, run in runs.items()})
-    ratio = medians["gru_attention"] / medians["gru"]
-    Console(width=100).print(f"(c) attention over {config.attention_window} steps / its gru h=64 3 layers: {ratio:.2f}")
+    times = interleaved({name: lambda run=run: run.train_epoch().seconds for name, run in runs.items()})
+    slower = ratio(times["gru_attention"], times["gru"])
+    Console(width=120).print(
+        f"(c) attention over {config.attention_window} steps / its gru h=64 3 layers: {slower:.2f}"
+    )

@@ -1,0 +1,83 @@
+"""The CPU kernels are compiled once a machine, by one process, and not kept where no folder can be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import numba
+import pytest
+
+from lobmodels.networks.cpu_cache import compiled_once, machine_code_folder
+
+CODE = (
+    "import torch, sys\n"
+    "from lobmodels.networks.cpu_recurrent import compiled_kernels, recurrent_on_cpu\n"
+    "gru = torch.nn.GRU(3, 4)\n"
+    "x = torch.randn(5, 2, 3)\n"
+    "torch.testing.assert_close(recurrent_on_cpu(gru, x), gru(x)[0])\n"
+    "kernels = compiled_kernels()\n"
+    "print(sum(f.stats.cache_hits[s] for f in (kernels.forward, kernels.backward) for s in f.stats.cache_hits))\n"
+)
+
+
+def start(**environment: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("LOBTUNA_CACHE", "NUMBA_CACHE_DIR")}
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE], env=kept | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def hits(process: subprocess.Popen[str]) -> int:
+    """Functions that the process found compiled."""
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert not err
+    return int(out)
+
+
+def test_one_process_compiles(tmp_path: Path) -> None:
+    """Of two processes that start together on a fresh machine one compiles both functions and the other loads them."""
+    both = [start(LOBTUNA_CACHE=str(tmp_path)) for _ in range(2)]
+    assert sorted(hits(process) for process in both) == [0, 2]
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Numba's own setting wins over the project's cache folder; new sources get a new folder."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("LOBTUNA_CACHE", str(tmp_path / "project"))
+    assert machine_code_folder().parent == tmp_path / "project" / "kernels"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
+    folder = machine_code_folder()
+    assert folder.parent == tmp_path / "numba"
+    with compiled_once():
+        assert str(folder) == numba.config.CACHE_DIR
+    assert str(tmp_path / "numba") == numba.config.CACHE_DIR
+    monkeypatch.setattr("lobmodels.networks.cpu_cache.SOURCES", ("cpu_kernels.py",))
+    assert machine_code_folder() != folder
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where nothing can be kept, functions compile all the same, and nothing is left behind."""
+    (tmp_path / "file").write_text("")  # nobody, root included, can make a folder below a file
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with compiled_once():
+        used = Path(numba.config.CACHE_DIR)
+        assert numba.njit("i8(i8)", cache=True)(twice)(4) == 8
+    assert not used.exists()
+
+
+def test_a_process_that_compiles_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After a while a process compiles for itself."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("lobmodels.networks.cpu_cache.WAIT", 0.1)
+    folder = machine_code_folder()
+    folder.mkdir()
+    with filelock.FileLock(folder / "compile.lock"), compiled_once():
+        assert numba.njit("i8(i8)", cache=True)(twice)(4) == 8
+
+
+def twice(x: int) -> int:
+    return 2 * x

@@ -23,6 +23,7 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
+from lobmodels.training.measures import prediction_std
 from lobmodels.training.optimization import Schedule, build_average, build_optimizer
 
 FORMAT = 1
@@ -176,7 +177,7 @@ class TrainingRun:
         if len(self.data.report):
             t0, t1 = self._evaluate(self.data.report).tolist()
             report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
-        buckets = shift_buckets(evaluated, self.data)
+        buckets, std = shift_buckets(evaluated, self.data), prediction_std(evaluated, self.data)
         evaluated.load_state_dict(current)
         return Checkpoint(
             name=name,
@@ -190,6 +191,7 @@ class TrainingRun:
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
             valid_fingerprint=self.data.dataset.valid.fingerprint,
+            prediction_std=std,
             diagnostics={"shift_buckets": buckets},
         )
 

@@ -84,7 +84,7 @@ def rank_runs(runs: Sequence[Run]) -> Ranking:
     for run in runs:
         by_key.setdefault(run.key, []).append(run)
     # A search may sample a configuration twice by itself; only replicates are free of its selection.
-    repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(_is_replicate, found))}
+    repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(is_replicate, found))}
     single = [_row(key, found) for key, found in by_key.items() if key not in repeated]
     single.sort(key=lambda row: -row.mean)
     if not repeated:
@@ -95,7 +95,7 @@ def rank_runs(runs: Sequence[Run]) -> Ranking:
         np.array([run.value for _, run in flat]),
         np.array([i for i, _ in flat]),
         np.array([seeds[run.seed] for _, run in flat]),
-        np.array([not _is_replicate(run) for _, run in flat]),
+        np.array([not is_replicate(run) for _, run in flat]),
     )
     rows = [
         _row(key, found, *(float(part[i]) for part in (result.estimate, result.low, result.high, result.best)))
@@ -142,7 +142,8 @@ def to_csv(ranking: Ranking) -> str:
     return out.getvalue()
 
 
-def _is_replicate(run: Run) -> bool:
+def is_replicate(run: Run) -> bool:
+    """Whether the run repeats a configuration under another seed, and not one that the search has chosen."""
     return run.study.endswith(SEEDS)
 
 
@@ -154,7 +155,7 @@ def _row(
     high: float | None = None,
     best: float | None = None,
 ) -> RankedConfiguration:
-    searched = [run for run in runs if not _is_replicate(run)]
+    searched = [run for run in runs if not is_replicate(run)]
     own = max(searched, key=lambda run: run.value, default=None)
     trial = own.number if own is not None else runs[0].parent
     return RankedConfiguration(key, trial, runs[0].configuration, tuple(runs), estimate, low, high, best)

@@ -19,6 +19,8 @@ from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
+from lobmodels.ensemble.digests import array_digests, sealed
+from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.errors import BundleError, ConfigError, Remedy
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
@@ -39,34 +41,14 @@ ORIGIN_FIELDS = (
     "git_revision",
 )
 
-SOLUTION_SOURCE = '''\
-"""Entry point of the submission: the ensemble beside this file, fed one row at a time."""
 
-import os
-import sys
-from pathlib import Path
+@dataclass(frozen=True)
+class Expected:
+    """What an ensemble scored on validation when it was exported: per part (`all`, `select`, `report`) the weighted
+    correlation with each target, then their mean."""
 
-FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER))
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # products this small lose time to a second thread
-
-import features  # noqa: E402
-import runtime  # noqa: E402
-
-
-class PredictionModel:
-    """What the challenge instantiates once and calls for every row."""
-
-    def __init__(self):
-        self.ensemble = runtime.load(FOLDER, features)
-
-    def predict(self, data_point):
-        """The prediction, an array of shape (2,), or None where none is needed."""
-        return self.ensemble.predict(
-            data_point.seq_ix, data_point.step_in_seq, data_point.need_prediction, data_point.state
-        )
-'''
+    valid_fingerprint: str
+    scores: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +61,7 @@ class Bundle:
     members: tuple[Checkpoint, ...]
     weights: NDArray[np.float64]
     factors: NDArray[np.float64]
+    expected: Expected | None = None  # None where it was exported without data
 
     @staticmethod
     def of(members: Sequence[Checkpoint], weights: ArrayLike | None = None) -> Bundle:
@@ -119,8 +102,10 @@ class Bundle:
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads beside the arrays, and where each member comes from."""
-        return {
+        manifest = {
             "format": runtime.FORMAT,
+            "expected": None if self.expected is None else _rounded(self.expected),
+            "digests": array_digests(self.tensors()),
             "pipelines": [
                 {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
                 for pipeline in self.pipelines()
@@ -137,6 +122,7 @@ class Bundle:
                 for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
         }
+        return sealed(manifest)
 
     def predictor(self, backend: str = "auto") -> runtime.Ensemble:
         """The online predictor in this process. `backend` as in `runtime.Ensemble`."""
@@ -239,6 +225,12 @@ class Submission:
         factors = np.array([member.get("scale", [1.0, 1.0]) for member in members])  # the first versions had none
         return Bundle.shipped([self._member(k, member) for k, member in enumerate(members)], weights, factors)
 
+    @property
+    def expected(self) -> Expected | None:
+        """The scores that the manifest promises; None where it promises none."""
+        promised = self.manifest.get("expected")
+        return None if promised is None else Expected(promised["valid_fingerprint"], promised["scores"])
+
     def _member(self, k: int, member: dict[str, Any]) -> Checkpoint:
         origin, i = member["origin"], member["pipeline"]
         pipeline, prefix = self.manifest["pipelines"][i], f"member.{k}."
@@ -286,6 +278,12 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
+
+
+def _rounded(expected: Expected) -> dict[str, Any]:
+    """Plain values, to the digits that every machine agrees on: equal exports give equal bytes."""
+    scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
+    return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
 
 
 def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble import blend
-from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, write_submission
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, Expected, write_submission
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.scoring.limits import members_within_size, members_within_time
@@ -175,6 +175,8 @@ def _ship_one(pool: _Pool, how: str, request: Request, output: Path) -> Shipment
     how = "each target's" if request.by_target else how
     judgement = judge(chosen, bundle, how, pool.known)
     remarks += (*judgement.remarks, *_scale_remarks(chosen))
+    if pool.known is not None:
+        bundle = replace(bundle, expected=Expected(pool.known.fingerprint, judgement.expected))
     size = write_submission(output, bundle, request.max_mb or SIZE_LIMIT_MB)
     graph = None
     if request.onnx:

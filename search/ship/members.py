@@ -155,6 +155,22 @@ def load_members(study: optuna.Study, runs: Sequence[Run]) -> list[Checkpoint]:
     return members
 
 
+def stored_members(url: str, names: Sequence[str]) -> dict[str, Checkpoint]:
+    """The stored checkpoints of the runs that a submission names as its members.
+
+    Raises `SearchError` where the database holds no such run with weights.
+    """
+    studies: dict[str, list[str]] = {}
+    for name in names:
+        studies.setdefault(name.rpartition("#")[0].removesuffix(SEEDS), []).append(name)
+    found: dict[str, Checkpoint] = {}
+    for study_name, members in studies.items():
+        study = open_pool(url, study_name)
+        runs = choose(study, Choice(members=tuple(members)))
+        found |= {member.name: member for member in load_members(study, runs)}
+    return found
+
+
 def open_pool(url: str, name: str) -> optuna.Study:
     """The study `name`; its replicates' own name is understood as the study's."""
     return open_study(url, name.removesuffix(SEEDS))

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lobmodels.bootstrap import SUMS
 from lobmodels.config import RunConfig
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
@@ -74,6 +75,7 @@ class Checkpoint:
     report_fraction: float
     valid_fingerprint: str = ""  # of the validation sequences alone: whoever meets them again knows the split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
+    sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, 2) of `select` and `report`
     diagnostics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     git_revision: str | None = field(default_factory=git_revision)
@@ -120,6 +122,7 @@ class Checkpoint:
             "git_revision": self.git_revision,
         }
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
+        tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
         if self.pipeline.normalizer is not None:
             tensors["normalizer.mean"] = torch.from_numpy(self.pipeline.normalizer.mean)
             tensors["normalizer.std"] = torch.from_numpy(self.pipeline.normalizer.std)
@@ -177,6 +180,7 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
         data_fingerprint=document["data_fingerprint"],
         report_fraction=document["report_fraction"],
         valid_fingerprint=document["valid_fingerprint"],
+        sequence_sums={name.removeprefix(SUMS): t.numpy() for name, t in tensors.items() if name.startswith(SUMS)},
         prediction_std=None if std is None else tuple(std),
         diagnostics=document["diagnostics"],
         versions=document["versions"],

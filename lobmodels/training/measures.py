@@ -1,4 +1,7 @@
-"""What a finished run is measured by for its later use as a member: how large its predictions are."""
+"""What is measured of a finished run for later: how large its predictions are, and its score sequence by sequence.
+
+The first brings it to one scale with other members of an ensemble, the second tells how far its score may be chance.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lobmodels.bootstrap import sequence_statistics
+
 if TYPE_CHECKING:
-    from lobmodels.training.batches import RunData
+    from lobmodels.training.batches import RunData, Split
 
 SEQUENCES = 512  # of train, evenly spaced: 460,000 rows give a standard deviation to about 2 %
 BATCH = 128
@@ -31,3 +36,15 @@ def prediction_std(network: nn.Module, data: RunData) -> tuple[float, ...]:
         prediction = network(x)[-y.shape[0] :].double()  # (S, B, K)
         parts.append(prediction.reshape(-1, prediction.shape[-1]).cpu())
     return tuple(torch.cat(parts).std(0, correction=0).tolist())
+
+
+@torch.inference_mode()
+def sequence_sums(network: nn.Module, split: Split) -> NDArray[np.float32]:
+    """`lobmodels.bootstrap.sequence_statistics` of the predictions on the sequences of `split`: (N, 6, K)."""
+    network.eval()
+    parts = []
+    for x, y in split.batches(torch.arange(len(split)), BATCH):
+        prediction = network(x)[-y.shape[0] :].float()  # (S, B, K)
+        both = (prediction.transpose(0, 1).cpu().numpy(), y.transpose(0, 1).cpu().numpy())
+        parts.append(sequence_statistics(*both))
+    return np.concatenate(parts).astype(np.float32)

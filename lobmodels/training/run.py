@@ -23,7 +23,7 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
-from lobmodels.training.measures import prediction_std
+from lobmodels.training.measures import prediction_std, sequence_sums
 from lobmodels.training.optimization import Schedule, build_average, build_optimizer
 
 FORMAT = 1
@@ -178,6 +178,8 @@ class TrainingRun:
             t0, t1 = self._evaluate(self.data.report).tolist()
             report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
         buckets, std = shift_buckets(evaluated, self.data), prediction_std(evaluated, self.data)
+        parts = {"select": self.data.select, "report": self.data.report}
+        sums = {name: sequence_sums(evaluated, split) for name, split in parts.items() if len(split)}
         evaluated.load_state_dict(current)
         return Checkpoint(
             name=name,
@@ -192,6 +194,7 @@ class TrainingRun:
             report_fraction=self.data.report_fraction,
             valid_fingerprint=self.data.dataset.valid.fingerprint,
             prediction_std=std,
+            sequence_sums=sums,
             diagnostics={"shift_buckets": buckets},
         )
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lobmodels.schema import LOB
 from search.errors import SearchError
 from search.study.open import SEEDS, load_study, open_study, spec_of
-from search.study.ranking import is_replicate, rank_runs
-from search.study.replication import find_replicates, pool
+from search.study.ranking import is_replicate
+from search.study.replication import find_replicates, rank_study
 from search.study.retention import by_value
 from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete
 from storage.optuna_internals import storage_of
@@ -105,7 +105,7 @@ def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -
     by_key: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (is_replicate(run), run.seed, run.number)):
         by_key.setdefault(run.key, []).append(run)
-    keys = [row.key for row in rank_runs(pool(study)).rows if row.key in by_key]
+    keys = [row.key for row in rank_study(study).rows if row.key in by_key]
     count = choice.configurations or min(DEFAULT_CONFIGURATIONS, len(keys))
     if count > len(keys):
         raise SearchError(

@@ -53,11 +53,11 @@ def add_runs(study: optuna.Study, valid: Sequences, values: Iterable[float], see
         _finish(study, study.ask(), valid, value, seed + i, **known)
 
 
-def add_replicate(study: optuna.Study, valid: Sequences, value: float, seed: int) -> None:
+def add_replicate(study: optuna.Study, valid: Sequences, value: float, seed: int, **known: Any) -> None:
     """A further run of the first configuration, in the study of replicates."""
     target = open_replicates(study)
     target.enqueue_trial(dict(POINTS[0]), user_attrs={"parent": 0, "seed": seed})
-    _finish(target, target.ask(), valid, value, seed)
+    _finish(target, target.ask(), valid, value, seed, **known)
 
 
 def _finish(study: optuna.Study, trial: optuna.Trial, valid: Sequences, value: float, seed: int, **known: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lobmodels.bootstrap import correlations
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
@@ -14,11 +15,15 @@ from lobmodels.training.run import TrainingRun
 
 
 def test_the_spread_is_in_the_checkpoint(small_dataset: Dataset) -> None:
-    """The standard deviation of the best weights' predictions over the scored train rows, written and read back."""
+    """The standard deviation of the best weights' predictions over the scored train rows, and the sums of each
+    validation sequence, written and read back."""
     config = RunConfig.parse({"hidden_size": 4, "num_layers": 1, "batch_size": 4, "epochs": 1})
     training = TrainingRun(config, 0, RunData.prepare(small_dataset, config))
     training.train_epoch()
     found = Checkpoint.from_bytes(training.result("joint#0").to_bytes())
+    for part, scores in found.scores.items():  # the sums give the run's scores
+        sums = correlations(found.sequence_sums[part].astype(np.float64).sum(0))
+        assert scores is not None and sums == pytest.approx([scores["t0"], scores["t1"]], abs=1e-5)
     train = small_dataset.train
     predicted = found.predict(np.asarray(train.features))[:, train.schema.warmup_steps :]
     assert found.prediction_std == pytest.approx(predicted.std((0, 1), dtype=np.float64).tolist(), rel=1e-5)

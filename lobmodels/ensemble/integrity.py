@@ -101,12 +101,21 @@ def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> 
     """Members and inputs whose description in the manifest is not that of their run."""
     changed = []
     for mine, trained in zip(manifest["members"], expected["members"], strict=True):
-        fields = [name for name in trained if name != "scale" and mine.get(name) != trained[name]]
+        fields = [name for name in trained if name != "scale" and _contradicts(mine, trained, name)]
         if fields:
             changed.append(f"{mine['name']} is described with another {' and '.join(fields)} than its run has")
     if manifest["pipelines"] != expected["pipelines"]:
         changed.append("the feature groups or normalisers are not those that the runs were trained with")
     return changed
+
+
+def _contradicts(mine: Mapping[str, Any], trained: Mapping[str, Any], name: str) -> bool:
+    """Whether the two differ in `name`. What one of them does not hold was added by another version of lobtuna."""
+    if name not in mine or name not in trained:
+        return False
+    if isinstance(trained[name], dict) and isinstance(mine[name], dict):
+        return any(_contradicts(mine[name], trained[name], inner) for inner in trained[name])
+    return bool(mine[name] != trained[name])
 
 
 def _pipeline_users(submission: Submission) -> dict[int, list[str]]:

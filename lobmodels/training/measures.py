@@ -5,6 +5,7 @@ The first brings it to one scale with other members of an ensemble, the second t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lobmodels.bootstrap import sequence_statistics
+from lobmodels.device import float32_arithmetic
 
 if TYPE_CHECKING:
     from lobmodels.training.batches import RunData, Split
@@ -24,6 +26,22 @@ BATCH = 128
 def spread_index(count: int) -> NDArray[np.int64]:
     """The train sequences, of `count`, that a run's standard deviation is measured on."""
     return np.unique(np.linspace(0, count - 1, min(count, SEQUENCES)).round().astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """As the fields of the same names of a checkpoint."""
+
+    prediction_std: tuple[float, ...]
+    sequence_sums: dict[str, NDArray[np.float32]]
+
+
+def measure(network: nn.Module, data: RunData) -> Measures:
+    """Measure `network`, in float32 on every device: `select` and `report` where it has sequences."""
+    parts = {"select": data.select, "report": data.report}
+    with float32_arithmetic():
+        sums = {name: sequence_sums(network, split) for name, split in parts.items() if len(split)}
+        return Measures(prediction_std(network, data), sums)
 
 
 @torch.inference_mode()

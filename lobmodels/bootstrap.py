@@ -18,6 +18,7 @@ from lobmodels.metric import CLIP, WEIGHT_FLOOR
 Floats = NDArray[np.float64]
 REPETITIONS = 200
 INTERVAL = 0.9  # of a difference to the champion
+SUMS = "sums."  # prefix of the tensors of a checkpoint that hold `sequence_statistics`, by part of validation
 FEW = 20  # with fewer sequences, resamples repeat the same ones and intervals are too narrow to decide anything
 QUANTILE = 10.0  # a "safe" score is exceeded in 90 % of the repetitions
 

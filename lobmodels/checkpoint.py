@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lobmodels.bootstrap import SUMS
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
@@ -74,6 +75,8 @@ class Checkpoint:
     data_fingerprint: str
     report_fraction: float
     valid_fingerprint: str = ""  # of the validation sequences alone: whoever meets them again knows the split
+    prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
+    sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, 2) of `select` and `report`
     diagnostics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     git_revision: str | None = field(default_factory=git_revision)
@@ -118,11 +121,13 @@ class Checkpoint:
             "data_fingerprint": self.data_fingerprint,
             "report_fraction": self.report_fraction,
             "valid_fingerprint": self.valid_fingerprint,
+            "prediction_std": None if self.prediction_std is None else list(self.prediction_std),
             "diagnostics": self.diagnostics,
             "versions": self.versions,
             "git_revision": self.git_revision,
         }
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
+        tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
         if self.pipeline.normalizer is not None:
             tensors["normalizer.mean"] = torch.from_numpy(self.pipeline.normalizer.mean)
             tensors["normalizer.std"] = torch.from_numpy(self.pipeline.normalizer.std)
@@ -158,6 +163,7 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     pipeline = InputPipeline(tuple(document["groups"]), normalizer)
     if list(pipeline.names) != document["features"]:
         raise CheckpointError(f"{what} was trained on other feature columns than this version of lobtuna computes")
+    std = document.get("prediction_std")  # checkpoints of the first versions do not hold it
     weights = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
     with torch.device("meta"):
         expected = build_network(config, len(pipeline.names)).state_dict()
@@ -179,6 +185,8 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
         data_fingerprint=document["data_fingerprint"],
         report_fraction=document["report_fraction"],
         valid_fingerprint=document["valid_fingerprint"],
+        sequence_sums={name.removeprefix(SUMS): t.numpy() for name, t in tensors.items() if name.startswith(SUMS)},
+        prediction_std=None if std is None else tuple(std),
         diagnostics=document["diagnostics"],
         versions=document["versions"],
         git_revision=document["git_revision"],

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.bootstrap import FEW, compare, correlations, sequence_statistics
-from lobmodels.ensemble import blend
+from lobmodels.ensemble import blend, scale
 from lobmodels.errors import BundleError
 from lobmodels.schema import LOB
 from lobmodels.table import Table
@@ -54,9 +54,11 @@ def analyse(
     on: str | None = None,
     seed: int = 0,
     target_names: Sequence[str] = LOB.targets,
+    stds: NDArray[np.float64] | None = None,
 ) -> Analysis:
     """Analyse K runs from their predictions, K arrays (N, S, targets), and targets of that shape.
 
+    The runs are brought to one scale by `stds` (K, targets), the standard deviations of their predictions, if given.
     `parts` holds the indices of the `select` and `report` sequences; `on` names the part the tables are about. Raises
     `BundleError` for fewer than two runs or a part without sequences.
     """
@@ -70,7 +72,8 @@ def analyse(
     stats = [sequence_statistics(p, targets) for p in predictions]
     order = sorted(range(len(names)), key=lambda k: -_mean(stats[k][parts["select"]]))
     names = [names[k] for k in order]
-    predictions, stats = [predictions[k] for k in order], [stats[k] for k in order]
+    stats = [stats[k] for k in order]
+    predictions = _on_one_scale([predictions[k] for k in order], None if stds is None else stds[order])
     chosen, y = [p[indices[on]] for p in predictions], targets[indices[on]]
     return Analysis(
         names=tuple(names),
@@ -83,6 +86,16 @@ def analyse(
         diversity_by_target_bucket=_diversity(chosen, y, target_names),
         optimal_weights=_weights(names, predictions, targets, parts, target_names, seed),
     )
+
+
+def _on_one_scale(
+    predictions: Sequence[NDArray[np.float32]], stds: NDArray[np.float64] | None
+) -> Sequence[NDArray[np.float32]]:
+    """The predictions as the members of one ensemble of all would give them; each by itself scores the same."""
+    if stds is None:
+        return predictions
+    factors = scale.factors(stds, blend.uniform(*stds.shape)).astype(np.float32)
+    return [p * factor for p, factor in zip(predictions, factors, strict=True)]
 
 
 def _mean(statistics: NDArray[np.float64]) -> float:

@@ -223,7 +223,8 @@ def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -
 
 
 def combine(predictions: Sequence[NDArray[Any]], weights: Floats) -> Floats:
-    """The blend's predictions, shaped like one member's."""
+    """The blend's predictions, shaped like one member's. The members are on one scale (`lobmodels.ensemble.scale`),
+    or `weights` carry their factors."""
     total = np.zeros(predictions[0].shape)
     for member, weight in zip(predictions, weights, strict=True):
         total += weight * member

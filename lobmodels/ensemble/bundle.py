@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
-from lobmodels.ensemble import runtime
+from lobmodels.ensemble import runtime, scale
+from lobmodels.ensemble.digests import array_digests, sealed
+from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.errors import BundleError, ConfigError, Remedy
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
@@ -38,61 +41,44 @@ ORIGIN_FIELDS = (
     "git_revision",
 )
 
-SOLUTION_SOURCE = '''\
-"""Entry point of the submission: the ensemble beside this file, fed one row at a time."""
 
-import os
-import sys
-from pathlib import Path
+@dataclass(frozen=True)
+class Expected:
+    """What an ensemble scored on validation when it was exported: per part (`all`, `select`, `report`) the weighted
+    correlation with each target, then their mean."""
 
-FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER))
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # products this small lose time to a second thread
-
-import features  # noqa: E402
-import runtime  # noqa: E402
-
-
-class PredictionModel:
-    """What the challenge instantiates once and calls for every row."""
-
-    def __init__(self):
-        self.ensemble = runtime.load(FOLDER, features)
-
-    def predict(self, data_point):
-        """The prediction, an array of shape (2,), or None where none is needed."""
-        return self.ensemble.predict(
-            data_point.seq_ix, data_point.step_in_seq, data_point.need_prediction, data_point.state
-        )
-'''
+    valid_fingerprint: str
+    scores: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Members and what each of them weighs per target, (K, 2) float64 with columns that sum to 1."""
+    """Members on one scale and what each of them weighs per target, (K, 2) float64 with columns that sum to 1.
+
+    `factors` (K, 2) is what each member's last layer was multiplied by to bring it there (`lobmodels.ensemble.scale`).
+    """
 
     members: tuple[Checkpoint, ...]
     weights: NDArray[np.float64]
+    factors: NDArray[np.float64]
+    expected: Expected | None = None  # None where it was exported without data
 
     @staticmethod
-    def of(members: list[Checkpoint] | tuple[Checkpoint, ...], weights: ArrayLike | None = None) -> Bundle:
-        """`weights` (K,) or (K, 2); uniform if there are none. Raises `BundleError` for what is no average."""
-        if not members:
-            raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
-        names = [member.name for member in members]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise BundleError(f"members named twice: {', '.join(repeated)}; name each once and give it a larger weight")
-        values = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if values.shape not in {(len(members),), (len(members), 2)}:
-            raise BundleError(
-                f"weights of shape {values.shape} for {len(members)} members; one each, or one per target"
-            )
-        if values.ndim == 1:
-            values = np.repeat(values[:, None], 2, 1)
-        check_weights(values, names)
-        return Bundle(tuple(members), values)
+    def of(members: Sequence[Checkpoint], weights: ArrayLike | None = None) -> Bundle:
+        """Trained `members` brought to one scale, with `weights` (K,) or (K, 2); uniform if there are none.
+
+        Members stay as they are where one of them does not hold the spread of its predictions. Raises `BundleError`
+        for weights that are no average.
+        """
+        values = _valid_weights(members, weights)
+        factors = scale.factors(scale.spreads(members), values)
+        scaled = tuple(scale.rescaled(member, factor) for member, factor in zip(members, factors, strict=True))
+        return Bundle(scaled, values, factors)
+
+    @staticmethod
+    def shipped(members: Sequence[Checkpoint], weights: ArrayLike, factors: NDArray[np.float64]) -> Bundle:
+        """Members that were brought to one scale before, by `factors`: those of a submission."""
+        return Bundle(tuple(members), _valid_weights(members, weights), factors)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Every array by its name in the weights file."""
@@ -116,8 +102,10 @@ class Bundle:
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads beside the arrays, and where each member comes from."""
-        return {
+        manifest = {
             "format": runtime.FORMAT,
+            "expected": None if self.expected is None else _rounded(self.expected),
+            "digests": array_digests(self.tensors()),
             "pipelines": [
                 {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
                 for pipeline in self.pipelines()
@@ -128,11 +116,13 @@ class Bundle:
                     **{name: getattr(member.config, name) for name in NetworkConfig.model_fields},
                     "pipeline": pipeline,
                     "weight": self.weights[k].tolist(),
+                    "scale": self.factors[k].tolist(),
                     "origin": _origin(member),
                 }
                 for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
         }
+        return sealed(manifest)
 
     def predictor(self, backend: str = "auto") -> runtime.Ensemble:
         """The online predictor in this process. `backend` as in `runtime.Ensemble`."""
@@ -144,6 +134,23 @@ class Bundle:
         for member, weight in zip(self.members, self.weights, strict=True):
             total += weight * member.predict(raw, device)
         return total
+
+
+def _valid_weights(members: Sequence[Checkpoint], weights: ArrayLike | None) -> NDArray[np.float64]:
+    """(K, 2); uniform where there are none. Raises `BundleError` where they are no average of these members."""
+    if not members:
+        raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
+    names = [member.name for member in members]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise BundleError(f"members named twice: {', '.join(repeated)}; name each once and give it a larger weight")
+    values = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if values.shape not in {(len(members),), (len(members), 2)}:
+        raise BundleError(f"weights of shape {values.shape} for {len(members)} members; one each, or one per target")
+    if values.ndim == 1:
+        values = np.repeat(values[:, None], 2, 1)
+    check_weights(values, names)
+    return values
 
 
 def check_weights(weights: NDArray[np.float64], names: list[str]) -> None:
@@ -215,7 +222,14 @@ class Submission:
         """The members as torch networks again. Raises `BundleError` where a part is missing."""
         members = self.manifest["members"]
         weights = np.array([member["weight"] for member in members])
-        return Bundle.of([self._member(k, member) for k, member in enumerate(members)], weights)
+        factors = np.array([member.get("scale", [1.0, 1.0]) for member in members])  # the first versions had none
+        return Bundle.shipped([self._member(k, member) for k, member in enumerate(members)], weights, factors)
+
+    @property
+    def expected(self) -> Expected | None:
+        """The scores that the manifest promises; None where it promises none."""
+        promised = self.manifest.get("expected")
+        return None if promised is None else Expected(promised["valid_fingerprint"], promised["scores"])
 
     def _member(self, k: int, member: dict[str, Any]) -> Checkpoint:
         origin, i = member["origin"], member["pipeline"]
@@ -264,6 +278,12 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
+
+
+def _rounded(expected: Expected) -> dict[str, Any]:
+    """Plain values, to the digits that every machine agrees on: equal exports give equal bytes."""
+    scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
+    return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
 
 
 def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,32 +43,32 @@ def predict_all(
 
 
 def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np.float32]:
-    path = cache_folder() / "predictions" / data.fingerprint / f"{_digest(member)}.npy"
+    path = cache_folder() / "predictions" / data.fingerprint / f"{digest(member)}.npy"
     shape = (len(data), data.schema.scored_steps, len(data.schema.targets))
+    return mapped(path, shape, lambda: member.predict(data.features, device)[:, data.schema.warmup_steps :])
+
+
+def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    """The array of `shape` in the file `path` of the cache, mapped; else what `compute` returns, which is then kept."""
     try:
         cached = np.load(path, mmap_mode="r")
         if cached.shape == shape:
             return cached
     except (OSError, ValueError, EOFError):
         pass  # never computed, or cut off by a full disk: compute it
-    predicted = member.predict(data.features, device)[:, data.schema.warmup_steps :]
-    _store(path, predicted)
-    return predicted
+    computed = compute()
+    with contextlib.suppress(OutputError), appearing(path) as partial:  # a cache that is not kept costs time alone
+        np.save(partial, computed)
+    return computed
 
 
-def _store(path: Path, predicted: NDArray[np.float32]) -> None:
-    """Keep the array where the disk takes it; a cache that cannot be written costs time, not the result."""
-    with contextlib.suppress(OutputError), appearing(path) as partial:
-        np.save(partial, predicted)
-
-
-def _digest(member: Checkpoint) -> str:
+def digest(member: Checkpoint) -> str:
     """Names what decides a member's predictions: configuration, inputs and weights."""
-    digest = hashlib.blake2b(f"{member.config.active()} {member.pipeline.groups}".encode(), digest_size=16)
+    found = hashlib.blake2b(f"{member.config.active()} {member.pipeline.groups}".encode(), digest_size=16)
     if member.pipeline.normalizer is not None:
-        digest.update(member.pipeline.normalizer.mean.tobytes())
-        digest.update(member.pipeline.normalizer.std.tobytes())
+        found.update(member.pipeline.normalizer.mean.tobytes())
+        found.update(member.pipeline.normalizer.std.tobytes())
     for name in sorted(member.weights):
-        digest.update(name.encode())
-        digest.update(member.weights[name].numpy().tobytes())
-    return digest.hexdigest()
+        found.update(name.encode())
+        found.update(member.weights[name].numpy().tobytes())
+    return found.hexdigest()

@@ -16,7 +16,8 @@ What is defined for rows that break the contract:
 - A value that is not finite keeps the column's last finite value of the sequence, 0 before there is one; finite values
   are cut to ±`LIMIT`. The state therefore stays finite whatever arrives.
 - A row with step 0 starts a sequence, whatever its `seq_ix`. A sequence that starts later, and a step that is repeated
-  or skipped, raise `SequenceError`: the state would not be the one the networks were trained with.
+  or skipped, raise `SequenceError`: the state would not be the one the networks were trained with. A submission is not
+  `strict`: it takes such a row as the first one of a sequence and goes on, and logs the first time that it happens.
 """
 
 # ruff: noqa: F821  (the names that compiled functions call are bound by `_compile`)
@@ -968,10 +969,15 @@ def _compiled_advance() -> Any:
 
 class Ensemble:
     """Members and their weights, ready to read rows. `backend`: `auto` (numba if it is there and right), `numpy` or
-    `numba` (whose failure is then an error)."""
+    `numba` (whose failure is then an error). `strict`: whether rows that do not continue a sequence are refused."""
 
     def __init__(
-        self, manifest: dict[str, Any], arrays: dict[str, np.ndarray], features: Any, backend: str = "auto"
+        self,
+        manifest: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        features: Any,
+        backend: str = "auto",
+        strict: bool = True,
     ) -> None:
         if manifest.get("format") != FORMAT:
             raise RuntimeFormatError(f"manifest format {manifest.get('format')!r}: this runtime reads format {FORMAT}")
@@ -987,7 +993,10 @@ class Ensemble:
         self._row = np.zeros(COLUMNS)
         self._sequence: Any = None
         self._inputs, self._pipelines = inputs, pipelines
-        self._t = -1
+        self._t = -1  # the step of the last row
+        self._position = -1  # its place in the sequence as the networks see it, from 0
+        self.strict = strict
+        self._told = False
 
     @property
     def backend(self) -> str:
@@ -1001,22 +1010,35 @@ class Ensemble:
         continue the sequence, ValueError when it does not have 32 columns.
         """
         t = int(step_in_seq)
-        if t == 0:
-            self._step.reset()
-        elif t != self._t + 1 or seq_ix != self._sequence:
-            self._refuse(int(seq_ix), t)
+        if t != 0 and (t != self._t + 1 or seq_ix != self._sequence):
+            self._start_afresh(self._fault(int(seq_ix), t))
+        elif t == 0:
+            self._reset()
         if getattr(state, "shape", None) != (COLUMNS,):
             raise ValueError(f"sequence {seq_ix}, step {t}: state has shape {np.shape(state)}, not ({COLUMNS},)")
         self._row[:] = state
-        self._sequence, self._t = seq_ix, t
-        prediction = self._step.step(self._row, t)
+        self._sequence, self._t, self._position = seq_ix, t, self._position + 1
+        prediction = self._step.step(self._row, self._position)
         return prediction.copy() if need_prediction else None
 
-    def _refuse(self, sequence: int, t: int) -> None:
+    def _reset(self) -> None:
+        self._step.reset()
+        self._position = -1
+
+    def _start_afresh(self, fault: str) -> None:
+        """Forget the sequence so far, or refuse the row."""
+        if self.strict:
+            raise SequenceError(fault)
+        if not self._told:
+            logger.warning("%s; the state starts afresh there, and at every such row", fault)
+        self._told = True
+        self._reset()
+
+    def _fault(self, sequence: int, t: int) -> str:
         if sequence != self._sequence:
-            raise SequenceError(f"sequence {sequence} starts at step {t}; a sequence must start at step 0")
+            return f"sequence {sequence} starts at step {t}; a sequence must start at step 0"
         fault = "is repeated or goes back" if t <= self._t else "skips steps"
-        raise SequenceError(f"sequence {sequence}: step {t} after step {self._t} {fault}; steps must advance by one")
+        return f"sequence {sequence}: step {t} after step {self._t} {fault}; steps must advance by one"
 
     @property
     def members(self) -> np.ndarray:
@@ -1063,8 +1085,8 @@ def _difference(compiled: Any, reference: Any) -> float:
     return largest
 
 
-def load(folder: Path | str, features: Any, backend: str = "auto") -> Ensemble:
+def load(folder: Path | str, features: Any, backend: str = "auto", strict: bool = True) -> Ensemble:
     """The ensemble of a folder with manifest.json and weights.safetensors. Raises `RuntimeFormatError`."""
     folder = Path(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return Ensemble(manifest, read_tensors(folder / "weights.safetensors"), features, backend)
+    return Ensemble(manifest, read_tensors(folder / "weights.safetensors"), features, backend, strict)

@@ -92,6 +92,7 @@ class _Probe:
 
     def __init__(self, model: Any) -> None:
         self.ensemble = model.ensemble
+        self.ensemble.strict = True  # a proof does not start afresh where rows are not as they should be
         self.inputs: list[np.ndarray] = []
         self.members: list[np.ndarray] = []
 

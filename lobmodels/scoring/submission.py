@@ -11,18 +11,19 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.data import Sequences, validation_split
-from lobmodels.ensemble.bundle import MANIFEST, MEGABYTE, SIZE_LIMIT_MB, SOLUTION, open_zip
+from lobmodels.data import Sequences
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, SOLUTION, open_zip
 from lobmodels.errors import ScoringError
 from lobmodels.metric import weighted_pearson
 from lobmodels.scoring import host as scoring_process
+from lobmodels.scoring.promises import known_split, promised_scores, read_manifest
 
 TEST_SEQUENCES = 1500  # of each hidden test set
 TIME_LIMIT = 4200.0  # seconds at which time-outs were seen
@@ -32,6 +33,7 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",  # the scoring host has no GPU
 }
+PROMISE_TOLERANCE = 2e-4  # of a correlation: what rounding may change between export and the scoring host
 REPEATED_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
 
 
@@ -66,6 +68,7 @@ class Score:
     backend: str | None  # of a submission made by lobtuna
     fingerprint: str  # of the data
     steps: int  # rows of a sequence
+    promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest says of these data
 
     @property
     def overall(self) -> Part:
@@ -83,8 +86,8 @@ class Score:
         return self.bytes / MEGABYTE
 
     def problems(self) -> list[str]:
-        """Limits of the challenge that this submission would break."""
-        found = []
+        """Limits of the challenge that this submission would break, and scores that are not those of its export."""
+        found = self.broken_promises()
         if self.megabytes > SIZE_LIMIT_MB:
             found.append(f"{self.megabytes:.1f} MB is more than the limit of {SIZE_LIMIT_MB:g} MB")
         if self.seconds_for_1500 > TIME_LIMIT:
@@ -92,6 +95,18 @@ class Score:
                 f"{self.seconds_for_1500:,.0f} s for 1,500 sequences is more than the limit of {TIME_LIMIT:g} s"
             )
         return found
+
+    def broken_promises(self) -> list[str]:
+        """Parts that did not score what the manifest says of them."""
+        wrong = {
+            name: mean
+            for name, mean in self.promised.items()
+            if name in self.parts and abs(self.parts[name].mean - mean) > PROMISE_TOLERANCE
+        }
+        if not wrong:
+            return []
+        scored = ", ".join(f"{self.parts[name].mean:.4f} on {name} ({mean:.4f})" for name, mean in wrong.items())
+        return [f"it scores {scored}, not what its manifest promised (in brackets): it was changed after export"]
 
     def document(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -111,6 +126,7 @@ class Score:
                 name: {"sequences": part.sequences, "t0": part.t0, "t1": part.t1, "weighted_pearson": part.mean}
                 for name, part in self.parts.items()
             },
+            "promised": self.promised,
             "problems": self.problems(),
         }
 
@@ -136,7 +152,7 @@ def score_submission(
         folder, output = Path(temporary, "submission"), Path(temporary, "output")
         output.mkdir()
         unpack(path, folder)
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         job = host_job(data, np.arange(count), folder, output)
         answers = run_host(job, path, lambda done: progress(done, count) if progress else None, time_limit)
         predictions = np.load(output / "predictions.npy")
@@ -157,6 +173,7 @@ def score_submission(
         backend=answers["backend"],
         fingerprint=data.fingerprint,
         steps=data.schema.sequence_length,
+        promised=promised_scores(manifest, data) if count == len(data) else {},
     )
 
 
@@ -171,30 +188,6 @@ def unpack(path: Path, folder: Path) -> None:
             archive.extractall(folder)
         except (zipfile.BadZipFile, OSError, RuntimeError) as error:  # RuntimeError: it is encrypted
             raise ScoringError(f"{path} cannot be unpacked: {error}; zip it again") from None
-
-
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a submission made by lobtuna."""
-    try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # somebody else's submission
-    return document if isinstance(document, dict) and "members" in document else None
-
-
-def known_split(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, NDArray[np.int64]]:
-    """Which of `data`'s sequences chose the members (`select`) and which they never saw (`report`), where known."""
-    if manifest is None:
-        return {}
-    origins = [member.get("origin", {}) for member in manifest["members"]]
-    known = {(origin.get("valid_fingerprint"), origin.get("report_fraction")) for origin in origins}
-    if len(known) != 1:
-        return {}
-    fingerprint, fraction = known.pop()
-    if fingerprint != data.fingerprint or not fraction:
-        return {}
-    select, report = validation_split(len(data), fraction)
-    return {"select": select, "report": report}
 
 
 def _part(name: str, index: NDArray[Any], predictions: NDArray[np.float64], targets: NDArray[np.float32]) -> Part:

@@ -5,12 +5,14 @@ Every check runs with the compiled step and again as on a host without numba, be
 - `no reset`: the same rows as one long sequence: the state must not be reset within a sequence.
 - `features`: what the networks read, against the training pipeline.
 - `repeat`: the first sequence once more at the end gives the same bits.
+
+Before that the zip's arrays are compared with what was exported (`lobmodels.ensemble.integrity`).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences
 from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, read_submission
+from lobmodels.ensemble.integrity import check_digests, check_stored
 from lobmodels.errors import ScoringError
 from lobmodels.inputs import as_tensor
 from lobmodels.scoring.submission import TIME_LIMIT, host_job, run_host, unpack
@@ -44,11 +48,17 @@ class Check:
 
 
 def verify(
-    path: Path, data: Sequences, sequences: int = 2, progress: Callable[[int, int], None] | None = None
+    path: Path,
+    data: Sequences,
+    sequences: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    stored: Mapping[str, Checkpoint] | None = None,
 ) -> list[Check]:
-    """Run all checks over the first `sequences` of `data`.
+    """Run all checks over the first `sequences` of `data`; the weights are compared with the `stored` checkpoints of
+    the members, by name, where these are given, and with the digests in the zip where it holds some.
 
-    `progress(done, in all)`. Raises `BundleError` for what lobtuna did not export, `ScoringError` where the
+    `progress(done, in all)`. Raises `BundleError` for what lobtuna did not export, or what is not as it was exported,
+    by name, and `ScoringError` where the
     submission breaks a rule of the challenge.
     """
     if not 2 <= sequences <= len(data):
@@ -56,9 +66,14 @@ def verify(
         raise ScoringError(message, arguments=["sequences"])
     submission = read_submission(path)
     bundle = submission.bundle()
+    checks = [Check("size, MB", "zip", submission.size / MEGABYTE, SIZE_LIMIT_MB)]
+    if check_digests(submission):
+        checks.append(Check("weights", "digests", 0.0, 0.0))
+    if stored is not None:
+        check_stored(submission, stored)
+        checks.append(Check("weights", "stored", 0.0, 0.0))
     raw = np.array(data.features[:sequences])
     order = np.array([*range(sequences), 0])
-    checks = [Check("size, MB", "zip", submission.size / MEGABYTE, SIZE_LIMIT_MB)]
     with tempfile.TemporaryDirectory(prefix="lobtuna-verify-") as temporary:
         folder = Path(temporary, "submission")
         unpack(path, folder)

@@ -22,6 +22,7 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
+from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_average, build_optimizer
 from lobmodels.training.randomness import RandomStream
 
@@ -184,7 +185,7 @@ class TrainingRun:
             raise TrainingError("a run without an epoch has no result")
         best = self.history[self.best_epoch]
         with memory_errors(self.device):
-            report, buckets = self._report()
+            report, buckets, measured = self._report()
         return Checkpoint(
             name=name,
             config=self.config,
@@ -197,11 +198,14 @@ class TrainingRun:
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
             valid_fingerprint=self.data.dataset.valid.fingerprint,
+            prediction_std=measured.prediction_std,
+            sequence_sums=measured.sequence_sums,
             diagnostics={"shift_buckets": buckets},
         )
 
-    def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]]]:
-        """Report scores of the best weights, and their scores where the data shifts; the weights are put back."""
+    def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]], Measures]:
+        """Report scores of the best weights, their scores where the data shifts, and what is measured for later; the
+        weights are put back."""
         evaluated = self._evaluated()
         current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
         evaluated.load_state_dict(self.best_weights)
@@ -209,9 +213,9 @@ class TrainingRun:
         if len(self.data.report):
             t0, t1 = self._evaluate(self.data.report).tolist()
             report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
-        buckets = shift_buckets(evaluated, self.data)
+        buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
         evaluated.load_state_dict(current)
-        return report, buckets
+        return report, buckets, measured
 
     def state(self) -> bytes:
         """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""

@@ -1,4 +1,4 @@
-"""`lobtuna export`: a study's best runs as one submission."""
+"""`lobtuna export`: a study's best configurations as one submission."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WEIGHTS_HELP = (
     "uniform; families: gru=0.7,gru_attention=0.3; numbers in the members' order: 0.5,0.3,0.2, or two lists for t0/t1; "
     "a JSON file, or FILE#VARIANT; fitted on the selection sequences of --data: optimised, shrunk, greedy."
 )
-EPILOG = "Example:  lobtuna export joint --top 10 --output submission.zip"
+EPILOG = "Example:  lobtuna export joint --configurations 5 --seeds 4 --output submission.zip"
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,29 @@ def register(app: typer.Typer) -> None:
 
 def export(
     name: StudyArgument,
-    top: Annotated[int | None, typer.Option("--top", min=1, help="Members: the best runs.", show_default="10")] = None,
+    configurations: Annotated[
+        int | None,
+        typer.Option(
+            "--configurations",
+            min=1,
+            help="Members: the runs of the configurations that rank first.",
+            show_default="5, once something was repeated",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="At most this many runs of each configuration.", show_default="4"),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, help="Members: the best single runs instead.", show_default="10, if nothing was repeated"
+        ),
+    ] = None,
+    top_t0: Annotated[
+        int | None, typer.Option("--top-t0", min=1, help="Members for t0: the runs that are best on it.")
+    ] = None,
+    top_t1: Annotated[int | None, typer.Option("--top-t1", min=1, help="Likewise for t1; give both.")] = None,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The zip to write.")] = Path(
         "submission.zip"
     ),
@@ -77,16 +99,25 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also write the ensemble as one ONNX graph beside the zip.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a zip that exists.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the best runs of STUDY, its replicates included, as a submission: by default their uniform average.
+    """Write runs of STUDY as one submission: by default the uniform average of its best configurations.
 
-    Runs are chosen by their selection score; `--top 10` is the default, or all where there are fewer.
+    Configurations rank as in `lobtuna rank`, and each enters with several of its seeds. Before anything was repeated
+    the ten best single runs are taken, or all where there are fewer.
     """
+    from search.errors import SearchError
     from search.ship.export import Request, ship
 
+    if (top_t0 is None) != (top_t1 is None):
+        raise SearchError("--top-t0 and --top-t1 say how many members each target gets; give both")
     request = Request(
         top=top,
+        configurations=configurations,
+        seeds=seeds,
+        by_target=() if top_t0 is None or top_t1 is None else (top_t0, top_t1),
+        force=force,
         members=named_runs(members),
         per_config=per_config,
         weights=weights,

@@ -42,12 +42,12 @@ def rank(
     """
     from search.errors import SearchError
     from search.study.open import SEEDS, open_study, spec_of
-    from search.study.ranking import rank_runs, to_csv, to_document
-    from search.study.replication import pool
+    from search.study.ranking import to_csv, to_document
+    from search.study.replication import rank_study
     from search.study.runs import nothing_complete
 
     study = open_study(storage, name.removesuffix(SEEDS))
-    ranking = rank_runs(pool(study))
+    ranking = rank_study(study)
     if not ranking.rows:
         raise SearchError(nothing_complete(study))
     fraction = spec_of(study).validation.report_fraction
@@ -104,7 +104,8 @@ def _cells(row: RankedConfiguration) -> list[str]:
     chance = "-" if row.probability_best is None else f"{row.probability_best:.2f}"
     report = "-" if row.report is None else score(row.report[0])
     trial = "-" if row.trial is None else str(row.trial)
-    cells = [trial, str(row.n), score(row.estimate), interval, chance, score(row.mean), score(row.spread)]
+    count = f"{row.n} ({row.failed} failed)" if row.failed else str(row.n)
+    cells = [trial, count, score(row.estimate), interval, chance, score(row.mean), score(row.spread)]
     return [*cells, score(row.best_run.value), report]
 
 
@@ -122,6 +123,14 @@ def _remarks(ranking: Ranking, fraction: float, hidden: int) -> list[str]:
         lines.append(f"{hidden} more: --limit {len(ranking.rows)}")
     if ranking.noise is not None and ranking.between is not None:
         lines.append(f"spread (sd): {ranking.noise:.4f} under the seed, {ranking.between:.4f} between configurations")
+    if ranking.repeated:
+        about = (
+            "estimate and P(best) are about new sequences: the selection sequences were drawn again"
+            if ranking.resampled
+            else "estimate and P(best) are about these sequences alone: runs of older versions do not say how they did "
+            "on each"
+        )
+        lines.append(about)
     if ranking.luck is not None:
         lines.append(f"luck of the search's own runs, by which these were chosen: {ranking.luck:+.4f}; taken out")
     if ranking.repeated:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import JsonOption, print_json, progress_bar, stdout
+from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdout
 
 EPILOG = "Example:  lobtuna verify submission.zip --data ~/lob/valid.parquet"
 
@@ -25,20 +25,41 @@ def verify(
         typer.Option("--data", envvar="LOBTUNA_DATA", metavar="FILE", help="valid.parquet, or the folder it is in."),
     ],
     sequences: Annotated[int, typer.Option("--sequences", min=2, help="How many sequences to compare.")] = 2,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            envvar="LOBTUNA_STORAGE",
+            metavar="URL",
+            help="Database of the study: compares the weights with the stored checkpoints too.",
+            show_default="the digests in the zip",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the submission, row by row in its own process, with the trained networks on whole sequences.
 
-    With and without a reset between sequences, features apart, repeated, and all of it again without numba.
-    Exit 1 if anything differs by more than 1e-5.
+    With and without a reset between sequences, features apart, repeated, and all of it again without numba. Before
+    that, every weight with what was exported, and with --storage with what was trained. Exit 1 if anything differs by
+    more than 1e-5, or a weight differs at all.
     """
     from lobmodels.data import load_sequences
+    from lobmodels.ensemble.bundle import read_submission
     from lobmodels.errors import ScoringError
     from lobmodels.scoring.verify import verify as run
+    from search.ship.members import stored_members
 
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
+    stored = None if storage is None else stored_members(storage, read_submission(submission).names)
     with progress_bar("verifying") as progress:
-        checks = run(submission, valid, sequences, progress)
+        checks = run(submission, valid, sequences, progress, stored)
+    if not any(check.name == "weights" for check in checks):
+        stderr.print(
+            f"{submission}: exported by an older lobtuna, which wrote no digests: whether the weights are those of the "
+            "trained runs is not checked; name their database with --storage",
+            markup=False,
+            soft_wrap=True,
+        )
     if json:
         rows = [{**vars(check), "difference": _finite(check.difference), "ok": check.ok} for check in checks]
         print_json({"submission": str(submission), "ok": all(check.ok for check in checks), "checks": rows})

@@ -10,10 +10,9 @@ from typing import Any
 import optuna
 
 from search.study.open import spec_of
-from search.study.ranking import Ranking, rank_runs
+from search.study.ranking import Ranking
 from search.study.record import FINGERPRINT, REVISION_OF, TrialRecord, read_trial
-from search.study.replication import find_replicates
-from search.study.runs import run_of
+from search.study.replication import find_replicates, rank_study
 from search.studyfile.parameters import Fixed, Parameter
 from search.studyfile.spec import StudySpec
 
@@ -78,7 +77,6 @@ def read_study(study: optuna.Study) -> Study:
     """Read a study and its replicates. Raises `SearchError` where lobtuna did not create it."""
     seeds = find_replicates(study)
     trials, replicates = _trials(study), () if seeds is None else _trials(seeds)
-    complete = [trial for trial in (*trials, *replicates) if trial.state == "complete"]
     return Study(
         name=study.study_name,
         spec=spec_of(study),
@@ -86,7 +84,7 @@ def read_study(study: optuna.Study) -> Study:
         previous=study.user_attrs.get(REVISION_OF),
         trials=trials,
         replicates=replicates,
-        ranking=rank_runs([run for trial in complete if (run := run_of(trial)) is not None]),
+        ranking=rank_study(study),
     )
 
 

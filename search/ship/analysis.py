@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from lobmodels.ensemble import scale
 from lobmodels.ensemble.analysis import Analysis, analyse
 from lobmodels.files import writable_folder, write_atomically
-from search.ship.export import validate
 from search.ship.figures import write_plots
 from search.ship.members import Choice, candidates, choose, load_members, open_pool
+from search.ship.validation import validate
 
 DEFAULT_TOP = 20
 
@@ -38,8 +39,9 @@ def analyse_pool(
     writable_folder(output)  # a refusal before the minutes of work
     known = validate(chosen, data, progress)
     parts = {"select": known.select, "report": known.report}
-    names = [member.name for member in chosen]
-    analysis = analyse(names, known.predictions, known.targets, parts, on, target_names=known.schema.targets)
+    names, stds = [member.name for member in chosen], scale.spreads(known.members)
+    targets = known.schema.targets
+    analysis = analyse(names, known.predictions, known.targets, parts, on, target_names=targets, stds=stds)
     return analysis, write(analysis, output)
 
 

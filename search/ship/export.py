@@ -4,42 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.bootstrap import FEW, compare, sequence_statistics
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.data import Sequences, load_sequences, member_paths, validation_split
 from lobmodels.ensemble import blend
-from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, write_submission
-from lobmodels.ensemble.predictions import predict_all, scored_targets
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, Expected, write_submission
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
-from lobmodels.metric import weighted_pearson
-from lobmodels.schema import Schema
 from lobmodels.scoring.limits import members_within_size, members_within_time
-from search.ship.members import Choice, choose, load_members, open_pool
+from search.ship.members import Choice, choose, load_members, open_pool, weights_by_target
+from search.ship.validation import Validation, judge, validate
+from search.study.runs import Run
 
-CLEAR = 0.9  # an advantage counts if it holds in at least this share of resamples
 CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "shrunk"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `lobtuna export`."""
+    """The options of `lobtuna export`; the first ones are those of `Choice`."""
 
     top: int | None = None
     members: tuple[str, ...] = ()
     per_config: int | None = None
+    configurations: int | None = None
+    seeds: int | None = None
+    by_target: tuple[int, ...] = ()
     weights: str = "uniform"
     max_mb: float | None = None
     max_seconds: float | None = None
     candidates: bool = False
     onnx: bool = False
+    force: bool = False
+
+    @property
+    def choice(self) -> Choice:
+        """How members are chosen."""
+        return Choice(self.top, self.per_config, self.members, self.configurations, self.seeds, self.by_target)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """How each submission that is written weighs its members, by what its name ends in."""
+        return CANDIDATES if self.candidates else {"": self.weights}
 
 
 @dataclass(frozen=True)
@@ -70,21 +80,6 @@ class Shipment:
         }
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The members' predictions on validation, and which sequences selection has seen."""
-
-    predictions: list[NDArray[np.float32]]
-    targets: NDArray[np.float32]
-    select: NDArray[np.int64]
-    report: NDArray[np.int64]
-    schema: Schema
-
-    def part(self, index: NDArray[np.int64], count: int) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
-        """Predictions of the first `count` members and targets on some of the sequences."""
-        return [member[index] for member in self.predictions[:count]], self.targets[index]
-
-
 def ship(
     url: str,
     name: str,
@@ -95,15 +90,34 @@ def ship(
 ) -> list[Shipment]:
     """Write the submission, or the candidates, of study `name`.
 
-    Raises `SearchError` where runs are missing, `BundleError` where weights, limits or data do not fit, `DataError`
-    for the data's own faults.
+    Raises `SearchError` where runs are missing, `BundleError` where weights, limits or data do not fit or a file is
+    there already, `DataError` for the data's own faults.
     """
-    kinds = CANDIDATES if request.candidates else {"": request.weights}
+    _check(request, data)
+    outputs = {kind: _named(output, kind) for kind in request.kinds}
+    _refuse_to_overwrite(list(outputs.values()), request.force)
+    study = open_pool(url, name)
+    runs = choose(study, request.choice)
+    members = load_members(study, runs)
+    known = validate(members, data, progress) if data is not None else None
+    pool = _Pool(runs, list(known.members) if known is not None else members, known)
+    shipments = [_ship_one(pool, how, request, outputs[kind]) for kind, how in request.kinds.items()]
+    if request.candidates:
+        documents = {kind: s.document() for kind, s in zip(request.kinds, shipments, strict=True)}
+        text = json.dumps({"study": name, "candidates": documents}, indent=2, allow_nan=False) + "\n"
+        write_atomically(_named(output, "candidates").with_suffix(".json"), text)
+    return shipments
+
+
+def _check(request: Request, data: Path | None) -> None:
+    """Raise `BundleError` for options that contradict each other."""
+    kinds = request.kinds
     if data is None and (needy := [how for how in kinds.values() if how in blend.FITTED]):
         message = f"{' and '.join(needy)} weights are fitted on validation sequences; name them with `data`"
         raise BundleError(message, arguments=["data"])
+    limited = request.max_mb is not None or request.max_seconds is not None
     given = [how for how in kinds.values() if how != "uniform" and how not in blend.FITTED]
-    if given and (request.max_mb is not None or request.max_seconds is not None):
+    if given and limited:
         raise BundleError(
             f"`max_mb` and `max_seconds` may leave members out, and weights {given[0]!r} are for all of them: use "
             "uniform or fitted weights, or choose fewer members yourself",
@@ -112,136 +126,104 @@ def ship(
     if request.candidates and request.weights != "uniform":
         message = "`candidates` chooses the weights itself; leave out `weights`"
         raise BundleError(message, arguments=["candidates", "weights"])
-    study = open_pool(url, name)
-    runs = choose(study, Choice(request.top, request.per_config, request.members))
-    members = load_members(study, runs)
-    known = validate(members, data, progress) if data is not None else None
-    shipments = [_ship_one(members, how, request, _named(output, kind), known) for kind, how in kinds.items()]
-    if request.candidates:
-        document = {"study": name, "candidates": {kind: s.document() for kind, s in zip(kinds, shipments, strict=True)}}
-        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        write_atomically(_named(output, "candidates").with_suffix(".json"), text)
-    return shipments
-
-
-def validate(
-    members: Sequence[Checkpoint], data: Path, progress: Callable[[int, int], None] | None = None
-) -> Validation:
-    """The members' predictions on the validation sequences in folder `data`, from the cache where they are known.
-
-    Raises `BundleError` where a member was trained with other validation sequences, or another split of them.
-    """
-    valid = load_sequences(member_paths(data)[1])
-    fraction = members[0].report_fraction
-    for member in members:
-        _same_data(member, valid, fraction)
-    select, report = validation_split(len(valid), fraction)
-    predictions = predict_all(members, valid, progress=progress)
-    return Validation(predictions, scored_targets(valid), select, report, valid.schema)
-
-
-def _same_data(member: Checkpoint, valid: Sequences, fraction: float) -> None:
-    if member.valid_fingerprint != valid.fingerprint:
+    if request.by_target and (limited or request.candidates or request.weights != "uniform"):
         raise BundleError(
-            f"{member.name} was validated on other data ({member.valid_fingerprint[:12]}) than {valid.source} "
-            f"({valid.fingerprint[:12]}); name the study's own data with `data`",
-            arguments=["data"],
-        )
-    if member.report_fraction != fraction:
-        raise BundleError(
-            f"{member.name} set {member.report_fraction:.0%} of the validation sequences aside, others {fraction:.0%}; "
-            "choose members of one study"
+            "members chosen for each target are averaged uniformly: leave out `weights`, `candidates`, `max_mb` and "
+            "`max_seconds`",
+            arguments=["weights", "candidates", "max_mb", "max_seconds"],
         )
 
 
-def _ship_one(
-    members: list[Checkpoint], how: str, request: Request, output: Path, known: Validation | None
-) -> Shipment:
-    """Weigh, fit into the limits, write."""
+def _refuse_to_overwrite(paths: Sequence[Path], force: bool) -> None:
+    there = [path for path in paths if path.is_file()]
+    if there and not force:
+        raise BundleError(
+            f"{there[0]} exists and would be overwritten: name another `output`, or replace it with `force`",
+            arguments=["output", "force"],
+        )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What was chosen: runs, their checkpoints in the same order, and their predictions where data were named."""
+
+    runs: list[Run]
+    members: list[Checkpoint]
+    known: Validation | None
+
+
+def _ship_one(pool: _Pool, how: str, request: Request, output: Path) -> Shipment:
+    """Weigh, fit into the limits, leave out what weighs nothing, write."""
 
     def make(count: int) -> Bundle:
-        return Bundle.of(members[:count], weigh(members[:count], how, known))
+        members = pool.members[:count]
+        return Bundle.of(*_weighing(members, _weights(pool, members, how, request)))
 
-    count, remarks = len(members), []
+    count, remarks = len(pool.members), []
     if request.max_mb is not None:
         count = members_within_size(make, count, request.max_mb)
     if request.max_seconds is not None:
         count = members_within_time(make, count, request.max_seconds)
-    if count < len(members):
-        left_out = ", ".join(member.name for member in members[count:])
-        remarks.append(f"{count} of {len(members)} members fit the limits; left out: {left_out}")
-    bundle = make(count)
+    if count < len(pool.members):
+        left_out = ", ".join(member.name for member in pool.members[count:])
+        remarks.append(f"{count} of {len(pool.members)} members fit the limits; left out: {left_out}")
+    chosen, bundle = pool.members[:count], make(count)
+    shipped = {member.name for member in bundle.members}
+    idle = [member.name for member in chosen if member.name not in shipped]
+    if idle:
+        remarks.append(f"not shipped, because they weigh nothing: {', '.join(idle)}")
+    how = "each target's" if request.by_target else how
+    judgement = judge(chosen, bundle, how, pool.known)
+    remarks += (*judgement.remarks, *_scale_remarks(chosen))
+    if pool.known is not None:
+        bundle = replace(bundle, expected=Expected(pool.known.fingerprint, judgement.expected))
     size = write_submission(output, bundle, request.max_mb or SIZE_LIMIT_MB)
-    scores, more = judge(bundle, how, known)
     graph = None
     if request.onnx:
         from lobmodels.ensemble.graph import write_graph
 
         graph = write_graph(output.with_suffix(".onnx"), bundle)
-    return Shipment(output, bundle, how, size, scores, (*remarks, *more), graph)
+    return Shipment(output, bundle, how, size, judgement.scores, tuple(remarks), graph)
 
 
-def weigh(members: Sequence[Checkpoint], how: str, known: Validation | None) -> NDArray[np.float64]:
-    """Weights (K, 2) as the request's `weights` says it; fitted ones are fitted on the selection sequences.
+def _weighing(
+    members: Sequence[Checkpoint], weights: NDArray[np.float64]
+) -> tuple[list[Checkpoint], NDArray[np.float64]]:
+    """The members that weigh something for a target, and their weights."""
+    used = np.flatnonzero(weights.sum(1) > 0).tolist()
+    return [members[k] for k in used], weights[used]
+
+
+def _scale_remarks(members: Sequence[Checkpoint]) -> list[str]:
+    """What to say where members could not be brought to one scale."""
+    unknown = [member.name for member in members if not member.prediction_std]
+    if not unknown or len(members) < 2:
+        return []
+    return [
+        f"{', '.join(unknown)}: trained by an older lobtuna, which did not store how large a run's predictions are. "
+        "Members are averaged as they are; --data brings them to one scale"
+    ]
+
+
+def _weights(pool: _Pool, members: Sequence[Checkpoint], how: str, request: Request) -> NDArray[np.float64]:
+    """Weights (K, 2) as the request says it; fitted ones are fitted on the selection sequences.
 
     Raises `BundleError` for weights that are no average of these members.
     """
+    if request.by_target:
+        return weights_by_target(pool.runs, request.by_target)
     names = [member.name for member in members]
     if how == "uniform":
         return blend.uniform(len(members))
     if how in blend.FITTED:
-        assert known is not None, "the caller asks for data first"
-        return blend.fit(how, *known.part(known.select, len(members)))
+        assert pool.known is not None, "the caller asks for data first"
+        return pool.known.fitted(how, members)
     path, _, variant = how.partition("#")
     if path.endswith(".json"):
         return blend.from_json(Path(path), names, variant or None)
     if "=" in how:
         return blend.by_family([member.config.architecture for member in members], _shares(how))
     return blend.listed(how, names)
-
-
-def judge(bundle: Bundle, how: str, known: Validation | None) -> tuple[dict[str, float], list[str]]:
-    """Mean scores of the bundle and of uniform weights on selection and report sequences, and remarks on them."""
-    uniform = blend.uniform(len(bundle.members))
-    plain = bool(np.allclose(bundle.weights, uniform))
-    if known is None:
-        return {}, [] if plain else [f"{how} weights were not compared with uniform ones: name the data with --data"]
-    scores = {}
-    for name, index in (("select", known.select), ("report", known.report)):
-        if len(index):
-            predictions, targets = known.part(index, len(bundle.members))
-            for prefix, weights in (("", bundle.weights), ("uniform_", uniform)):
-                scores[f"{prefix}{name}"] = float(weighted_pearson(blend.combine(predictions, weights), targets).mean())
-    return scores, [] if plain else [_verdict(bundle, how, known, scores)]
-
-
-def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, float]) -> str:
-    """Whether these weights beat uniform ones on sequences that neither runs nor weights have seen, in words."""
-    if "report" not in scores:
-        return (
-            f"{how} weights: {scores['select']:.4f} against {scores['uniform_select']:.4f} of uniform ones, both on "
-            "sequences that selection has seen: the study set none aside, so it is not known which is better"
-        )
-    predictions, targets = known.part(known.report, len(bundle.members))
-    uniform = blend.uniform(len(bundle.members))
-    statistics = {
-        name: sequence_statistics(blend.combine(predictions, weights), targets)
-        for name, weights in (("uniform", uniform), (how, bundle.weights))
-    }
-    row = compare(statistics, "uniform").rows[1]
-    gain, chance = scores["report"] - scores["uniform_report"], row.p_better or 0.0
-    if gain <= 0:
-        says = "they do not beat uniform ones: ship --weights uniform"
-    elif len(known.report) < FEW:
-        says = f"{len(known.report)} sequences are too few to tell: uniform is the safe choice"
-    elif chance < CLEAR:
-        says = "ahead, but it may be chance: uniform is the safe choice"
-    else:
-        says = "they beat uniform ones there"
-    return (
-        f"{how} weights on the {len(known.report)} report sequences: {scores['report']:.4f} against "
-        f"{scores['uniform_report']:.4f} of uniform ones ({gain:+.4f}, better in {chance:.0%} of resamples); {says}"
-    )
 
 
 def _shares(how: str) -> dict[str, float]:

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lobmodels.schema import LOB
 from search.errors import SearchError
 from search.study.open import SEEDS, load_study, open_study, spec_of
-from search.study.replication import find_replicates
+from search.study.ranking import is_replicate
+from search.study.replication import find_replicates, rank_study
 from search.study.retention import by_value
 from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete
 from storage.optuna_internals import storage_of
@@ -22,19 +27,36 @@ if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
 
 DEFAULT_TOP = 10
+DEFAULT_CONFIGURATIONS, DEFAULT_SEEDS = 5, 4  # once something was repeated
 MEMBER = re.compile(r"(?:(?P<study>[^#]*)#)?(?P<number>[0-9]+)")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How members are chosen: the best `top` runs, at most `per_config` of one configuration; or those named.
+    """How members are chosen, one of four ways:
 
-    Without a number the best ten are taken, or all where there are fewer.
+    - the best `configurations`, each with at most `seeds` of its runs (the default once something was repeated);
+    - the best `top` single runs, at most `per_config` of one configuration (else the default, with `top` 10);
+    - for each target as many of the runs that are best on it as `by_target` says;
+    - the runs named in `members`.
     """
 
     top: int | None = None
     per_config: int | None = None
     members: tuple[str, ...] = ()
+    configurations: int | None = None
+    seeds: int | None = None
+    by_target: tuple[int, ...] = ()
+
+    def ways(self) -> list[str]:
+        """The ways that are asked for, as options."""
+        asked = {
+            "--configurations": self.configurations is not None or self.seeds is not None,
+            "--top": self.top is not None or self.per_config is not None,
+            "--top-t0": bool(self.by_target),
+            "--members": bool(self.members),
+        }
+        return [name for name, given in asked.items() if given]
 
 
 def candidates(study: optuna.Study) -> list[Run]:
@@ -51,9 +73,20 @@ def candidates(study: optuna.Study) -> list[Run]:
 
 def choose(study: optuna.Study, choice: Choice) -> list[Run]:
     """The runs of `choice`, best first or in the order named. Raises `SearchError` where they are not there."""
+    ways = choice.ways()
+    if len(ways) > 1:
+        raise SearchError(f"{' and '.join(ways)} are different ways to choose members; give one of them")
     runs = candidates(study)
     if choice.members:
         return _named(runs, choice.members, study.study_name)
+    if choice.by_target:
+        return _best_by_target(runs, choice.by_target, study.study_name)
+    if ways == ["--configurations"] or (not ways and any(is_replicate(run) for run in runs)):
+        return _best_configurations(study, runs, choice)
+    return _best_runs(study, runs, choice)
+
+
+def _best_runs(study: optuna.Study, runs: list[Run], choice: Choice) -> list[Run]:
     if choice.per_config is not None:
         runs = _per_configuration(runs, choice.per_config)
     top = choice.top or min(DEFAULT_TOP, len(runs))
@@ -64,6 +97,48 @@ def choose(study: optuna.Study, choice: Choice) -> list[Run]:
             f"take them all with --top {len(runs)}, or finish more: lobtuna work {study.study_name}"
         )
     return runs[:top]
+
+
+def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -> list[Run]:
+    """The runs of the configurations that rank first. A configuration's runs are taken in the order of their seeds,
+    not of their scores: its luckiest ones are no better as members."""
+    by_key: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (is_replicate(run), run.seed, run.number)):
+        by_key.setdefault(run.key, []).append(run)
+    keys = [row.key for row in rank_study(study).rows if row.key in by_key]
+    count = choice.configurations or min(DEFAULT_CONFIGURATIONS, len(keys))
+    if count > len(keys):
+        raise SearchError(
+            f"--configurations {count}: study {study.study_name!r} has {len(keys)} with stored weights; take them all "
+            f"with --configurations {len(keys)}, or finish more: lobtuna work {study.study_name}"
+        )
+    return [run for key in keys[:count] for run in by_key[key][: choice.seeds or DEFAULT_SEEDS]]
+
+
+def _best_by_target(runs: list[Run], counts: Sequence[int], study: str) -> list[Run]:
+    """The best runs on each target, each once, those of the first target first."""
+    scored = [run for run in runs if all(name in run.select for name in LOB.targets)]
+    for name, count in zip(LOB.targets, counts, strict=True):
+        if count > len(scored):
+            raise SearchError(
+                f"--top-{name} {count}: study {study!r} has {len(scored)} runs with weights and scores on {name}; "
+                f"take {len(scored)} or fewer, or finish more: lobtuna work {study}"
+            )
+    best = [_best_on(scored, name)[:count] for name, count in zip(LOB.targets, counts, strict=True)]
+    return list({run.name: run for part in best for run in part}.values())
+
+
+def weights_by_target(runs: Sequence[Run], counts: Sequence[int]) -> NDArray[np.float64]:
+    """(K, targets): for each target equal weights of the `counts` runs that are best on it, 0 for the others."""
+    weights = np.zeros((len(runs), len(counts)))
+    for j, (name, count) in enumerate(zip(LOB.targets, counts, strict=True)):
+        for run in _best_on(runs, name)[:count]:
+            weights[runs.index(run), j] = 1 / count
+    return weights
+
+
+def _best_on(runs: Sequence[Run], target: str) -> list[Run]:
+    return sorted(runs, key=lambda run: (-run.select[target], run.study, run.number))
 
 
 def load_members(study: optuna.Study, runs: Sequence[Run]) -> list[Checkpoint]:
@@ -78,6 +153,22 @@ def load_members(study: optuna.Study, runs: Sequence[Run]) -> list[Checkpoint]:
             studies[run.study] = load_study(storage_of(study), run.study)
         members.append(dataclasses.replace(load_checkpoint(studies[run.study], run), name=run.name))
     return members
+
+
+def stored_members(url: str, names: Sequence[str]) -> dict[str, Checkpoint]:
+    """The stored checkpoints of the runs that a submission names as its members.
+
+    Raises `SearchError` where the database holds no such run with weights.
+    """
+    studies: dict[str, list[str]] = {}
+    for name in names:
+        studies.setdefault(name.rpartition("#")[0].removesuffix(SEEDS), []).append(name)
+    found: dict[str, Checkpoint] = {}
+    for study_name, members in studies.items():
+        study = open_pool(url, study_name)
+        runs = choose(study, Choice(members=tuple(members)))
+        found |= {member.name: member for member in load_members(study, runs)}
+    return found
 
 
 def open_pool(url: str, name: str) -> optuna.Study:

@@ -15,11 +15,16 @@ Robinson 1991, "That BLUP is a good thing"): for one run each and no seeds, the 
 m + lambda^2 / (lambda^2 + 1/n_i) (mean_i - m). The ratios are weighed by their restricted likelihood (Searle, Casella
 and McCulloch 1992, ch. 6) times half-Cauchy(1) priors (Gelman 2006), so that four configurations do not pretend to
 know tau; sigma^2 is integrated in closed form.
+
+All runs are scored on the same few sequences, which suit some configurations better than others: what a configuration
+scores there is c_i + d_i, and more seeds do not tell the two apart. With the covariance D of d from resampling the
+sequences (`search.study.resampling`) c_i + d_i has covariance tau^2 I + D, and c_i is drawn given it: estimates and
+probabilities are then about new sequences. D is in units of the scores, so sigma goes onto the grid as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +33,9 @@ Floats = NDArray[np.float64]
 
 BETWEEN = np.geomspace(0.02, 10.0, 36)  # lambda: spread between configurations in units of sigma
 SHARED = np.geomspace(0.02, 4.0, 12)  # kappa: spread between seeds in units of sigma
+COARSE = (BETWEEN[::2], SHARED[::2])  # the same where sigma is on the grid too
+SIGMAS = np.geomspace(0.4, 3.0, 12)  # sigma in units of the estimate that does not know of D
+ENOUGH = 20  # runs of a search that say how configurations differ
 DRAWS = 20_000
 INTERVAL = 0.90
 
@@ -43,6 +51,12 @@ class Fit:
     noise: float  # standard deviation of one run of one configuration, seeds included
     between: float  # standard deviation between configurations
     luck: float | None  # b: by how much the search's runs of these configurations are too high
+    draws: Floats = field(repr=False)  # (D, K) of m + c_i from the posterior
+
+    def difference(self, i: int, k: int) -> tuple[float, float]:
+        """The 90 % interval of configuration i minus configuration k."""
+        low, high = np.quantile(self.draws[:, i] - self.draws[:, k], [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+        return float(low), float(high)
 
 
 def fit(
@@ -51,9 +65,15 @@ def fit(
     seed: NDArray[np.int64],
     searched: NDArray[np.bool_],
     draws: int = DRAWS,
+    sampling: Floats | None = None,
+    population: Floats | None = None,
 ) -> Fit:
     """Fit the model to n runs: value, configuration index 0..K-1, seed index 0..S-1, whether it is from the search.
 
+    `sampling` (K, K) is D, the covariance of the configurations' scores under resampling of the sequences; without it
+    the estimates are about these sequences alone. What all configurations have in common in it does not count.
+    `population` with it are the values of all the search's runs, of which these configurations were the best: those
+    chosen for scoring high differ less on these sequences than configurations do, so tau is taken from all of them.
     Needs a configuration with at least two runs: noise and effect cannot be separated otherwise. Deterministic.
     """
     centre = float(values.mean())
@@ -61,12 +81,15 @@ def fit(
     fixed = _fixed_effects(configuration, searched)
     model = _Model(y, fixed, configuration, seed)
     weights, noise, between = model.weigh()
+    if sampling is not None:
+        model = _Model(y, fixed, configuration, seed, sampling, float(weights @ model.sigma))
+        weights, noise, between = model.weigh(population)
     sampled, means = model.sample(weights, draws)
     luck = float(weights @ model.solutions[:, 1]) if fixed.shape[1] > 1 else None
     tail = (1 - INTERVAL) / 2
     low, high = np.quantile(sampled, [tail, 1 - tail], axis=0)
     best = np.bincount(sampled.argmax(axis=1), minlength=model.configurations) / len(sampled)
-    return Fit(means + centre, low + centre, high + centre, best, noise, between, luck)
+    return Fit(means + centre, low + centre, high + centre, best, noise, between, luck, sampled + centre)
 
 
 def _fixed_effects(configuration: NDArray[np.int64], searched: NDArray[np.bool_]) -> Floats:
@@ -79,21 +102,35 @@ def _fixed_effects(configuration: NDArray[np.int64], searched: NDArray[np.bool_]
 
 
 class _Model:
-    """The mixed-model equations of all grid cells at once: G cells, q unknowns (fixed, configurations, seeds)."""
+    """The mixed-model equations of all grid cells at once: G cells, q unknowns (fixed, configurations, seeds).
 
-    def __init__(self, y: Floats, fixed: Floats, configuration: NDArray[np.int64], seed: NDArray[np.int64]) -> None:
+    Configurations are rotated to the axes of D, in which what is to be known of one does not depend on the others.
+    """
+
+    def __init__(
+        self,
+        y: Floats,
+        fixed: Floats,
+        configuration: NDArray[np.int64],
+        seed: NDArray[np.int64],
+        sampling: Floats | None = None,
+        sigma: float = 1.0,
+    ) -> None:
         self.n, self.fixed = fixed.shape
         self.configurations = int(configuration.max()) + 1
+        self.axes, self.spread = _axes(sampling, self.configurations)
         shared = _has_shared_seeds(configuration, seed)
         seeds = int(seed.max()) + 1 if shared else 0
-        columns = [fixed, np.eye(self.configurations)[configuration]]
+        columns = [fixed, self.axes[configuration]]
         if shared:
             columns.append(np.eye(seeds)[seed])
         design = np.concatenate(columns, axis=1)  # (n, q)
-        kappa = SHARED if shared else np.zeros(1)
-        self.lambdas, self.kappas = (axis.ravel() for axis in np.meshgrid(BETWEEN, kappa, indexing="ij"))
+        self.lambdas, self.kappas, known = _grid(shared, None if sampling is None else sigma)
+        # Variance of c + d by axis, in sigma^2: lambda^2 and what resampling adds, (G, K)
+        added = np.zeros(1) if known is None else known[:, None] ** -2
+        self.variances = self.lambdas[:, None] ** 2 + added * self.spread
         precision = np.zeros((len(self.lambdas), design.shape[1]))  # (G, q) of the random effects, in 1/sigma^2
-        precision[:, self.fixed : self.fixed + self.configurations] = self.lambdas[:, None] ** -2
+        precision[:, self.fixed : self.fixed + self.configurations] = 1 / self.variances
         if shared:
             precision[:, self.fixed + self.configurations :] = self.kappas[:, None] ** -2
         self.coefficients = design.T @ design + precision[:, :, None] * np.eye(design.shape[1])  # (G, q, q)
@@ -101,38 +138,103 @@ class _Model:
         self.solutions = np.linalg.solve(self.coefficients, np.broadcast_to(right, precision.shape)[..., None])[..., 0]
         # Residual sum of squares y'Py; rounding may leave it at zero where all runs are equal.
         self.residual = np.maximum(y @ y - self.solutions @ right, 1e-18)
-        self.log_prior = _log_half_cauchy(self.lambdas)
-        self.log_determinant = 2 * self.configurations * np.log(self.lambdas)
+        self.freedom = self.n - self.fixed
+        self.known, self.sigma = known, np.sqrt(self.residual / self.freedom) if known is None else known
+        # lambda's prior is on the scale of what one sees of a configuration: of sigma, and of D where it is known
+        unit = (
+            np.ones(1) if known is None else np.sqrt(1 + self.spread.sum() / max(1, self.configurations - 1) / known**2)
+        )
+        self.log_prior = _log_half_cauchy(self.lambdas / unit)
+        self.log_determinant = np.log(self.variances).sum(1)
         if shared:
             self.log_prior = self.log_prior + _log_half_cauchy(self.kappas)
             self.log_determinant = self.log_determinant + 2 * seeds * np.log(self.kappas)
 
-    def weigh(self) -> tuple[Floats, float, float]:
+    def weigh(self, population: Floats | None = None) -> tuple[Floats, float, float]:
         """Posterior weights of the grid cells, and the standard deviations of a run and between configurations."""
-        freedom = self.n - self.fixed
-        logs = self.log_prior - 0.5 * (
-            self.log_determinant + np.linalg.slogdet(self.coefficients)[1] + freedom * np.log(self.residual)
-        )
+        if self.known is None:
+            fit = self.freedom * np.log(self.residual)
+        else:
+            fit = self.freedom * np.log(self.known**2) + self.residual / self.known**2
+        logs = -0.5 * (self.log_determinant + np.linalg.slogdet(self.coefficients)[1] + fit)
+        if population is not None and self.known is not None and len(population) >= ENOUGH:
+            logs = self._within(logs) + self._of_population(population)
+        logs = logs + self.log_prior
         weights = np.exp(logs - logs.max())
         weights /= weights.sum()
-        sigma = np.sqrt(self.residual / freedom)
-        noise = float(weights @ (sigma * np.sqrt(1 + self.kappas**2)))
-        return weights, noise, float(weights @ (sigma * self.lambdas))
+        noise = float(weights @ (self.sigma * np.sqrt(1 + self.kappas**2)))
+        return weights, noise, float(weights @ (self.sigma * self.lambdas))
+
+    def _resampled(self) -> float:
+        """Mean variance of d over the axes of D, of which one, what all have in common, does not count."""
+        return float(self.spread.sum()) / max(1, self.configurations - 1)
+
+    def _within(self, logs: Floats) -> Floats:
+        """The part of the likelihood that does not depend on lambda: what the runs of one configuration differ by. It
+        is the likelihood for the largest lambda, which explains all differences between configurations by itself."""
+        assert self.known is not None
+        free = logs + (self.configurations - 1) * np.log(self.known)
+        by_lambda = free.reshape(len(np.unique(self.lambdas)), -1)
+        return np.broadcast_to(by_lambda[-1], by_lambda.shape).ravel()
+
+    def _of_population(self, values: Floats) -> Floats:
+        """Log likelihood of the spread of the search's runs above their median; below it are recipes that fail."""
+        assert self.known is not None
+        above = values[values > np.median(values)] - np.median(values)
+        seen = (self.lambdas**2 + 1 + self.kappas**2) * self.known**2
+        seen = seen + self._resampled()
+        return -0.5 * len(above) * (np.log(seen) + float(np.square(above).mean()) / seen)
 
     def sample(self, weights: Floats, draws: int) -> tuple[Floats, Floats]:
         """Draws (D, K) of m + c_i from the posterior, and its exact means (K,)."""
         random = np.random.default_rng(0)
-        pick = np.zeros((self.configurations, self.solutions.shape[1]))  # (K, q): m + c_i of the unknowns
-        pick[:, 0] = 1.0
-        pick[:, self.fixed : self.fixed + self.configurations] = np.eye(self.configurations)
         parts = []
+        means = np.zeros(self.configurations)
         for cell, count in enumerate(random.multinomial(draws, weights)):
+            pick = self._pick(cell)
+            means += weights[cell] * (pick @ self.solutions[cell])
             if count:
-                sigma = np.sqrt(self.residual[cell] / random.chisquare(self.n - self.fixed, count))
+                sigma = self.sigma[cell] * np.ones(count)
+                if self.known is None:
+                    sigma = np.sqrt(self.residual[cell] / random.chisquare(self.freedom, count))
                 root = np.linalg.cholesky(self.coefficients[cell])
                 noise = np.linalg.solve(root.T, random.standard_normal((root.shape[0], count)))  # (q, count)
-                parts.append((pick @ self.solutions[cell]) + sigma[:, None] * (pick @ noise).T)
-        return np.concatenate(parts), weights @ (self.solutions @ pick.T)
+                drawn = (pick @ self.solutions[cell]) + sigma[:, None] * (pick @ noise).T
+                parts.append(drawn if self.known is None else drawn + self._given_both(cell, count, random))
+        return np.concatenate(parts), means
+
+    def _pick(self, cell: int) -> Floats:
+        """(K, q): the expectation of m + c_i given the unknowns, of which c_i + d_i are some."""
+        pick = np.zeros((self.configurations, self.solutions.shape[1]))
+        pick[:, 0] = 1.0
+        share = self.lambdas[cell] ** 2 / self.variances[cell]  # of c in c + d, by axis
+        pick[:, self.fixed : self.fixed + self.configurations] = self.axes * share
+        return pick
+
+    def _given_both(self, cell: int, count: int, random: np.random.Generator) -> Floats:
+        """Draws (count, K) of how far c is from its expectation given c + d."""
+        tau = self.lambdas[cell] ** 2 * self.sigma[cell] ** 2
+        spread = np.sqrt(tau * self.spread / (tau + self.spread))  # (K,) by axis
+        return (random.standard_normal((count, self.configurations)) * spread) @ self.axes.T
+
+
+def _axes(sampling: Floats | None, count: int) -> tuple[Floats, Floats]:
+    """Axes (K, K) of D without what all configurations have in common, and the variance along each (K,)."""
+    if sampling is None:
+        return np.eye(count), np.zeros(count)
+    centred = np.eye(count) - 1 / count
+    values, axes = np.linalg.eigh(centred @ sampling @ centred)
+    return axes, np.maximum(values, 0.0)
+
+
+def _grid(shared: bool, sigma: float | None) -> tuple[Floats, Floats, Floats | None]:
+    """lambda, kappa and where it is on the grid sigma, (G,) each."""
+    if sigma is None:
+        lambdas, kappas = np.meshgrid(BETWEEN, SHARED if shared else np.zeros(1), indexing="ij")
+        return lambdas.ravel(), kappas.ravel(), None
+    between, seeds = COARSE
+    parts = np.meshgrid(between, seeds if shared else np.zeros(1), sigma * SIGMAS, indexing="ij")
+    return parts[0].ravel(), parts[1].ravel(), parts[2].ravel()
 
 
 def _has_shared_seeds(configuration: NDArray[np.int64], seed: NDArray[np.int64]) -> bool:

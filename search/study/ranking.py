@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.study.open import SEEDS
-from search.study.random_effects import INTERVAL, fit
+from search.study.random_effects import INTERVAL, Floats, fit
+from search.study.resampling import covariance_of
 from search.study.runs import Run
 
 
@@ -32,6 +34,8 @@ class RankedConfiguration:
     low: float | None
     high: float | None
     probability_best: float | None
+    failed: int = 0  # replicates that failed or diverged; each counts as a run with the worst value of all
+    behind: tuple[float, float] | None = None  # 90 % interval of the first configuration's worth minus this one's
 
     @property
     def n(self) -> int:
@@ -66,43 +70,91 @@ class Ranking:
 
     `noise` is the standard deviation of a run of one configuration, `between` that between configurations, `luck`
     by how much the search's own runs of the repeated configurations are too high; None until something is repeated.
+    `resampled` says whether estimates and probabilities are about new sequences, or only about the selection's own.
     """
 
     rows: tuple[RankedConfiguration, ...]
     noise: float | None = None
     between: float | None = None
     luck: float | None = None
+    resampled: bool = False
 
     @property
     def repeated(self) -> tuple[RankedConfiguration, ...]:
         return tuple(row for row in self.rows if row.estimate is not None)
 
 
-def rank_runs(runs: Sequence[Run]) -> Ranking:
-    """Rank the configurations of complete runs: the search's, and the replicates (of a study `NAME.seeds`)."""
-    by_key: dict[str, list[Run]] = {}
-    for run in runs:
-        by_key.setdefault(run.key, []).append(run)
-    # A search may sample a configuration twice by itself; only replicates are free of its selection.
-    repeated = {key: found for key, found in by_key.items() if len(found) > 1 and any(map(_is_replicate, found))}
+def rank_runs(
+    runs: Sequence[Run], sums: Mapping[str, Floats] | None = None, failed: Mapping[str, int] | None = None
+) -> Ranking:
+    """Rank the configurations of complete runs: the search's, and the replicates (of a study `NAME.seeds`).
+
+    `sums` (N, 6, 2) by name of the run are its statistics on the selection sequences: with them the ranking is about
+    new sequences. `failed` counts the replicates of a configuration (by key) that failed or diverged.
+    """
+    failed = failed or {}
+    by_key = runs_by_key(runs)
+    repeated = repeated_runs(runs, failed)
     single = [_row(key, found) for key, found in by_key.items() if key not in repeated]
     single.sort(key=lambda row: -row.mean)
     if not repeated:
         return Ranking(tuple(single))
-    flat = [(i, run) for i, found in enumerate(repeated.values()) for run in found]
-    seeds = {seed: j for j, seed in enumerate(dict.fromkeys(run.seed for _, run in flat))}
-    result = fit(
-        np.array([run.value for _, run in flat]),
-        np.array([i for i, _ in flat]),
-        np.array([seeds[run.seed] for _, run in flat]),
-        np.array([not _is_replicate(run) for _, run in flat]),
-    )
+    sampling = covariance_of(list(repeated.values()), sums or {})
+    searched = np.array([run.value for run in runs if not is_replicate(run)])
+    result = fit(*_observed(repeated, failed), sampling=sampling, population=searched)
+    first = int(result.estimate.argmax())
     rows = [
-        _row(key, found, *(float(part[i]) for part in (result.estimate, result.low, result.high, result.best)))
+        replace(
+            _row(key, found, *(float(part[i]) for part in (result.estimate, result.low, result.high, result.best))),
+            failed=failed.get(key, 0),
+            behind=None if i == first else result.difference(first, i),
+        )
         for i, (key, found) in enumerate(repeated.items())
     ]
     rows.sort(key=lambda row: -(row.estimate or 0.0))
-    return Ranking((*rows, *single), result.noise, result.between, result.luck)
+    return Ranking((*rows, *single), result.noise, result.between, result.luck, sampling is not None)
+
+
+def runs_by_key(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each configuration."""
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        by_key.setdefault(run.key, []).append(run)
+    return by_key
+
+
+def repeated_runs(runs: Sequence[Run], failed: Mapping[str, int]) -> dict[str, list[Run]]:
+    """The runs of each configuration that was repeated, successfully or not. A search may sample a configuration twice
+    by itself; only replicates are free of its selection."""
+    by_key = runs_by_key(runs)
+    several = any(len(found) > 1 and any(map(is_replicate, found)) for found in by_key.values())
+    return {
+        key: found
+        for key, found in by_key.items()
+        if several and len(found) + failed.get(key, 0) > 1 and (failed.get(key) or any(map(is_replicate, found)))
+    }
+
+
+def _observed(
+    repeated: Mapping[str, Sequence[Run]], failed: Mapping[str, int]
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Value, configuration, seed and origin of each run, as `fit` takes them. A failed replicate has the worst value
+    of all: nothing is known of how bad it would have been, and a recipe that fails is not worth its lucky seeds."""
+    flat = [
+        (i, run.value, run.seed, not is_replicate(run)) for i, found in enumerate(repeated.values()) for run in found
+    ]
+    worst, unused = min(value for _, value, _, _ in flat), -1
+    for i, key in enumerate(repeated):
+        for _ in range(failed.get(key, 0)):
+            flat.append((i, worst, unused, False))
+            unused -= 1
+    seeds = {seed: j for j, seed in enumerate(dict.fromkeys(seed for _, _, seed, _ in flat))}
+    return (
+        np.array([value for _, value, _, _ in flat]),
+        np.array([i for i, _, _, _ in flat]),
+        np.array([seeds[seed] for _, _, seed, _ in flat]),
+        np.array([searched for _, _, _, searched in flat]),
+    )
 
 
 def varying(rows: Sequence[RankedConfiguration]) -> list[str]:
@@ -121,6 +173,7 @@ def to_document(ranking: Ranking, study: str, report_fraction: float) -> dict[st
         "between": ranking.between,
         "luck": ranking.luck,
         "interval": INTERVAL,
+        "about_new_sequences": ranking.resampled,
         "configurations": [_document(i, row) for i, row in enumerate(ranking.rows, 1)],
     }
 
@@ -142,7 +195,8 @@ def to_csv(ranking: Ranking) -> str:
     return out.getvalue()
 
 
-def _is_replicate(run: Run) -> bool:
+def is_replicate(run: Run) -> bool:
+    """Whether the run repeats a configuration under another seed, and not one that the search has chosen."""
     return run.study.endswith(SEEDS)
 
 
@@ -154,7 +208,7 @@ def _row(
     high: float | None = None,
     best: float | None = None,
 ) -> RankedConfiguration:
-    searched = [run for run in runs if not _is_replicate(run)]
+    searched = [run for run in runs if not is_replicate(run)]
     own = max(searched, key=lambda run: run.value, default=None)
     trial = own.number if own is not None else runs[0].parent
     return RankedConfiguration(key, trial, runs[0].configuration, tuple(runs), estimate, low, high, best)
@@ -175,6 +229,8 @@ def _document(rank: int, row: RankedConfiguration) -> dict[str, Any]:
         "low": row.low,
         "high": row.high,
         "probability_best": row.probability_best,
+        "failed": row.failed,
+        "behind": None if row.behind is None else list(row.behind),
         "best_run": {"run": best.name, "seed": best.seed, "value": best.value},
         "report": None if report is None else {"mean": report[0], "spread": report[1]},
         "configuration": row.configuration,

@@ -8,7 +8,7 @@ round, every configuration that could still be the best gets one more seed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
-from search.study.ranking import rank_runs
+from search.study.ranking import Ranking, rank_runs, repeated_runs
 from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, queued_replicate
+from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
@@ -161,6 +162,22 @@ def pool(study: optuna.Study) -> list[Run]:
     return finished_runs(study) + (finished_runs(seeds) if seeds is not None else [])
 
 
+def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Ranking:
+    """The configurations of a study, or some of them, from all that is known of their runs: values, what resampling
+    the sequences says, and replicates that failed."""
+    seeds = find_replicates(study)
+    failed = {} if seeds is None else _failures(seeds)
+    studies = {study.study_name: study} | ({} if seeds is None else {seeds.study_name: seeds})
+    runs = [run for run in pool(study) if keys is None or run.key in keys]
+    repeated = [run for found in repeated_runs(runs, failed).values() for run in found]
+    return rank_runs(runs, stored_sums(studies, repeated), failed)
+
+
+def _failures(target: optuna.Study) -> dict[str, int]:
+    """Replicates of each configuration that failed and did not succeed when they were queued again."""
+    return dict(Counter(key for (key, _), state in _states(target).items() if state == TrialState.FAIL))
+
+
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
     """Store the plan by which workers queue further replicates, or remove it (None)."""
     open_replicates(study).set_user_attr(PLAN, None if plan is None else plan.to_json())
@@ -185,7 +202,7 @@ def advance(storage: BaseStorage, name: str) -> int:
     plan = Plan.from_json(document)
     states = _states(target)
     attempts = Counter(key for key, _ in states)
-    survivors = next_round(plan, finished_runs(study), finished_runs(target), attempts)
+    survivors = next_round(plan, finished_runs(study), lambda keys: rank_study(study, keys), attempts)
     spec = spec_of(study)
     for run in survivors:
         taken = {seed for key, seed in states if key == run.key}
@@ -198,19 +215,19 @@ def advance(storage: BaseStorage, name: str) -> int:
 
 
 def next_round(
-    plan: Plan, searched: Sequence[Run], replicates: Sequence[Run], attempts: Mapping[str, int]
+    plan: Plan, searched: Sequence[Run], rank: Callable[[Collection[str]], Ranking], attempts: Mapping[str, int]
 ) -> list[Run]:
     """Search runs whose configurations get one more seed; empty when the plan has ended.
 
     `attempts` counts the replicates of each configuration so far, failed ones included, so that a configuration whose
-    replicates all fail is not tried for ever.
+    replicates all fail is not tried for ever. `rank` ranks some of the study's configurations.
     """
     left = plan.runs - sum(attempts.get(key, 0) for key in plan.keys)
     candidates = {run.key: run for run in sorted(searched, key=lambda run: run.value) if run.key in plan.keys}
     fresh = [run for key, run in candidates.items() if not attempts.get(key)]
     if left <= 0 or fresh:
         return fresh[: max(left, 0)]
-    rows = rank_runs([run for run in (*searched, *replicates) if run.key in candidates]).repeated
+    rows = rank(candidates.keys()).repeated
     chances = {row.key: row.probability_best or 0.0 for row in rows}
     if max(chances.values(), default=1.0) >= SETTLED:
         return []

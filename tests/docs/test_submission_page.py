@@ -26,7 +26,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = scoring.host_job
     monkeypatch.setattr(scoring, "host_job", lambda *a: job(*a) | {"absent": ["numba"]})
     monkeypatch.setattr("lobmodels.scoring.verify.BACKENDS", {"numpy": ("numba",)})
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
     data = tmp_path / "lob"
     write_dataset(data, train=1, valid=6, seed=3)
     valid = load_sequences(data / "valid.parquet")

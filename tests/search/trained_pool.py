@@ -45,32 +45,34 @@ def make_study(url: str, valid: Sequences, **changes: Any) -> optuna.Study:
     return open_study(url, "joint")
 
 
-def add_runs(study: optuna.Study, valid: Sequences, values: Iterable[float], seed: int = 0) -> None:
-    """Complete runs with the given selection scores, one configuration after the other."""
+def add_runs(study: optuna.Study, valid: Sequences, values: Iterable[float], seed: int = 0, **known: Any) -> None:
+    """Complete runs with the given selection scores, one configuration after the other; `known` changes their
+    checkpoints."""
     for i, value in enumerate(values):
         study.enqueue_trial(dict(POINTS[i % len(POINTS)]))
-        _finish(study, study.ask(), valid, value, seed + i)
+        _finish(study, study.ask(), valid, value, seed + i, **known)
 
 
-def add_replicate(study: optuna.Study, valid: Sequences, value: float, seed: int) -> None:
+def add_replicate(study: optuna.Study, valid: Sequences, value: float, seed: int, **known: Any) -> None:
     """A further run of the first configuration, in the study of replicates."""
     target = open_replicates(study)
     target.enqueue_trial(dict(POINTS[0]), user_attrs={"parent": 0, "seed": seed})
-    _finish(target, target.ask(), valid, value, seed)
+    _finish(target, target.ask(), valid, value, seed, **known)
 
 
-def _finish(study: optuna.Study, trial: optuna.Trial, valid: Sequences, value: float, seed: int) -> None:
+def _finish(study: optuna.Study, trial: optuna.Trial, valid: Sequences, value: float, seed: int, **known: Any) -> None:
     config = suggest(spec_of(study), trial)
     checkpoint = dataclasses.replace(
         run(f"{study.study_name}#{trial.number}", seed, 1.0, **config.active()),
         valid_fingerprint=valid.fingerprint,
         scores={"select": {"t0": value, "t1": value, "mean": value}, "report": None},
+        **known,
     )
     attributes = {
         "configuration": config.active(),
         "key": config.key(),
         "seed": seed,
-        "select_mean": value,
+        **{f"select_{part}": value for part in ("t0", "t1", "mean")},
         "checkpoint": upload_bytes(artifacts_of(study), checkpoint.to_bytes()),
     }
     for name, attribute in attributes.items():

@@ -43,4 +43,5 @@ def run(name: str = "joint#0", seed: int = 0, gain: float = 1.5, **values: Any) 
         data_fingerprint="data",
         report_fraction=0.25,
         valid_fingerprint="valid",
+        prediction_std=(0.4, 0.3),
     )

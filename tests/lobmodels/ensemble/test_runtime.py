@@ -182,6 +182,23 @@ def test_rows_out_of_order_are_refused(
         predictor.predict(*then, True, row)
 
 
+def test_a_submission_starts_afresh_at_rows_out_of_order(
+    predictor: Ensemble, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not strict: a sequence that starts late, and a skipped step, are read as new sequences; told once."""
+    monkeypatch.setattr(predictor, "strict", False)
+    raw = rows(2, 12, seed=3)
+    expected = online(predictor, raw)[0]  # from step 0
+    with caplog.at_level(logging.WARNING):
+        late = [predictor.predict(7, 99 + t, True, raw[0, t]) for t in range(12)]
+        after_a_gap = [predictor.predict(7, 200 + t, True, raw[1, t]) for t in range(12)]
+    assert np.array_equal(late, expected[0]) and np.array_equal(after_a_gap, expected[1])
+    assert [record.getMessage() for record in caplog.records] == [
+        "sequence 7 starts at step 99; a sequence must start at step 0; the state starts afresh there, and at every "
+        "such row"
+    ]
+
+
 @pytest.mark.parametrize("state", [np.zeros(31), np.zeros((1, 32)), 0.0, None])
 def test_a_row_of_another_width_is_refused(predictor: Ensemble, state: Any) -> None:
     """32 columns, or an error: nothing is broadcast."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +19,10 @@ import pandas as pd
 import pytest
 
 from lobmodels.data import Dataset, Sequences, validation_split
-from lobmodels.ensemble.bundle import Bundle, write_submission, zip_bytes
+from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission, zip_bytes
 from lobmodels.errors import BundleError, ScoringError
 from lobmodels.metric import weighted_pearson
-from lobmodels.scoring.submission import Score, known_split, score_submission
+from lobmodels.scoring.submission import Score, known_split, score_submission, unpack
 from tests.lobmodels.ensemble.made_runs import run
 
 CONSTANT = """
@@ -154,6 +156,36 @@ def test_names_the_sequences_that_selection_saw(score: Score, data: Sequences) -
     assert counts == {"all": len(data), "select": len(select), "report": len(report)}
     expected = weighted_pearson(score.predictions[report], score.targets[report])
     assert [score.parts["report"].t0, score.parts["report"].t1] == expected.tolist()
+
+
+def test_a_broken_promise_is_told(score: Score, submission: Path, data: Sequences, tmp_path: Path) -> None:
+    """The manifest's expected scores on these data are compared with what was scored; those on others are not."""
+    scores = {name: [part.t0, part.t1, part.mean] for name, part in score.parts.items()}
+    bundle = read_submission(submission).bundle()
+
+    def problems(fingerprint: str, shift: float) -> list[str]:
+        shifted = scores | {"report": [value + shift for value in scores["report"]]}
+        path = tmp_path / "promising.zip"
+        write_submission(path, dataclasses.replace(bundle, expected=Expected(fingerprint, shifted)))
+        return score_submission(path, data).problems()
+
+    assert problems(data.fingerprint, 0.0) == [] == problems("other data", 0.1)
+    (told,) = problems(data.fingerprint, 0.1)
+    mean = scores["report"][2]
+    assert f"scores {mean:.4f} on report ({mean + 0.1:.4f}), not what its manifest promised" in told
+
+
+def test_a_submission_survives_other_data(submission: Path, data: Sequences, capfd: pytest.CaptureFixture[str]) -> None:
+    """solution.py starts afresh where a sequence starts late, goes on, and says so once on stderr."""
+    job = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    job += "import solution, numpy as np; from types import SimpleNamespace as P\n"
+    job += "m = solution.PredictionModel()\n"
+    job += "for t in (*range(99, 120), *range(150, 160)): assert np.isfinite(m.predict(P(seq_ix=1, step_in_seq=t, "
+    job += "need_prediction=True, state=np.ones(32)))).all()\n"
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(submission, Path(folder))
+        subprocess.run([sys.executable, "-c", job, folder], check=True, timeout=120)
+    assert capfd.readouterr().err.count("starts afresh") == 1
 
 
 def test_unknown_split(foreign: Callable[[str], Path], submission: Path, data: Sequences) -> None:

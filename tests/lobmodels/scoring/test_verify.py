@@ -8,10 +8,12 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from lobmodels.data import Dataset
-from lobmodels.ensemble.bundle import FILES, Bundle, submission_bytes, zip_bytes
+from lobmodels.ensemble.bundle import FILES, WEIGHTS, Bundle, read_submission, submission_bytes, zip_bytes
 from lobmodels.errors import BundleError, ScoringError
 from lobmodels.scoring.verify import verify
 from tests.lobmodels.ensemble.made_runs import run
@@ -55,6 +57,7 @@ def test_a_good_submission(submission: Callable[..., Path], small_dataset: Datas
     checks = verify(submission(), small_dataset.valid, progress=lambda *done: steps.append(done))
     assert {(check.name, check.backend) for check in checks} == {
         ("size, MB", "zip"),
+        ("weights", "digests"),
         *((name, backend) for name in NAMES for backend in ("numba", "numpy")),
     }
     assert all(check.ok for check in checks)
@@ -69,7 +72,8 @@ def test_a_forgotten_reset(
     submission: Callable[..., Path], files: dict[str, bytes], failed: Callable[[Path], set[str]]
 ) -> None:
     """A runtime that keeps its state over sequences is found out; that it goes on within one is not held against it."""
-    broken = files["runtime.py"].replace(b"            self._step.reset()\n", b"            pass\n", 1)
+    start = b"    def _reset(self) -> None:\n"
+    broken = files["runtime.py"].replace(start + b"        self._step.reset()\n", start, 1)
     assert broken != files["runtime.py"]
     assert failed(submission(runtime_py=broken)) == {"reset", "repeat", "average"}
 
@@ -106,3 +110,23 @@ def test_needs_two_sequences(submission: Callable[..., Path], small_dataset: Dat
     """One sequence shows no reset."""
     with pytest.raises(ScoringError, match="sequences=1 is not between 2 and the 12"):
         verify(submission(), small_dataset.valid, sequences=1)
+
+
+def test_a_ruined_submission(submission: Callable[..., Path], files: dict[str, bytes], small_dataset: Dataset) -> None:
+    """Weights that are consistent in themselves but not those of the export never get as far as a comparison."""
+    path = submission()
+    arrays = read_submission(path).arrays
+    ruined = {name: a * np.float32(0.3) if name.startswith("member.") else a for name, a in arrays.items()}
+    path.write_bytes(zip_bytes(files | {WEIGHTS: safetensors.numpy.save(ruined)}))
+    with pytest.raises(BundleError, match=r"joint#0 is not that of its manifest.*joint#1 is not that"):
+        verify(path, small_dataset.valid)
+
+
+def test_rows_out_of_order_stay_an_error(
+    submission: Callable[..., Path], files: dict[str, bytes], failed: Callable[[Path], set[str]]
+) -> None:
+    """A submission that starts afresh by itself is found out: the proof is strict."""
+    broken = files["solution.py"].replace(b"data_point.step_in_seq", b"data_point.step_in_seq + 1")
+    assert broken != files["solution.py"]
+    with pytest.raises(ScoringError, match="starts at step 1; a sequence must start at step 0"):
+        failed(submission(solution_py=broken))

@@ -14,7 +14,9 @@ def test_it_says_what_it_wrote(run: Run, exportable: str, tmp_path: Path) -> Non
     assert status == 0
     assert "submission.zip: 2 members, uniform weights" in out and "joint.seeds#0" in out
     assert (tmp_path / "submission.onnx").is_file()
-    (written,) = json.loads(run("export", "joint", "--top", "2", "--storage", exportable, "--json")[1])["submissions"]
+    (written,) = json.loads(run("export", "joint", "--top", "2", "--storage", exportable, "--json", "--force")[1])[
+        "submissions"
+    ]
     assert (written["path"], written["weights"], len(written["members"])) == ("submission.zip", "uniform", 2)
 
 
@@ -40,3 +42,16 @@ def test_options_are_named_as_they_are_typed(run: Run, exportable: str, small_da
         (tmp_path / "taken").write_text("a file")
         status, out, err = run(*export, *arguments)
         assert (status, out, err.count("\n")) == (1, "", 1) and piece in err
+
+
+def test_the_best_configurations_with_their_seeds(run: Run, exportable: str) -> None:
+    """The documented way; a zip that is there is not overwritten without --force; both targets are chosen for."""
+    export = ("export", "joint", "--storage", exportable)
+    assert run(*export, "--configurations", "2", "--seeds", "2")[1].startswith("submission.zip: 4 members")
+    status, _, err = run(*export)
+    assert status == 1 and "name another --output, or replace it with --force" in err
+    assert run(*export, "--force")[1].startswith("submission.zip: 6 members")
+    out = run(*export, "--top-t0", "1", "--top-t1", "2", "--output", "t.zip")[1]
+    assert "t.zip: 2 members, each target's weights" in out and "1.000/0.500" in out
+    status, _, err = run(*export, "--top-t0", "1", "--output", "u.zip")
+    assert status == 1 and "give both" in err

@@ -5,8 +5,7 @@ import math
 from optuna.storages import InMemoryStorage
 
 from search.report.record import hours, ordered, read_study
-from search.study.ranking import rank_runs
-from search.study.replication import pool
+from search.study.replication import rank_study
 from tests.made_study import make_study
 
 
@@ -19,7 +18,7 @@ def test_a_study_is_read_whole() -> None:
     assert read.best is not None and read.best.value == max(trial.value or -1 for trial in read.finished)
     numbers = [trial.number for trial in (*read.finished, *read.of("pruned"))]
     assert [trial.number for trial in read.scored] == sorted(numbers)
-    assert read.ranking.rows == rank_runs(pool(study)).rows
+    assert read.ranking.rows == rank_study(study).rows
     assert "batch_size" not in read.searched and "lr" in read.searched
 
 

@@ -13,7 +13,7 @@ from lobmodels.ensemble.bundle import read_submission
 from lobmodels.errors import BundleError
 from search.errors import SearchError
 from search.ship.export import Request, ship
-from tests.search.trained_pool import make_study
+from tests.search.trained_pool import SCORES, add_runs, make_study
 
 
 def test_no_finished_run(tmp_path: Path, small_dataset: Dataset) -> None:
@@ -51,7 +51,8 @@ def test_fitted_weights_stand_beside_uniform_ones(url: str, tmp_path: Path, smal
     assert shipment.bundle.weights.sum(0) == pytest.approx([1, 1])
     if how != "shrunk":
         assert scores["select"] >= scores["uniform_select"] - 1e-9
-    (remark,) = shipment.remarks
+    *idle, remark = shipment.remarks
+    assert len(shipment.bundle.members) == 4 or idle[0].startswith("not shipped, because they weigh nothing: joint")
     assert f"{how} weights on the 3 report sequences: {scores['report']:.4f}" in remark
     assert ("do not beat" in remark) == (scores["report"] <= scores["uniform_report"])
 
@@ -70,7 +71,8 @@ def test_given_weights(url: str, tmp_path: Path) -> None:
     assert "were not compared with uniform ones" in shipment.remarks[0]
     (tmp_path / "w.json").write_text(json.dumps({"joint#1": 1}))
     (shipment,) = ship(url, "joint", Request(top=3, weights=str(tmp_path / "w.json")), tmp_path / "b.zip")
-    assert shipment.bundle.weights[:, 1].tolist() == [0, 1, 0]
+    assert [member.name for member in shipment.bundle.members] == ["joint#1"]
+    assert shipment.remarks[0] == "not shipped, because they weigh nothing: joint.seeds#0, joint#3"
     for wrong, message in {
         "gru=0.5,lstm=0.5": "name lstm",
         "gru=much": "is not FAMILY=NUMBER",
@@ -123,3 +125,41 @@ def test_fits_size_and_time(url: str, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(BundleError, match="not even one member fits into max_seconds=30: it takes 40 s"):
         ship(url, "joint", Request(top=4, max_seconds=30), tmp_path / "d.zip")
     assert not (tmp_path / "d.zip").exists()
+
+
+def test_an_existing_zip_is_not_overwritten(url: str, tmp_path: Path) -> None:
+    """Refused before any work, and replaced when asked."""
+    path = tmp_path / "s-shrunk.zip"
+    path.write_text("the one that was sent")
+    with pytest.raises(BundleError, match="exists and would be overwritten"):
+        ship(url, "joint", Request(top=2, candidates=True), tmp_path / "s.zip", tmp_path)
+    with pytest.raises(BundleError, match="exists and would be overwritten"):
+        ship(url, "joint", Request(top=2), path)
+    assert path.read_text() == "the one that was sent" and not (tmp_path / "s-conservative.zip").exists()
+    ship(url, "joint", Request(top=2, force=True), path)
+    assert read_submission(path).names == ["joint.seeds#0", "joint#1"]
+
+
+def test_members_for_each_target(url: str, tmp_path: Path, small_data: Path) -> None:
+    """Each target is the uniform average of its own best runs; what cannot go with it is refused."""
+    (shipment,) = ship(url, "joint", Request(by_target=(1, 3)), tmp_path / "a.zip", small_data)
+    weights = {
+        member.name: w.tolist() for member, w in zip(shipment.bundle.members, shipment.bundle.weights, strict=True)
+    }
+    assert weights == {"joint.seeds#0": [1, 1 / 3], "joint#1": [0, 1 / 3], "joint#3": [0, 1 / 3]}
+    assert shipment.weights == "each target's" and "on the 3 report sequences" in shipment.remarks[0]
+    for other in ({"weights": "greedy"}, {"candidates": True}, {"max_mb": 3.0}):
+        with pytest.raises(BundleError, match="chosen for each target are averaged uniformly"):
+            ship(url, "joint", Request(by_target=(1, 3), **other), tmp_path / "b.zip", small_data)
+
+
+def test_old_members_are_averaged_as_they_are(tmp_path: Path, small_dataset: Dataset, small_data: Path) -> None:
+    """Without data it is said that members could not be brought to one scale; with data they are."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = make_study(url, small_dataset.valid)
+    add_runs(study, small_dataset.valid, SCORES[:2], prediction_std=None)
+    (plain,) = ship(url, "joint", Request(), tmp_path / "a.zip")
+    assert "joint#1, joint#0: trained by an older lobtuna" in plain.remarks[0] and (plain.bundle.factors == 1).all()
+    (scaled,) = ship(url, "joint", Request(), tmp_path / "b.zip", small_data)
+    stds = np.array([member.prediction_std for member in scaled.bundle.members])
+    assert scaled.remarks == () and stds[0] == pytest.approx(stds[1]) and (scaled.bundle.factors != 1).all()

@@ -9,8 +9,8 @@ import pytest
 
 from lobmodels.data import Dataset
 from search.errors import SearchError
-from search.ship.members import Choice, choose, load_members
-from tests.search.trained_pool import SCORES, add_runs, make_study
+from search.ship.members import Choice, choose, load_members, weights_by_target
+from tests.search.trained_pool import SCORES, add_replicate, add_runs, make_study
 
 
 def names(study: optuna.Study, **choice: object) -> list[str]:
@@ -61,3 +61,40 @@ def test_runs_past_the_retention_limit(tmp_path: Path, small_dataset: Dataset) -
     study = make_study(url, small_dataset.valid, checkpoints={"keep": 2})
     add_runs(study, small_dataset.valid, SCORES)
     assert names(study) == ["joint#1", "joint#3"]
+
+
+def test_configurations_enter_with_their_seeds(study: optuna.Study) -> None:
+    """Configurations in the order of `rank`, each with at most so many runs, its own first and then by seed."""
+    assert names(study, configurations=1) == ["joint#0", "joint#3", "joint.seeds#0"]
+    assert names(study, configurations=2, seeds=1) == ["joint#0", "joint#1"]
+    with pytest.raises(SearchError, match=r"--configurations 4: study 'joint' has 3 with stored weights"):
+        names(study, configurations=4)
+
+
+def test_configurations_are_the_default_once_something_was_repeated(tmp_path: Path, small_dataset: Dataset) -> None:
+    """Before that a configuration is known by single runs alone, and the best ten of these are taken."""
+    study = make_study(f"sqlite:///{tmp_path / 'study.db'}", small_dataset.valid)
+    add_runs(study, small_dataset.valid, SCORES)
+    assert names(study)[:2] == ["joint#1", "joint#3"]
+    for i in range(5):
+        add_replicate(study, small_dataset.valid, 0.24, 1_000_000 + i)
+    found = names(study)
+    assert found[:4] == ["joint#0", "joint#3", "joint.seeds#0", "joint.seeds#1"]
+    assert sorted(found[4:]) == ["joint#1", "joint#2", "joint#4"]
+
+
+def test_one_way_to_choose(study: optuna.Study) -> None:
+    """Ways that contradict each other are named."""
+    with pytest.raises(SearchError, match="--configurations and --top are different ways to choose members"):
+        names(study, configurations=2, top=3)
+    with pytest.raises(SearchError, match="--top and --members are different ways"):
+        names(study, top=3, members=("3",))
+
+
+def test_members_by_target(study: optuna.Study) -> None:
+    """The best runs on each target, each once, and what each weighs."""
+    runs = choose(study, Choice(by_target=(2, 1)))
+    assert [run.name for run in runs] == ["joint.seeds#0", "joint#1"]
+    assert weights_by_target(runs, (2, 1)).tolist() == [[0.5, 1], [0.5, 0]]
+    with pytest.raises(SearchError, match=r"--top-t1 7: study 'joint' has 6 runs with weights and scores on t1"):
+        names(study, by_target=(1, 7))

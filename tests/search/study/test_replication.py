@@ -17,6 +17,7 @@ from search.study.replication import (
     choose,
     find_replicates,
     pool,
+    rank_study,
     replicate,
     seed_list,
     store_plan,
@@ -174,13 +175,40 @@ def test_elimination_finds_the_best_at_least_as_often_as_equal_shares() -> None:
         found["equal"] += int(rank_runs([*searched, *equal]).rows[0].key) == truth.argmax()
         auto = [run("s.seeds", i, 1000 + j, table[i, j]) for i in range(keys) for j in range(2)]
         plan = Plan(tuple(map(str, range(keys))), budget)
-        while chosen := next_round(plan, searched, auto, Counter(r.key for r in auto)):
+        while chosen := next_round(
+            plan,
+            searched,
+            lambda keys, known=(searched, auto): rank_runs([r for part in known for r in part if r.key in keys]),
+            Counter(r.key for r in auto),
+        ):
             for r in chosen:
                 j = sum(a.key == r.key for a in auto)
                 auto.append(run("s.seeds", r.number, 1000 + j, table[r.number, j]))
         assert len(auto) <= budget
         found["auto"] += int(rank_runs([*searched, *auto]).rows[0].key) == truth.argmax()
     assert found["auto"] >= found["equal"] - 2 and found["auto"] > worlds * 0.45
+
+
+def test_a_failed_replicate_counts_against_its_configuration(study: optuna.Study) -> None:
+    """It is a run with the worst value of all: the estimate falls, until it succeeds under `--retry`."""
+    chosen = choose(study, top=3)
+    replicate(study, chosen, seeds=4)
+    serve(study)
+    best = rank_study(study).rows[0]
+    replicate(study, [run for run in chosen if run.key == best.key], seeds=6)
+    target = find_replicates(study)
+    assert target is not None
+    for _ in range(2):
+        target.tell(target.ask(), state=TrialState.FAIL)
+    row = next(row for row in rank_study(study).repeated if row.key == best.key)
+    assert (row.failed, row.n) == (2, 4)
+    assert row.estimate is not None and best.estimate is not None and row.estimate < best.estimate - 0.0005
+    assert row.probability_best is not None and best.probability_best is not None
+    assert row.probability_best < best.probability_best
+    replicate(study, [run for run in chosen if run.key == best.key], seeds=6, retry=True)
+    serve(study)
+    again = next(row for row in rank_study(study).repeated if row.key == best.key)
+    assert (again.failed, again.n) == (0, 6)
 
 
 def test_what_failed_is_tried_again_only_if_asked(study: optuna.Study) -> None:

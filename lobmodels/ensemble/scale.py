@@ -1,0 +1,99 @@
+"""One scale for the members of an ensemble, so that equal weights mean equal influence.
+
+How large predictions are depends on the loss: a run trained on `combined` predicts six to eight times as large as one
+trained on `weighted_pearson`, and would weigh six to eight times as much in a plain average. So each member is divided
+by the standard deviation of its own predictions, per target, and multiplied by the members' mean one, which keeps the
+meaning of the clip at ±6. The factor is folded into the member's last linear layer: the network, the online runtime
+and the ONNX graph are then all on that scale and need not know of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lobmodels.checkpoint import Checkpoint
+from lobmodels.data import Sequences, cache_folder
+from lobmodels.ensemble.predictions import digest, mapped
+from lobmodels.errors import BundleError
+from lobmodels.networks import build_network
+from lobmodels.training.measures import spread_index
+
+LARGEST = 1e3  # by which a member is multiplied: one that hardly varies is not blown up into noise
+ROUNDING = 1e-12
+Floats = NDArray[np.float64]
+
+
+def spreads(members: Sequence[Checkpoint]) -> Floats | None:
+    """Standard deviation (K, targets) of the members' predictions; None where a checkpoint does not hold its own."""
+    known = [member.prediction_std for member in members]
+    return np.array(known, np.float64) if all(known) else None
+
+
+def factors(stds: Floats | None, weights: Floats) -> Floats:
+    """What each member is multiplied by, per target: the weighted mean of `stds` (K, targets) over its own.
+
+    1 where a member does not vary, and everywhere where `stds` is None.
+    """
+    if stds is None:
+        return np.ones(weights.shape)
+    common = (weights * stds).sum(0)  # (targets,)
+    varies = stds * LARGEST > common
+    found = np.where(varies, common / np.where(varies, stds, 1.0), 1.0)
+    return np.where(np.abs(found - 1) < ROUNDING, 1.0, found)  # equal members stay what they are, bit by bit
+
+
+def rescaled(member: Checkpoint, factor: Floats) -> Checkpoint:
+    """The member with its predictions multiplied by `factor` (targets,): the last linear layer carries it."""
+    if (factor == 1).all():
+        return member
+    weight, bias = output_layer(member)
+    by = torch.from_numpy(np.asarray(factor, np.float64))
+    scaled = {
+        weight: (member.weights[weight].double() * by[:, None]).float(),
+        bias: (member.weights[bias].double() * by).float(),
+    }
+    std = member.prediction_std
+    known = None if std is None else tuple(float(s * f) for s, f in zip(std, factor, strict=True))
+    return dataclasses.replace(member, weights={**member.weights, **scaled}, prediction_std=known)
+
+
+def output_layer(member: Checkpoint) -> tuple[str, str]:
+    """Names of the weight (targets, H) and bias (targets,) of the layer whose outputs are the predictions.
+
+    Raises `BundleError` where the network's head does not end in a linear layer.
+    """
+    with torch.device("meta"):
+        network = build_network(member.config, len(member.pipeline.names))
+    layers = list(network.get_submodule("head").named_modules(prefix="head"))
+    name, layer = layers[-1]
+    if not isinstance(layer, torch.nn.Linear) or layer.bias is None:
+        raise BundleError(f"{member.name}: its head ends in {type(layer).__name__}, and only a linear layer is scaled")
+    return f"{name}.weight", f"{name}.bias"
+
+
+def with_spreads(
+    members: Sequence[Checkpoint], train: Callable[[], Sequences], device: str | None = None
+) -> list[Checkpoint]:
+    """The members, each with the standard deviation of its predictions: measured on `train()` where a checkpoint
+    written by an older lobtuna does not hold it."""
+    if spreads(members) is not None:
+        return list(members)
+    data = train()
+    return [member if member.prediction_std else _measured(member, data, device) for member in members]
+
+
+def _measured(member: Checkpoint, data: Sequences, device: str | None) -> Checkpoint:
+    def compute() -> NDArray[np.float64]:
+        raw = np.asarray(data.features[spread_index(len(data))])
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        predicted = member.predict(raw, where)[:, data.schema.warmup_steps :]
+        return predicted.std((0, 1), dtype=np.float64)
+
+    path = cache_folder() / "spreads" / data.fingerprint / f"{digest(member)}.npy"
+    std = mapped(path, (len(data.schema.targets),), compute)
+    return dataclasses.replace(member, prediction_std=tuple(std.tolist()))

@@ -1,0 +1,93 @@
+"""What resampling the sequences says of configurations: how far they may stand otherwise on new data.
+
+More seeds tell how good a configuration is on the selection sequences, and not whether these suit it. That is known
+from the six sums a sequence and run that give a run's score (`lobmodels.bootstrap`): sequences are drawn again, the
+same ones for all runs, and each run is scored on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from lobmodels.bootstrap import SUMS, correlations
+from lobmodels.data.cache import cache_folder
+from lobmodels.errors import OutputError
+from lobmodels.files import appearing
+from search.study.runs import Run
+from storage.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import optuna
+
+Floats = NDArray[np.float64]
+REPETITIONS = 400
+
+
+def resampled_scores(sums: list[Floats], repetitions: int = REPETITIONS) -> Floats:
+    """Mean correlation (repetitions, R) of R runs, from their sums (N, 6, targets), on sequences drawn again."""
+    count = len(sums[0])
+    random = np.random.default_rng(0)
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=repetitions).astype(np.float64)
+    return np.stack([correlations(np.tensordot(drawn, part, axes=1)).mean(-1) for part in sums], axis=1)
+
+
+def sampling_covariance(scores: Floats, configuration: NDArray[np.int64]) -> Floats:
+    """Covariance (K, K) between configurations from resampled scores (B, R) of their runs.
+
+    A configuration's mean over n runs also varies by a share 1/n of what is each run's own. That is part of the
+    spread between its runs, which the model of `search.study.random_effects` knows already, and is taken out.
+    """
+    members = [np.flatnonzero(configuration == i) for i in range(int(configuration.max()) + 1)]
+    centred = scores - scores.mean(0)
+    means = np.stack([centred[:, runs].mean(1) for runs in members], axis=1)  # (B, K)
+    covariance = means.T @ means / (len(scores) - 1)
+    own = [centred[:, runs] - means[:, [i]] for i, runs in enumerate(members)]
+    freedom = sum(len(runs) - 1 for runs in members)
+    within = sum(float(np.square(part).sum()) for part in own) / (len(scores) - 1) / freedom if freedom else 0.0
+    return covariance - np.diag([within / len(runs) for runs in members])
+
+
+def stored_sums(studies: Mapping[str, optuna.Study], runs: Sequence[Run]) -> dict[str, Floats]:
+    """Sums (N, 6, 2) on the selection sequences by name of the run, from the runs' checkpoints or the local cache.
+
+    Runs of older versions, and those whose checkpoint is gone, have none.
+    """
+    found = {run.name: _sums_of(studies[run.study], run) for run in runs if run.checkpoint is not None}
+    return {name: sums.astype(np.float64) for name, sums in found.items() if sums is not None}
+
+
+def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
+    from storage.artifacts import download
+    from storage.store import artifacts_of
+
+    assert run.checkpoint is not None
+    path = cache_folder() / "sums" / f"{run.checkpoint}.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
+        cached: NDArray[np.float32] = np.load(path)
+        return cached
+    try:
+        tensors = safetensors.numpy.load(download(artifacts_of(study), run.checkpoint))
+    except (ArtifactError, SafetensorError):
+        return None
+    sums: NDArray[np.float32] | None = tensors.get(f"{SUMS}select")
+    if sums is not None:
+        with contextlib.suppress(OutputError), appearing(path) as partial:  # a checkpoint never changes
+            np.save(partial, sums)
+    return sums
+
+
+def covariance_of(groups: Sequence[Sequence[Run]], sums: Mapping[str, Floats]) -> Floats | None:
+    """`sampling_covariance` of configurations from their runs; None where one of them has no run with sums, or the
+    runs were scored on different sequences."""
+    known = [(i, sums[run.name]) for i, runs in enumerate(groups) for run in runs if run.name in sums]
+    complete = {i for i, _ in known} == set(range(len(groups)))
+    if not complete or len({part.shape for _, part in known}) != 1:
+        return None
+    return sampling_covariance(resampled_scores([part for _, part in known]), np.array([i for i, _ in known]))

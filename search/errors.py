@@ -41,5 +41,9 @@ class RunSavedError(SearchError):
         )
 
 
+class RestartNeeded(SearchError):
+    """This process cannot train any further, a fresh one can: its device context is broken, or its run hangs."""
+
+
 class ReportError(SearchError):
     """A report cannot be written where it was asked for."""

@@ -47,6 +47,12 @@ CHECKPOINT = "checkpoint"  # artifact id of the best weights
 PARAMETERS = "parameters"  # number of weights of the network
 PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
 
+# Trial user attribute: the kind of failure that ended the trial. Such a trial is "failed" here, whatever its state in
+# Optuna: one that diverged or ran out of memory is pruned there, because samplers do not learn from failed trials.
+FAILURE = "failure"
+FAILURES = DIVERGED, MEMORY, INVALID, ERROR = ("diverged", "out of memory", "invalid configuration", "error")
+WORST = -1.0  # score reported for a failed trial that samplers learn from: the least correlation
+
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
 
@@ -97,6 +103,7 @@ class TrialRecord:
     report: dict[str, float]  # likewise, on sequences that no decision has seen
     parameters: int | None  # weights of the network
     reason: str
+    failure: str | None  # kind of a failure, one of `FAILURES`
     imported: str | None  # "STUDY#NUMBER" of the trial it is a copy of
     parent: int | None  # of a replicate: the trial whose configuration it repeats
     baseline: int | None
@@ -140,7 +147,7 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
     return TrialRecord(
         study=study,
         number=trial.number,
-        state=STATES[trial.state],
+        state=state_of(trial),
         value=_value(trial, history),
         configuration=dict(recorded) if isinstance(recorded, dict) else dict(trial.params),
         configured=isinstance(recorded, dict),
@@ -159,6 +166,7 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         report=_scores(attrs, "report"),
         parameters=_whole(attrs.get(PARAMETERS)),
         reason=str(attrs.get(REASON, "")),
+        failure=_text(attrs.get(FAILURE)),
         imported=_text(attrs.get(IMPORTED)),
         parent=_whole(attrs.get(PARENT)),
         baseline=_whole(attrs.get(BASELINE)),
@@ -166,6 +174,12 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         stored_state=stored_state_of(trial),
         frozen=trial,
     )
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """The trial's state in lobtuna's words: one of the values of `STATES`."""
+    failed = trial.state == TrialState.PRUNED and trial.user_attrs.get(FAILURE) in FAILURES
+    return "failed" if failed else STATES[trial.state]
 
 
 def seconds_of(trial: FrozenTrial) -> float:
@@ -284,9 +298,15 @@ def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: i
     return Batch(user_attrs={**found, PARAMETERS: parameters})
 
 
-def write_failure(reason: str) -> Batch:
-    """The reason of a trial that failed before its first epoch."""
-    return Batch(user_attrs={REASON: reason}, state=TrialState.FAIL)
+def write_failure(kind: str, reason: str, epochs: int) -> Batch:
+    """The end of a trial that failed after so many epochs.
+
+    A diverged run and one without memory are pruned at `WORST`, so that the sampler avoids their configurations.
+    """
+    batch = Batch(user_attrs={REASON: reason, FAILURE: kind}, state=TrialState.FAIL)
+    if kind in (DIVERGED, MEMORY):
+        batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
+    return batch
 
 
 def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
-from search.study.record import STATES, TrialRecord, read_trial
+from search.study.record import STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
@@ -99,7 +100,7 @@ def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
     if seeds is not None:
         workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
     spec = spec_of(study)
-    failed = [t for t in reversed(trials) if t.state == TrialState.FAIL]
+    failed = [t for t in reversed(trials) if state_of(t) == "failed"]
     return Status(
         study=study.study_name,
         question=spec.question,
@@ -114,7 +115,8 @@ def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
 
 def count(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """Number of trials in each state."""
-    return {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
+    states = Counter(map(state_of, trials))
+    return {name: states[name] for name in STATES.values()}
 
 
 def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) -> list[AtWork]:

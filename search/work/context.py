@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class WorkerContext:
     device_lock: DeviceLock
     checkpoint_every: float = 60.0  # seconds between two uploads of a running trial's state
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
+    hung: Callable[[], None] = lambda: None  # called, from another thread, when a run hangs
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
 
     @property

@@ -75,14 +75,14 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
-def store_files(store: Any, files: list[tuple[str, str, bytes]]) -> Batch:
-    """Upload `files`, the checkpoint first; returns the attributes that refer to them."""
+def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
+    """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is that."""
     batch = Batch()
     ids = upload_all(store, [data for _, _, data in files])
     for (name, kind, _), artifact_id in zip(files, ids, strict=True):
         key, value = attribute_of(artifact_id, name, kind)
         batch.system_attrs[key] = value
-    if ids:
+    if ids and checkpoint:
         batch.user_attrs[CHECKPOINT] = ids[0]
     return batch
 

@@ -14,6 +14,7 @@ from types import FrameType
 from search.errors import SearchError
 
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal was closed, ssh was cut
 MARGIN = 10.0  # seconds before a time limit that are kept for storing the trial and handing it back
 SLACK = 1.25  # the next epoch may take this much longer than the last
 
@@ -74,7 +75,7 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT request a stop; a second one ends the process at once."""
+        """SIGTERM, SIGINT and SIGHUP request a stop; a second signal ends the process at once."""
 
         def handle(number: int, _: FrameType | None) -> None:
             if self.reason is not None:
@@ -85,9 +86,18 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may install handlers; elsewhere the caller requests the stop
             return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with handling(handle):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call `handle` for every signal that asks for a stop. A SIGHUP that `nohup` has switched off stays off."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,14 +19,14 @@ from rich.console import Console
 
 from search.errors import SearchError
 from search.work.events import Event
+from search.work.exits import DONE, EXPECTED, RESTART
 from search.work.options import WorkOptions, WorkSummary
 from search.work.progress import Progress
 from search.work.slot import COMMAND, SlotJob
-from search.work.stopping import Stop
+from search.work.stopping import Stop, handling
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
 HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
-MOST_CRASHES = 5  # in a row; after one more, the slot is given up
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,14 @@ def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int 
         devices = [name for name in _gpus(gpus) for _ in range(trials_per_gpu)]
         shared = [name.replace(":", "") if trials_per_gpu > 1 else "" for name in devices]
     return [Slot(device, threads, name) for device, name in zip(devices, shared, strict=True)]
+
+
+def single(device: str | None, threads: int) -> list[Slot]:
+    """One slot for a worker on a GPU; none on the CPU, where no broken device context asks for a fresh process."""
+    import torch
+
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return [Slot(name, threads)] if name.startswith("cuda") else []
 
 
 def _gpus(wanted: str) -> list[str]:
@@ -117,7 +125,14 @@ class _Supervisor:
         self.signals = 0
 
     def run(self) -> WorkSummary:
-        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
+        with handling(self._on_signal):
+            self._run_slots()
+        if all(process.failed for process in self.processes):
+            raise SearchError("every slot failed; see the lines above")
+        self.summary.stopped = self.summary.stopped or self.stop.reason or ""
+        return self.summary
+
+    def _run_slots(self) -> None:
         try:
             while not all(process.done for process in self.processes):
                 self._start_due()
@@ -127,12 +142,6 @@ class _Supervisor:
                     self._reap(process)
         finally:
             self._signal_all(signal.SIGKILL)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if all(process.failed for process in self.processes):
-            raise SearchError("every slot failed; see the lines above")
-        self.summary.stopped = self.summary.stopped or self.stop.reason or ""
-        return self.summary
 
     def _start_due(self) -> None:
         for process in self.processes:
@@ -209,10 +218,10 @@ class _Supervisor:
         if running is None or running.poll() is None or process.buffers:
             return
         process.process = None
-        if running.returncode == 0 or self.stop.reason is not None:
+        if running.returncode == DONE or self.stop.reason is not None:
             process.done = True
             return
-        if running.returncode in (1, 2):  # an expected failure in one line: another process would fail likewise
+        if running.returncode == EXPECTED:  # an expected failure in one line: another process would fail likewise
             process.done = process.failed = True
             self.progress.set_state(process.number, "failed")
             return
@@ -221,14 +230,10 @@ class _Supervisor:
     def _crashed(self, process: _Process, code: int) -> None:
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-        if process.crashes > MOST_CRASHES:
-            process.done = process.failed = True
-            self.progress.print(f"[{process.number}] crashed {process.crashes} times in a row ({how}): given up")
-            self.progress.set_state(process.number, "given up")
-            return
+        what = "needs a fresh process" if code == RESTART else f"crashed ({how})"
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (process.crashes - 1))
         process.start_at = time.monotonic() + pause
-        self.progress.print(f"[{process.number}] crashed ({how}): starting again in {pause:.0f} s")
+        self.progress.print(f"[{process.number}] {what}: starting again in {pause:.0f} s")
         self.progress.set_state(process.number, "crashed")
 
     def _on_signal(self, number: int, _: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import ConfigError, DeviceMemoryError, TrainingError
+from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
+from search.errors import SearchError
 from search.study.record import (
     HISTORY,
     read_trial,
@@ -27,14 +29,18 @@ from search.study.retention import make_room
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.events import Event
+from search.work.failure import Failure, failure_of
 from search.work.history import history_csv
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
-from storage.errors import ClaimLost, Unavailable
+from storage.errors import ClaimLost, StorageError, Unavailable
 
-WEIGHTS, TABLE = "application/octet-stream", "text/csv"
+WEIGHTS, TABLE, TEXT = "application/octet-stream", "text/csv", "text/plain"
+
+log = logging.getLogger(__name__)
 
 File = tuple[str, str, bytes]  # name, type, content
 
@@ -46,6 +52,7 @@ class Outcome:
     state: str
     text: str
     value: float | None = None
+    broken_device: bool = False  # only a fresh process can use the device again
 
 
 class TrialInProgress:
@@ -77,8 +84,10 @@ class TrialInProgress:
         try:
             config = suggest(self.session.spec, self.trial)
             return self._on_device(config, self._start(config))
-        except (ConfigError, TrainingError) as error:
-            return self._fail(str(error))
+        except (ClaimLost, Unavailable, SearchError):  # not the trial's failure
+            raise
+        except Exception as error:  # whatever it is, it ends this trial and not the worker
+            return self._fail(failure_of(error))
 
     def _start(self, config: RunConfig) -> int:
         """Record what the trial is; returns its seed."""
@@ -104,22 +113,31 @@ class TrialInProgress:
             return self._train(config, seed) if ready else self._hand_back()
 
     def _train(self, config: RunConfig, seed: int) -> Outcome:
-        data = self.context.data_for(config, self.session.spec.validation.report_fraction)
-        run = self.training = TrainingRun(config, seed, data)
-        if self.resume.restore(run):
-            self.storage.forget_reports(run.epoch)
-            self._emit("resume", epoch=run.epoch)
+        with Watchdog(self._hung) as watchdog:
+            data = self.context.data_for(config, self.session.spec.validation.report_fraction)
+            run = self.training = TrainingRun(config, seed, data)
+            if self.resume.restore(run):
+                self.storage.forget_reports(run.epoch)
+                self._emit("resume", epoch=run.epoch)
+            ended = self._epochs(run, watchdog)
+        return ended or self._finish(run)
+
+    def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
+        """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
         while not run.finished:
             if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
                 return self._hand_back()
             record = run.train_epoch()
+            watchdog.epoch_ended(record.seconds)
             self.resume.take(run)
             self._report(run, record)
-            if self._should_prune(record.epoch, last=run.finished):
+            if run.finished:
+                break
+            if self._should_prune(record.epoch):
                 return self._finish_pruned(run)
-            if self.resume.due(self.context.checkpoint_every) and not run.finished:
+            if self.resume.due(self.context.checkpoint_every):
                 self.resume.save()
-        return self._finish(run)
+        return None
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
@@ -132,14 +150,17 @@ class TrialInProgress:
             seconds=record.seconds,
         )
 
-    def _should_prune(self, epoch: int, last: bool) -> bool:
-        """Ask the pruner with what is known here now, and again in the background with the other workers' latest."""
+    def _should_prune(self, epoch: int) -> bool:
+        """Ask the pruner with what is known here now, and again in the background with the other workers' latest.
+
+        Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
+        """
         if self.session.spec.pruner.name == "none":
             return False
         if self.trial.should_prune():
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
-        if self.pruned_at is not None or last:
-            return self.pruned_at is not None
+        if self.pruned_at is not None:
+            return True
         known = copy.deepcopy(self._frozen())
 
         def ask_again() -> None:
@@ -188,13 +209,48 @@ class TrialInProgress:
         self._clean_up()
         return Outcome("pruned", reason, best)
 
-    def _fail(self, text: str) -> Outcome:
-        reason, run = " ".join(text.split()), self.training
-        batch = Batch() if run is None else write_training(run.history, run.best_epoch, reason)
-        batch.merge(write_failure(reason))
-        self.storage.end(batch)
+    def _fail(self, failure: Failure) -> Outcome:
+        """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
+        run, batch = self.training, Batch()
+        if run is not None:
+            batch.merge(write_training(run.history, run.best_epoch, failure.reason))
+        batch.merge(self._traceback(failure))
+        batch.merge(write_failure(failure.kind, failure.reason, 0 if run is None else run.epoch))
+        self._end(batch)
         self._clean_up()
-        return Outcome("failed", reason)
+        return Outcome("failed", failure.reason, broken_device=failure.broken_device)
+
+    def _traceback(self, failure: Failure) -> Batch:
+        if failure.details is None:
+            return Batch()
+        name = f"{self.session.name.replace('@', '-')}-{self.number}-traceback.txt"
+        try:
+            return store_files(self.session.artifacts, [(name, TEXT, failure.details.encode())], checkpoint=False)
+        except StorageError as error:  # the reason is recorded all the same
+            log.error("%s", failure.details)
+            self._note(f"the traceback was not stored: {error}")
+            return Batch()
+
+    def _end(self, batch: Batch) -> None:
+        """End the trial with `batch`, also where an earlier write of this trial failed for good."""
+        running = self.storage.running
+        try:
+            self.storage.end(batch)
+        except (ClaimLost, Unavailable):
+            raise
+        except Exception as error:  # the channel raises what ended it, and takes no further write
+            log.debug("the background channel had ended: %s", error)
+            assert running is not None
+            self.storage.fleet.write(self.trial_id, running.claim, batch)
+            self.storage.drop()
+
+    def _hung(self, limit: float) -> None:
+        """Called from the watchdog: give the trial up, so that another worker takes it over after the grace."""
+        running = self.storage.running
+        if running is not None:
+            running.heartbeat.stop()
+        self._note(f"no epoch has ended for {limit / 60:.0f} min: this worker gives the trial up")
+        self.context.hung()
 
     def _hand_back(self) -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""

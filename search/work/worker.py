@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -13,7 +14,7 @@ import torch
 
 from lobmodels.data import load_dataset
 from lobmodels.training.host import tune_host
-from search.errors import RunSavedError, SearchError
+from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
 from search.study.open import SEEDS, existing_storage
 from search.study.replication import advance
@@ -41,21 +42,26 @@ def work(
     options: WorkOptions | None = None,
     stop: Stop | None = None,
     emit: Emit = ignore,
+    hung: Callable[[], None] = lambda: None,
 ) -> WorkSummary:
     """Work on the study `name` until its budget is spent, a limit is reached or a stop is asked for.
 
-    Raises `SearchError` for a study that is missing or belongs to other data or another version, `StorageError` for a
-    database that cannot be reached, `DataError` for data that cannot be read.
+    `hung` is called, from another thread, after a run that hangs was given up: only the end of the process ends it.
+    Raises `RestartNeeded` where only a fresh process can go on, `SearchError` for a study that is missing or belongs to
+    other data or another version, `StorageError` for a database that cannot be reached, `DataError` for data that
+    cannot be read.
     """
     options = options or WorkOptions()
     stop = stop or Stop(options.time_limit)
     stop.follow_parent = options.follow_parent
     with stop.on_signals():
-        return _Worker(url, name, Path(data), options, stop, emit).run()
+        return _Worker(url, name, Path(data), options, stop, emit, hung).run()
 
 
 class _Worker:
-    def __init__(self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit) -> None:
+    def __init__(
+        self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit, hung: Callable[[], None]
+    ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, emit
         device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         tune_host(options.threads)
@@ -64,13 +70,14 @@ class _Worker:
         self.inner = existing_storage(url, name, patience=options.patience)
         self.session = self._open(name)
         dataset = load_dataset(data)
-        self.session.bind(dataset.fingerprint)
+        self.session.bind(dataset)
         self.context = WorkerContext(
             dataset=dataset,
             device=device,
             worker=worker,
             stop=stop,
             emit=emit,
+            hung=hung,
             device_lock=DeviceLock(options.shared_device),
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
@@ -105,6 +112,8 @@ class _Worker:
             self.summary.count(outcome.state)
             if outcome.state == "kept":
                 raise RunSavedError(outcome.text)
+            if outcome.broken_device:
+                raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
             self._refuse_repeated_failure(outcome)
 
     def _refuse_repeated_failure(self, outcome: Outcome) -> None:
@@ -176,7 +185,7 @@ class _Worker:
             except KeyError:
                 return None
             self.replicates = self._open(self.name + SEEDS)
-            self.replicates.bind(self.context.dataset.fingerprint)
+            self.replicates.bind(self.context.dataset)
         return self.replicates
 
     def _open(self, name: str) -> StudySession:

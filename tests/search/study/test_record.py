@@ -123,8 +123,20 @@ def test_a_queued_trial_says_what_it_is_for() -> None:
 
 def test_a_trial_that_failed_at_once_has_its_reason() -> None:
     """Nothing was trained, nothing can be ranked."""
-    read = read_trial("s", frozen(write_failure("no memory")))
-    assert (read.state, read.reason, read.value, run_of(read)) == ("failed", "no memory", None, None)
+    read = read_trial("s", frozen(write_failure(record.ERROR, "KeyError: 'x'", 0)))
+    assert (read.state, read.failure, read.reason) == ("failed", "error", "KeyError: 'x'")
+    assert (read.value, run_of(read)) == (None, None)
+
+
+@pytest.mark.parametrize("kind", record.FAILURES)
+def test_a_failure_is_a_failure_whatever_optuna_is_told(kind: str) -> None:
+    """A run that diverged or found no memory is pruned for the sampler, and failed for everybody else."""
+    trial = frozen(write_failure(kind, "why", 3))
+    teaches = kind in ("diverged", "out of memory")
+    assert trial.state == (TrialState.PRUNED if teaches else TrialState.FAIL)
+    assert trial.intermediate_values == ({3: -1.0} if teaches else {})
+    read = read_trial("s", trial)
+    assert (read.state, read.failure, run_of(read)) == ("failed", kind, None)
 
 
 JUNK = st.one_of(

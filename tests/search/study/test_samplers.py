@@ -1,11 +1,15 @@
 """A sampler repeats itself, and every name of the study file has one."""
 
+import math
+from collections.abc import Callable
 from typing import get_args
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from search.errors import SearchError
+from search.study.record import DIVERGED, write_failure
 from search.study.samplers import SAMPLERS, build_sampler, trial_stream
 from search.studyfile.space import suggest
 from search.studyfile.spec import SamplerSpec, StudySpec
@@ -78,3 +82,36 @@ def test_trial_streams_differ() -> None:
     """Neighbouring trials and neighbouring studies do not share random numbers."""
     streams = {trial_stream(seed, number) for seed in range(50) for number in range(50)}
     assert len(streams) == 2500
+
+
+def cliff_falls(told: Callable[[optuna.Study, optuna.Trial], None], seed: int) -> int:
+    """Trials of 75 that go over a cliff at lr = 3e-3, where the score up to it rises with lr."""
+    terms = spec(sampler={"name": "tpe"}, seed=seed)
+    study = optuna.create_study(sampler=build_sampler(terms), direction="maximize")
+    falls = 0
+    for _ in range(75):
+        trial = study.ask()
+        lr = trial.suggest_float("lr", 1e-4, 3e-2, log=True)
+        if lr > 3e-3:
+            falls += 1
+            told(study, trial)
+        else:
+            study.tell(trial, 0.2 + 0.1 * math.log10(lr / 1e-4))
+    return falls
+
+
+def test_a_sampler_learns_from_runs_that_diverged() -> None:
+    """Told as pruned at the worst score, far fewer runs diverge than when they are only failed."""
+
+    def forgotten(study: optuna.Study, trial: optuna.Trial) -> None:
+        study.tell(trial, state=TrialState.FAIL)
+
+    def taught(study: optuna.Study, trial: optuna.Trial) -> None:
+        batch = write_failure(DIVERGED, "diverged", 0)
+        assert batch.state == TrialState.PRUNED
+        for step, value in batch.intermediate.items():
+            trial.report(value, step)
+        study.tell(trial, state=batch.state)
+
+    counts = {rule.__name__: sum(cliff_falls(rule, seed) for seed in range(2)) for rule in (forgotten, taught)}
+    assert counts["taught"] < 0.5 * counts["forgotten"], counts

@@ -1,11 +1,13 @@
 """A stop is due at a signal, at the time limit, or when it is asked for; durations are written as documented."""
 
+import os
+import signal
 import time
 
 import pytest
 
 from search.errors import SearchError
-from search.work.stopping import MARGIN, Stop, parse_duration
+from search.work.stopping import MARGIN, SIGNALS, Stop, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,26 @@ def test_a_stop_ends_a_wait_and_the_first_reason_counts() -> None:
     stop.sleep(30)
     assert time.monotonic() - started < 1
     assert stop.reason == "SIGTERM"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_that_asks_for_a_stop_does(number: signal.Signals) -> None:
+    """Ctrl-C, `kill`, a closed terminal: each asks once, and the handlers from before come back."""
+    before = signal.getsignal(number)
+    stop = Stop()
+    with stop.on_signals():
+        os.kill(os.getpid(), number)
+        assert stop.due() and stop.reason == number.name and stop.urgent
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_keeps_its_meaning() -> None:
+    """A SIGHUP that was switched off before the worker started stays off."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.due()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,7 +1,7 @@
-"""How sure a score is, and a difference of two: sequences are drawn again with replacement, all submissions alike.
+"""Uncertainty of a score and of a difference of two: sequences are resampled, the same ones for all submissions.
 
-The weighted correlation depends on a sequence through six sums a target. They are computed once; a repetition is a sum
-of them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds.
+The weighted correlation depends on a sequence through six sums for each target. They are computed once; a repetition
+adds them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lobmodels.metric import CLIP, WEIGHT_FLOOR
 Floats = NDArray[np.float64]
 REPETITIONS = 200
 INTERVAL = 0.9  # of a difference to the champion
-FEW = 20  # sequences below which resamples repeat the same few: their interval is too narrow to decide anything
+FEW = 20  # with fewer sequences, resamples repeat the same ones and intervals are too narrow to decide anything
 QUANTILE = 10.0  # a "safe" score is exceeded in 90 % of the repetitions
 
 
@@ -51,12 +51,12 @@ class Comparison:
 
     @property
     def safe(self) -> Row:
-        """What does best when the draw is bad."""
+        """The best one when the resampled sequences suit it badly."""
         return max(self.rows, key=lambda row: (row.p10, row.mean))
 
     @property
     def bold(self) -> Row:
-        """What does best when the draw is good."""
+        """The best one when the resampled sequences suit it well."""
         return max(self.rows, key=lambda row: (row.p90, row.mean))
 
 
@@ -77,7 +77,7 @@ def correlations(sums: Floats) -> Floats:
     w, p, y, pp, py, yy = np.moveaxis(sums, -2, 0)
     mean_p, mean_y = p / w, y / w
     variance = (pp / w - mean_p**2) * (yy / w - mean_y**2)
-    # A constant leaves rounding noise where the two-pass formula leaves none.
+    # This one-pass formula leaves rounding noise for a constant, so the threshold is larger than the metric's.
     varies = (pp / w - mean_p**2 > 1e-13 * (pp / w)) & (yy / w - mean_y**2 > 1e-13 * (yy / w))
     return np.where(varies, (py / w - mean_p * mean_y) / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
 
@@ -96,7 +96,8 @@ def compare(
     if len(set(counts.values())) != 1:
         raise ScoringError(f"submissions were scored on different numbers of sequences: {counts}; score them together")
     if repetitions < 2:
-        raise ScoringError(f"--bootstrap {repetitions}: a spread needs at least 2 repetitions, 200 are usual")
+        message = f"repetitions={repetitions}: a spread needs at least 2 repetitions, 200 are usual"
+        raise ScoringError(message, arguments=["repetitions"])
     n = counts[champion]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
     scores = {

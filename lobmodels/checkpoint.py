@@ -106,7 +106,7 @@ class Checkpoint:
             "seed": self.seed,
             "features": list(self.pipeline.names),
             "groups": list(self.pipeline.groups),
-            "normalizer": "none" if self.pipeline.normalizer is None else "zscore",
+            "normalizer": self.config.normalizer,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "scores": self.scores,
@@ -148,7 +148,7 @@ class Checkpoint:
 def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Checkpoint:
     config = RunConfig.parse(document["configuration"])
     normalizer = None
-    if document["normalizer"] == "zscore":
+    if document["normalizer"] != "none":
         normalizer = Normalizer(tensors["normalizer.mean"].numpy(), tensors["normalizer.std"].numpy())
     pipeline = InputPipeline(tuple(document["groups"]), normalizer)
     if list(pipeline.names) != document["features"]:

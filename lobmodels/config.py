@@ -1,8 +1,9 @@
-"""The typed configuration of a run: every knob of the search space, with the rules that bind them."""
+"""The typed configuration of a run: every parameter of the search space, its meaning, and the rules between them."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,79 +14,111 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-# A parameter on the left means something only while the one it names has one of these values. Study files, trial
-# configurations and checkpoints all read this one table.
-REQUIRES: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "attention_heads": ("architecture", ("gru_attention",)),
-    "attention_window": ("architecture", ("gru_attention",)),
-    "attention_dropout": ("architecture", ("gru_attention",)),
-    "temporal": ("derived", (True,)),
-    "huber_delta": ("loss", ("huber",)),
-    "weighted_ratio": ("loss", ("combined", "pearson_combined")),
-    "pearson_alpha": ("loss", ("pearson_combined",)),
-    "plateau_patience": ("scheduler", ("plateau",)),
-    "plateau_factor": ("scheduler", ("plateau",)),
-    "onecycle_peak": ("scheduler", ("onecycle",)),
-    "warmup_epochs": ("scheduler", ("cosine",)),
-}
-FEATURE_FLAGS = (
-    "derived",
-    "temporal",
-    "interaction",
-    "microstructure",
-    "lag",
-)  # in the order they are appended
+
+@dataclass(frozen=True)
+class Needs:
+    """Marks a parameter that means something only while the parameter `parent` has one of `values`."""
+
+    parent: str
+    values: tuple[Any, ...]
 
 
-class RunConfig(BaseModel):
+class _FeatureFlag:
+    """Marks a flag that switches on the feature group of its name in `lobmodels.features`."""
+
+
+FEATURE_FLAG = _FeatureFlag()
+FeatureFlag = Annotated[bool, FEATURE_FLAG]
+WithAttention = Needs("architecture", ("gru_attention",))
+
+
+class NetworkConfig(BaseModel):
+    """The part of a configuration that shapes the network; an exported submission states these values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    architecture: Literal["gru", "lstm", "gru_attention"] = Field(
+        "gru", description="the recurrent network; `gru_attention` lets every state look back at earlier ones"
+    )
+    input_block: Literal["none", "projection"] = Field(
+        "none", description="`projection`: linear layer, layer norm and dropout before the recurrence"
+    )
+    head: Literal["linear", "mlp"] = Field(
+        "linear", description="`mlp`: one hidden layer of half the width; `linear`: none"
+    )
+    hidden_size: Annotated[int, Field(ge=1, le=2048)] = Field(
+        64, description="width of the recurrence; with attention a multiple of `attention_heads`"
+    )
+    num_layers: Annotated[int, Field(ge=1, le=8)] = Field(2, description="recurrent layers")
+    dropout: Probability = Field(0.0, description="between recurrent layers, in the input block and in the mlp head")
+    attention_heads: Annotated[int, Field(ge=1, le=64), WithAttention] = Field(4, description="heads of the attention")
+    attention_window: Annotated[int, Field(ge=1), WithAttention] = Field(
+        128, description="states a query sees, its own included, in training as online"
+    )
+    attention_dropout: Annotated[Probability, WithAttention] = Field(
+        0.1, description="dropout of the attention weights"
+    )
+
+
+class RunConfig(NetworkConfig):
     """Parameter values of one run, without its seed. Immutable; unknown names are refused.
 
     Build it with `RunConfig.parse`, which reports every problem at once as a `ConfigError`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    # network
-    architecture: Literal["gru", "lstm", "gru_attention"] = "gru"
-    input_block: Literal["none", "projection"] = "none"
-    head: Literal["linear", "mlp"] = "linear"
-    hidden_size: Annotated[int, Field(ge=1, le=2048)] = 64
-    num_layers: Annotated[int, Field(ge=1, le=8)] = 2
-    dropout: Probability = 0.0
-    attention_heads: Annotated[int, Field(ge=1, le=64)] = 4
-    attention_window: Annotated[int, Field(ge=1)] = 128  # states seen by a query, its own included
-    attention_dropout: Probability = 0.1
-    # inputs
-    derived: bool = False
-    temporal: bool = False
-    interaction: bool = False
-    microstructure: bool = False
-    lag: bool = False
-    normalizer: Literal["none", "zscore"] = "none"
-    input_noise: NonNegative = 0.0  # standard deviation added to the network's inputs while training
-    feature_dropout: Probability = 0.0  # chance that a column is silenced for a whole sequence while training
+    # inputs; feature groups are appended in the order of their flags
+    derived: FeatureFlag = Field(False, description="10 columns: spreads, pressures, trade intensity")
+    temporal: Annotated[FeatureFlag, Needs("derived", (True,))] = Field(
+        False, description="3 columns: changes of the spread, recent trade intensity"
+    )
+    interaction: FeatureFlag = Field(False, description="3 columns: products of prices and volumes")
+    microstructure: FeatureFlag = Field(False, description="6 columns: order-flow imbalance and related changes")
+    lag: FeatureFlag = Field(False, description="12 columns: changes over 1, 4 and 16 steps")
+    normalizer: Literal["none", "zscore"] = Field("none", description="`zscore`: per column, fitted on the train rows")
+    input_noise: NonNegative = Field(0.0, description="standard deviation of noise added to the inputs while training")
+    feature_dropout: Probability = Field(
+        0.0, description="chance that a column is set to 0 for a whole sequence while training"
+    )
     # loss
-    loss: Literal["mse", "huber", "weighted_mse", "combined", "weighted_pearson", "pearson_combined"] = "mse"
-    huber_delta: Positive = 1.0
-    weighted_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    pearson_alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.6
-    t0_weight: NonNegative = 1.0
-    t1_weight: NonNegative = 1.0
-    temporal_consistency: NonNegative = 0.0  # weight of the first-difference penalty
+    loss: Literal["mse", "huber", "weighted_mse", "combined", "weighted_pearson", "pearson_combined"] = Field(
+        "mse", description="what is minimised"
+    )
+    huber_delta: Annotated[Positive, Needs("loss", ("huber",))] = Field(
+        1.0, description="error beyond which the Huber loss is linear"
+    )
+    weighted_ratio: Annotated[float, Field(ge=0.0, le=1.0), Needs("loss", ("combined", "pearson_combined"))] = Field(
+        0.5, description="share of the weighted MSE in the combined losses"
+    )
+    pearson_alpha: Annotated[float, Field(ge=0.0, le=1.0), Needs("loss", ("pearson_combined",))] = Field(
+        0.6, description="share of the combined loss beside the correlation"
+    )
+    t0_weight: NonNegative = Field(1.0, description="weight of target t0; equal weights change nothing")
+    t1_weight: NonNegative = Field(1.0, description="weight of target t1")
+    temporal_consistency: NonNegative = Field(0.0, description="weight of the penalty on errors of first differences")
     # optimiser
-    lr: Positive = 1e-3
-    weight_decay: NonNegative = 0.0
-    batch_size: Annotated[int, Field(ge=1)] = 192
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 30
-    early_stopping: Annotated[int, Field(ge=1)] = 8  # epochs without a better score before the run ends
-    grad_clip: NonNegative = 1.0  # largest gradient norm; 0 switches clipping off
-    ema_decay: Probability = 0.0  # 0 switches the moving average of the weights off
-    scheduler: Literal["none", "plateau", "onecycle", "cosine"] = "plateau"
-    plateau_patience: Annotated[int, Field(ge=0)] = 3
-    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    onecycle_peak: Annotated[float, Field(ge=1.0)] = 10.0  # highest learning rate as a multiple of lr
-    warmup_epochs: Annotated[int, Field(ge=0)] = 1
-    amp: bool = True  # half precision on CUDA; a CPU run is always float32
+    lr: Positive = Field(1e-3, description="learning rate")
+    weight_decay: NonNegative = Field(0.0, description="of AdamW")
+    batch_size: Annotated[int, Field(ge=1)] = Field(192, description="sequences a step")
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(30, description="most epochs of a run")
+    early_stopping: Annotated[int, Field(ge=1)] = Field(8, description="epochs without a better score that end a run")
+    grad_clip: NonNegative = Field(1.0, description="largest gradient norm; 0: no clipping")
+    ema_decay: Probability = Field(
+        0.0, description="of the moving average of the weights, which is then validated and kept; 0: none"
+    )
+    scheduler: Literal["none", "plateau", "onecycle", "cosine"] = Field("plateau", description="of the learning rate")
+    plateau_patience: Annotated[int, Field(ge=0), Needs("scheduler", ("plateau",))] = Field(
+        3, description="epochs without a better score before the learning rate falls"
+    )
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0), Needs("scheduler", ("plateau",))] = Field(
+        0.5, description="by which it falls"
+    )
+    onecycle_peak: Annotated[float, Field(ge=1.0), Needs("scheduler", ("onecycle",))] = Field(
+        10.0, description="highest learning rate as a multiple of `lr`"
+    )
+    warmup_epochs: Annotated[int, Field(ge=0), Needs("scheduler", ("cosine",))] = Field(
+        1, description="epochs of linear warm-up"
+    )
+    amp: bool = Field(True, description="half precision on a GPU; the score is float32 all the same")
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -132,6 +165,18 @@ class RunConfig(BaseModel):
     def feature_groups(self) -> tuple[str, ...]:
         """Names of the feature groups that are switched on, in the order they are appended."""
         return tuple(name for name in FEATURE_FLAGS if getattr(self, name))
+
+
+def _needs(metadata: list[Any]) -> tuple[str, tuple[Any, ...]] | None:
+    return next(((mark.parent, mark.values) for mark in metadata if isinstance(mark, Needs)), None)
+
+
+# A parameter on the left means something only while the one it names has one of these values. Study files, trial
+# configurations and checkpoints all read this table, which is made from the marks above.
+REQUIRES: dict[str, tuple[str, tuple[Any, ...]]] = {
+    name: needs for name, field in RunConfig.model_fields.items() if (needs := _needs(field.metadata))
+}
+FEATURE_FLAGS = tuple(name for name, field in RunConfig.model_fields.items() if FEATURE_FLAG in field.metadata)
 
 
 def _describe(item: Any) -> str:

@@ -1,8 +1,43 @@
-"""The expected failures of the learning core; each message names the value, the rule and the next step."""
+"""The expected failures of the learning core; each message names the value, the rule and what to do.
+
+A message uses the names of this library's own arguments, written `name` in backticks or as name=value, and the error
+lists them in `arguments`. A caller with other names, such as the command line, can replace them by its own and turn
+`remedy` into its own next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class Remedy(StrEnum):
+    """What helps against a failure, for a caller that can say how it is done there. Some need the error's `subject`."""
+
+    WRITE_EXAMPLE_DATA = "write example data"
+    CHECK_DATA = "check the data file `subject`"
+    EXPORT_SUBMISSION = "export a submission to `subject`"
+    EXPORT_AGAIN = "export the submission again"
+    SAVE_SCORE = "save a submission's score to `subject`"
+    FINISH_RUN = "finish a run"
 
 
 class LobModelsError(Exception):
-    """Base of every expected failure raised by `lobmodels`."""
+    """Base of every expected failure raised by `lobmodels`.
+
+    `arguments` are the library's arguments that the message names, `remedy` what helps, `subject` the file it is about.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        arguments: Sequence[str] = (),
+        remedy: Remedy | None = None,
+        subject: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.arguments, self.remedy, self.subject = tuple(arguments), remedy, subject
 
 
 class DataError(LobModelsError):
@@ -15,6 +50,17 @@ class ConfigError(LobModelsError):
     def __init__(self, problems: list[str] | str) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("; ".join(self.problems))
+
+
+class UnknownNameError(ConfigError):
+    """A configuration names something that nothing is registered under."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        self.name, self.known = name, known
+        super().__init__(
+            f"no {kind} is registered as {name!r}; registered: {', '.join(sorted(known)) or 'none'} "
+            f"(docs/extending.md says how to add one)"
+        )
 
 
 class TrainingError(LobModelsError):
@@ -34,4 +80,8 @@ class BundleError(LobModelsError):
 
 
 class ScoringError(LobModelsError):
-    """A submission broke a rule of the challenge while it was scored."""
+    """A submission broke a rule of the challenge while it was scored, or scores cannot be compared."""
+
+
+class OutputError(LobModelsError):
+    """A file cannot be written where it was asked for."""

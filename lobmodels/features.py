@@ -2,13 +2,15 @@
 
 A definition uses operators alone, so the same code runs on torch tensors (whole sequences, `lobmodels.inputs`), on
 Python floats and inside numba (one step, `lobmodels.ensemble.runtime`). It imports nothing from the project and no
-torch: a submission carries this file as it stands. Everything is computed in double precision from raw columns and is
+torch: a submission carries a copy of this file. Everything is computed in double precision from raw columns and is
 causal.
 
 Calling convention of a group `g(rows, t, out)`:
 - `rows[k][i]` is raw column `i` as it was `k` steps ago, 0.0 before the sequence began; `k` < `HISTORY`.
 - `t` is the step in the sequence (a number, or a tensor that broadcasts against the columns).
-- `out[j]` receives the group's j-th feature, in the order of `NAMES[group]`.
+- `out[j]` receives the group's j-th feature, in the order of the names given to the decorator `group`.
+
+A group is switched on by the flag of its name in `lobmodels.config`; `docs/extending.md` adds one step by step.
 
 Source of the formulas: the published findings of the challenge's entrants, with the departures named at each place.
 """
@@ -20,28 +22,25 @@ from typing import Any
 HISTORY = 17  # rows a definition may look at, the current one included: the longest lag is 16
 BOUND = 10.0  # a ratio of signed volumes has a pole; beyond this it carries no information
 
+GROUPS: dict[str, Callable[[Any, Any, Any], None]] = {}  # the definitions, in the order in which they are appended
+NAMES: dict[str, tuple[str, ...]] = {}  # of each group's columns
+
+
+def group(*names: str) -> Callable[[Callable[[Any, Any, Any], None]], Callable[[Any, Any, Any], None]]:
+    """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names`."""
+
+    def enter(definition: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
+        name = definition.__name__
+        if name in GROUPS:
+            raise ValueError(f"two feature groups are called {name!r}: give the new one another name")
+        GROUPS[name], NAMES[name] = definition, names
+        return definition
+
+    return enter
+
+
 # Columns of lobmodels.schema.LOB: bid price l, ask price 6+l, bid volume 12+l, ask volume 18+l, trade price 24+j,
-# trade volume 28+j. Literals, because this file travels alone.
-NAMES: dict[str, tuple[str, ...]] = {
-    "derived": (
-        *(f"spread_{level}" for level in range(6)),
-        "trade_intensity",
-        "bid_pressure",
-        "ask_pressure",
-        "pressure_imbalance",
-    ),
-    "temporal": ("spread_0_change_1", "spread_0_change_5", "trade_intensity_mean_5"),
-    "interaction": ("v8_p0", "spread_0_p0", "spread_0_v2"),
-    "microstructure": (
-        "ofi_weighted",
-        "ofi_near_far",
-        "imbalance_change",
-        "spread_change_imbalance",
-        "spread_gap_change",
-        "trade_impulse",
-    ),
-    "lag": tuple(f"{name}_lag_{k}" for k in (1, 4, 16) for name in ("p0", "p6", "v0", "dp0")),
-}
+# trade volume 28+j. Plain numbers, because a submission carries this file without the schema.
 
 
 def bounded_ratio(numerator: Any, denominator: Any) -> Any:
@@ -54,6 +53,13 @@ def bounded_ratio(numerator: Any, denominator: Any) -> Any:
     return ratio + (ratio > BOUND) * (BOUND - ratio) + (ratio < -BOUND) * (-BOUND - ratio)
 
 
+@group(
+    *(f"spread_{level}" for level in range(6)),
+    "trade_intensity",
+    "bid_pressure",
+    "ask_pressure",
+    "pressure_imbalance",
+)
 def derived(rows: Any, t: Any, out: Any) -> None:
     """Spreads of the six levels, trade intensity, bid and ask pressure and their imbalance."""
     now = rows[0]
@@ -67,6 +73,7 @@ def derived(rows: Any, t: Any, out: Any) -> None:
     out[9] = bounded_ratio(bid - ask, bid + ask)
 
 
+@group("spread_0_change_1", "spread_0_change_5", "trade_intensity_mean_5")
 def temporal(rows: Any, t: Any, out: Any) -> None:
     """Changes of the best spread over 1 and 5 steps (0 before they exist), trade intensity averaged over 5 steps."""
     spread = rows[0][6] - rows[0][0]
@@ -78,6 +85,7 @@ def temporal(rows: Any, t: Any, out: Any) -> None:
     out[2] = total / (1.0 + 1.0 * (t >= 1) + 1.0 * (t >= 2) + 1.0 * (t >= 3) + 1.0 * (t >= 4))
 
 
+@group("v8_p0", "spread_0_p0", "spread_0_v2")
 def interaction(rows: Any, t: Any, out: Any) -> None:
     """Products: v8·p0, spread_0·p0, spread_0·v2."""
     now = rows[0]
@@ -87,6 +95,14 @@ def interaction(rows: Any, t: Any, out: Any) -> None:
     out[2] = spread * now[14]
 
 
+@group(
+    "ofi_weighted",
+    "ofi_near_far",
+    "imbalance_change",
+    "spread_change_imbalance",
+    "spread_gap_change",
+    "trade_impulse",
+)
 def microstructure(rows: Any, t: Any, out: Any) -> None:
     """Order-flow imbalance (Cont, Kukanov, Stoikov 2014) over the levels, and what moves with it.
 
@@ -129,6 +145,7 @@ def microstructure(rows: Any, t: Any, out: Any) -> None:
     out[5] = impulse**0.5
 
 
+@group(*(f"{name}_lag_{k}" for k in (1, 4, 16) for name in ("p0", "p6", "v0", "dp0")))
 def lag(rows: Any, t: Any, out: Any) -> None:
     """Changes of p0, p6, v0 and dp0 over 1, 4 and 16 steps; 0 while the sequence is shorter than the lag."""
     now = rows[0]
@@ -139,21 +156,19 @@ def lag(rows: Any, t: Any, out: Any) -> None:
             j += 1
 
 
-GROUPS: dict[str, Callable[[Any, Any, Any], None]] = {
-    "derived": derived,
-    "temporal": temporal,
-    "interaction": interaction,
-    "microstructure": microstructure,
-    "lag": lag,
-}
-
-
 def feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the features that `groups` append to the raw columns, in order."""
     return tuple(name for group in groups for name in NAMES[group])
 
 
 def compiled(jit: Callable[..., Any], groups: tuple[str, ...]) -> list[Callable[..., Any]]:
-    """The definitions of `groups` compiled by `jit` (`numba.njit`), their helper compiled too."""
-    namespace = {**globals(), "bounded_ratio": jit(bounded_ratio)}
-    return [jit(types.FunctionType(GROUPS[name].__code__, namespace, name)) for name in groups]
+    """The definitions of `groups` compiled by `jit` (`numba.njit`), with the functions of this file that they call."""
+    return [_compiled(jit, GROUPS[name]) for name in groups]
+
+
+def _compiled(jit: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    namespace, code = dict(function.__globals__), function.__code__
+    for name in code.co_names:
+        if isinstance(namespace.get(name), types.FunctionType):
+            namespace[name] = _compiled(jit, namespace[name])
+    return jit(types.FunctionType(code, namespace, function.__name__))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lobmodels.errors import UnknownNameError
 from lobmodels.features import GROUPS, HISTORY, NAMES, feature_names
+from lobmodels.registry import Registry
 from lobmodels.schema import LOB
 
 CHUNK = 16  # sequences whose columns are computed at once: the float64 temporaries stay near the cache
@@ -28,7 +30,7 @@ class Normalizer:
     std: NDArray[np.float64]  # (F,)
 
     @staticmethod
-    def fit(chunks: Iterator[Tensor]) -> Normalizer:
+    def zscore(chunks: Iterator[Tensor]) -> Normalizer:
         """Mean and population standard deviation over all rows of `chunks`, each (F, B, T) in float64.
 
         Two sums per column in float64; a float32 reduction over ten million rows loses about 1 % of the deviation.
@@ -45,6 +47,13 @@ class Normalizer:
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         std = torch.where(std < STD_FLOOR, torch.ones_like(std), std)
         return Normalizer((shift + mean).cpu().numpy(), std.cpu().numpy())
+
+
+NORMALIZERS: Registry[Callable[[Iterator[Tensor]], Normalizer | None]] = Registry("normalizer")
+"""Each entry fits shift and scale to the train rows, given in chunks (F, B, T) in float64; None changes nothing."""
+
+NORMALIZERS.register("none")(lambda chunks: None)
+NORMALIZERS.register("zscore")(Normalizer.zscore)
 
 
 class _Row:
@@ -100,10 +109,18 @@ def append_features(x: Tensor, groups: tuple[str, ...]) -> Tensor:
 
 @dataclass(frozen=True)
 class InputPipeline:
-    """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint."""
+    """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint.
+
+    Raises `UnknownNameError` for a group that `lobmodels.features` does not define.
+    """
 
     groups: tuple[str, ...]
     normalizer: Normalizer | None
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            if group not in GROUPS:
+                raise UnknownNameError("feature group", group, tuple(GROUPS))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,14 +134,13 @@ class InputPipeline:
         normalizer: str,
         device: torch.device | str = "cpu",
     ) -> InputPipeline:
-        """Pipeline for raw `features` (N, T, 32); `normalizer` is `none` or `zscore`."""
-        if normalizer == "none":
-            return InputPipeline(groups, None)
+        """Pipeline for raw `features` (N, T, 32). Raises `UnknownNameError` for groups and normalisers that are not
+        defined."""
         chunks = (
             feature_columns(as_tensor(features[i : i + CHUNK]).to(device), groups)
             for i in range(0, len(features), CHUNK)
         )
-        return InputPipeline(groups, Normalizer.fit(chunks))
+        return InputPipeline(groups, NORMALIZERS[normalizer](chunks))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Raw columns (B, T, 32) to network inputs (B, T, F), float32 on the device of `x`."""

@@ -7,9 +7,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lobmodels.schema import LOB
+
 WEIGHT_FLOOR = 1e-8
 CLIP = 6.0
-FLAT = 1e-24  # variance as a share of the squared mean below which a constant is seen through its rounding noise
+FLAT = 1e-24  # a variance below this share of the squared mean is the rounding noise of a constant
 
 
 def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -39,7 +41,7 @@ class StreamingPearson:
     waits for the device; `compute` returns a tensor there, (K,) in float64.
     """
 
-    def __init__(self, targets: int = 2, device: torch.device | str = "cpu") -> None:
+    def __init__(self, targets: int = len(LOB.targets), device: torch.device | str = "cpu") -> None:
         self.weight = torch.zeros(targets, dtype=torch.float64, device=device)
         self.means = torch.zeros(2, targets, dtype=torch.float64, device=device)  # of prediction, target
         self.moments = torch.zeros(3, targets, dtype=torch.float64, device=device)  # pp, py, yy around the means

@@ -1,4 +1,4 @@
-"""Where studies and checkpoints live: databases behind one door, artifacts behind one protocol."""
+"""Where studies and checkpoints live: `open_store` opens a database, artifacts sit behind one protocol."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Any
 from storage.url import redact
 
 if TYPE_CHECKING:
-    from storage.backends.database import open_storage
+    from storage.backends.registry import open_storage, open_store
+    from storage.store import Store, store_of
 
-__all__ = ["open_storage", "redact"]
+__all__ = ["open_store", "open_storage", "Store", "store_of", "redact"]
+
+# Loaded when first asked for: `lobtuna --help` must not wait for Optuna.
+MODULES = {
+    "open_store": "storage.backends.registry",
+    "open_storage": "storage.backends.registry",
+    "Store": "storage.store",
+    "store_of": "storage.store",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the database side when it is first asked for: `lobtuna --help` must not wait for optuna."""
-    if name == "open_storage":
-        return import_module("storage.backends.database").open_storage
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import the module of a public name. Raises `AttributeError` for any other."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(MODULES[name]), name)

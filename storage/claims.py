@@ -1,4 +1,4 @@
-"""Who is working on a trial: the claim that is stored with it, and the writes that a claim entitles to."""
+"""Who is working on a trial: the claim that is stored with it, and the writes that its owner sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DEFAULT_GRACE = 60.0
 
 @dataclass(frozen=True)
 class Claim:
-    """One worker's hold on one trial. The token fences off a former owner that wakes up late.
+    """One worker's hold on one trial.
+
+    The token keeps a former owner from writing after another worker has taken the trial over.
 
     `grace` is the silence in seconds, by the database's clock, after which anyone may take the trial over.
     """
@@ -31,10 +33,11 @@ class Claim:
     again: bool = False  # this claim was sent before, and its answer was lost
 
     def renewed(self) -> Claim:
-        """The same worker's claim on another trial."""
+        """The same worker's claim on another trial: a fresh token."""
         return replace(self, token=uuid.uuid4().hex)
 
     def to_json(self) -> dict[str, Any]:
+        """The claim as plain JSON, as it is stored and sent."""
         return {"worker": self.worker, "grace": self.grace, "token": self.token, "again": self.again}
 
     @staticmethod
@@ -67,7 +70,7 @@ class Batch:
     values: list[float] | None = None
 
     def merge(self, later: Batch) -> None:
-        """Take `later` writes over these: the result is what both in turn would have left."""
+        """Add `later` writes: the result is what both would have left, written one after the other."""
         self.params.update(later.params)
         self.intermediate.update(later.intermediate)
         self.user_attrs.update(later.user_attrs)

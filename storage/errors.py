@@ -10,11 +10,11 @@ class UrlError(StorageError):
 
 
 class Unavailable(StorageError):
-    """Something that may work again later: an outage, a full disk. What was to be stored is kept and tried again."""
+    """A call that may succeed later: an outage, a full disk. What was to be stored is kept and tried again."""
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database did not answer within the time a caller was ready to wait."""
+    """The database did not answer within the caller's patience."""
 
 
 class DatabaseFull(Unavailable):
@@ -30,7 +30,7 @@ class ArtifactError(StorageError):
 
 
 class ArtifactNotStored(Unavailable, ArtifactError):
-    """A store that takes no bytes at the moment: a full disk, a bucket out of reach."""
+    """The store cannot take bytes at the moment: a full disk, a bucket out of reach."""
 
 
 class DashboardError(StorageError):

@@ -1,4 +1,4 @@
-"""A storage that asks another one: what storages that change a few answers start from."""
+"""A storage that passes every call on to another one: the base of storages that change a few answers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
-from optuna.study._frozen import FrozenStudy
-from optuna.study._study_direction import StudyDirection
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from storage.optuna_internals import FrozenStudy
 
 
 class ForwardingStorage(BaseStorage):
-    """Passes every question that Optuna leaves to a storage on to `inner`.
+    """Passes every method that Optuna leaves to a storage on to `inner`.
 
-    What Optuna answers from these itself (the best trial, the number of trials) follows from a subclass's answers.
+    Optuna's own methods on top of these (the best trial, the number of trials) use a subclass's answers.
     """
 
     def __init__(self, inner: BaseStorage) -> None:

@@ -1,4 +1,4 @@
-"""Calls that outlive a database which goes away for a while: which errors pass, and how long to wait for it."""
+"""Repeats calls while a database is away: which errors are worth another try, and for how long."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
-# What no waiting heals, as the servers and SQLite word it.
-HOPELESS = (
+# Errors that waiting cannot mend, in the words of the servers and of SQLite.
+PERMANENT = (
     "authentication failed",
     "no password supplied",
     "does not exist",
@@ -66,7 +66,7 @@ def is_transient(error: BaseException) -> bool:
     ):
         return False
     text = str(cause).lower()
-    return not any(phrase in text for phrase in HOPELESS + FULL)
+    return not any(phrase in text for phrase in PERMANENT + FULL)
 
 
 def translate(error: BaseException) -> StorageError | None:
@@ -94,8 +94,8 @@ def with_retry(
 ) -> T:
     """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
 
-    `retry_on` names further errors that pass.
-    Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error passes at once.
+    `retry_on` recognises further errors that are worth another try.
+    Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error is raised at once.
     """
     end = time.monotonic() + budget
     wait, warned = FIRST_WAIT, False

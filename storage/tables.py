@@ -1,20 +1,22 @@
-"""The tables that lobtuna keeps beside Optuna's own, and the database's clock."""
+"""The tables that lobtuna keeps beside Optuna's own."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 import sqlalchemy.exc
-from optuna.storages._rdb import models
 from sqlalchemy import Engine
 
+from storage import optuna_internals as optuna_tables
 from storage.retry import cause_of
 
 metadata = sa.MetaData()
 
-claims = sa.Table(  # who works on a running trial, and when it was last heard of
+claims = sa.Table(  # who works on a running trial, and when that worker last reported
     "lobtuna_claims",
     metadata,
-    sa.Column("trial_id", sa.Integer, sa.ForeignKey(models.TrialModel.trial_id, ondelete="CASCADE"), primary_key=True),
+    sa.Column(
+        "trial_id", sa.Integer, sa.ForeignKey(optuna_tables.trials.c.trial_id, ondelete="CASCADE"), primary_key=True
+    ),
     sa.Column("token", sa.String(64), nullable=False, index=True),
     sa.Column("worker", sa.String(256), nullable=False),
     sa.Column("grace", sa.Float(53), nullable=False),  # seconds
@@ -34,13 +36,6 @@ chunks = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
-
-
-def now(engine: Engine) -> sa.ColumnElement[float]:
-    """The database's clock as an expression: seconds since 1970. No worker's clock is ever compared with another's."""
-    if engine.dialect.name == "sqlite":
-        return sa.type_coerce((sa.func.julianday("now") - 2440587.5) * 86400.0, sa.Float)
-    return sa.type_coerce(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
 
 
 def create_tables(engine: Engine) -> None:

@@ -67,15 +67,22 @@ def postgres_url(postgres_server) -> str:  # type: ignore[no-untyped-def]
     return postgres_server.create_database()
 
 
-# Whole paths through many processes. They go first: the run would otherwise end with one core waiting for the other.
-LONG = ("test_readme.py", "test_end_to_end.py", "test_first_study_page.py", "test_runtime.py", "test_machine_pages.py")
+# Whole paths through many processes. They go first, or one core would wait for the other at the end of a run.
+LONG = (
+    "test_readme.py",
+    "test_end_to_end.py",
+    "test_demo.py",
+    "test_first_study_page.py",
+    "test_runtime.py",
+    "test_machine_pages.py",
+)
 # Files whose fixtures take longer than what they share: one process makes them once.
-TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_scoring.py")
+TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_submission.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        if item.path.name in TOGETHER:
+        if item.path.name in TOGETHER and config.pluginmanager.hasplugin("xdist"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))

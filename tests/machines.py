@@ -18,8 +18,9 @@ from search.studyfile.spec import StudySpec
 from search.work.events import Event
 from search.work.options import WorkOptions
 from search.work.worker import work
-from storage.artifacts import artifacts_of, download
-from storage.backends.database import open_storage
+from storage.artifacts import download
+from storage.backends.registry import open_storage
+from storage.store import artifacts_of
 
 # The server imports torch once; a worker is then a fork of it, up in a moment, and still a process to be killed.
 CONTEXT = multiprocessing.get_context("forkserver")

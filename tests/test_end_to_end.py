@@ -97,21 +97,3 @@ def test_failures_are_one_line(twice: tuple[Path, Path], small_data: Path, tmp_p
         lines = [line for line in done.stderr.splitlines() if line.startswith("lobtuna: ")]
         assert len(lines) == 1 and said in lines[0], done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_demo(tmp_path: Path) -> None:
-    """`lobtuna demo` goes the whole path in a folder it names and ends with three commands that exist."""
-    from search.cli.demo import NEXT
-
-    folder = tmp_path / "demo"
-    done = lobtuna("demo", "--output", folder, cwd=tmp_path)
-    assert str(folder) in done.stdout.splitlines()[0]
-    assert (folder / "submission.zip").stat().st_size < 20e6
-    assert "$ lobtuna rank demo" in done.stdout
-    for command, _ in NEXT:
-        assert f"lobtuna {command}" in done.stdout
-        assert lobtuna(command.split()[0], "--help", cwd=tmp_path).returncode == 0
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "mine.txt").touch()
-    refused = lobtuna("demo", "--output", tmp_path / "other", cwd=tmp_path, code=1)
-    assert "not empty" in refused.stderr

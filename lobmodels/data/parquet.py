@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lobmodels.errors import DataError
+from lobmodels.errors import DataError, Remedy
 from lobmodels.schema import LOB, Schema
 
 SEQUENCES_PER_BLOCK = 64  # rows held at once: 64,000, about 9 MB
@@ -34,7 +34,7 @@ class Block:
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open `path`; `DataError` if it is missing, a folder, unreadable or not a parquet file."""
     if not path.exists():
-        raise DataError(f"{path}: no such file; `lobtuna data synth --output DIR` writes an example")
+        raise DataError(f"{path}: no such file", remedy=Remedy.WRITE_EXAMPLE_DATA)
     if path.is_dir():
         raise DataError(f"{path}: a folder where a parquet file is expected")
     try:

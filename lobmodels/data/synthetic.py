@@ -10,7 +10,6 @@ market, so train and valid are shifted against each other.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lobmodels.errors import DataError
+from lobmodels.files import appearing, writable_folder
 from lobmodels.schema import LOB, Schema
 
 Array = NDArray[np.float32]
@@ -53,7 +53,7 @@ class Market:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Sequences and what one who sees the hidden pressures would forecast: the ceiling of every model."""
+    """Sequences, and the forecast from the hidden pressures: no model of the features can be better."""
 
     features: Array  # (n, T, 32)
     targets: Array  # (n, T, 2)
@@ -197,9 +197,9 @@ def write_dataset(
 ) -> None:
     """Write train.parquet and valid.parquet of `train` and `valid` sequences into `folder`.
 
-    The same arguments give the same data. Files appear whole or not at all. `progress` is told of sequences as they
-    are written. Raises `DataError` for impossible counts, an unwritable folder, or files that are there already:
-    they may be real ones.
+    The same arguments give the same data. Files appear whole or not at all. `progress` is called with the number of
+    sequences just written. Raises `DataError` for impossible counts and for files that are there already, since they
+    may be real ones, and `OutputError` for a folder that cannot be written.
     """
     folder = Path(folder)
     for name, count in (("train", train), ("valid", valid)):
@@ -207,22 +207,20 @@ def write_dataset(
             raise DataError(f"{name} {count}: at least one sequence is needed")
     if seed < 0:
         raise DataError(f"seed {seed}: a seed is zero or positive")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        there = [path for path in (folder / "train.parquet", folder / "valid.parquet") if path.exists()]
-        if there and not overwrite:
-            raise DataError(f"{there[0]}: exists already; choose another folder or pass --overwrite")
-        _write_file(folder / "train.parquet", _chunks(train, (seed, 0), 0, (0.0, 1.0), market), progress)
-        _write_file(folder / "valid.parquet", _chunks(valid, (seed, 1), train, (1.2, 1.8), market), progress)
-    except OSError as error:
-        free = shutil.disk_usage(folder).free / 1e9 if folder.is_dir() else 0.0
-        raise DataError(f"{folder}: cannot be written ({error.strerror}, {free:.2f} GB free)") from error
+    writable_folder(folder)
+    files = folder / "train.parquet", folder / "valid.parquet"
+    there = [path for path in files if path.exists()]
+    if there and not overwrite:
+        message = f"{there[0]}: exists already; choose another folder or set `overwrite`"
+        raise DataError(message, arguments=["overwrite"])
+    _write_file(files[0], _chunks(train, (seed, 0), 0, (0.0, 1.0), market), progress)
+    _write_file(files[1], _chunks(valid, (seed, 1), train, (1.2, 1.8), market), progress)
 
 
 def _chunks(
     count: int, stream: tuple[int, int], first_id: int, moments: tuple[float, float], market: Market
 ) -> Iterator[tuple[NDArray[np.int64], Simulated]]:
-    """Sequences in chunks; ids are shuffled, as in the challenge, so they tell nothing of time."""
+    """Sequences in chunks; ids are shuffled, as in the challenge, so that they do not reveal the time."""
     order = np.random.default_rng([*stream, 0]).permutation(count) + first_id
     for number, start in enumerate(range(0, count, CHUNK)):
         ids = order[start : start + CHUNK]
@@ -239,16 +237,11 @@ def _write_file(
 ) -> None:
     kinds = {schema.sequence_column: pa.int64(), schema.step_column: pa.int64(), schema.scored_column: pa.bool_()}
     arrow = pa.schema([(name, kinds.get(name, pa.float32())) for name in schema.columns])
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with pq.ParquetWriter(temporary, arrow, compression="zstd") as writer:
-            for ids, chunk in chunks:
-                writer.write_table(_table(ids, chunk, arrow, schema))
-                if progress is not None:
-                    progress(len(ids))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(path) as partial, pq.ParquetWriter(partial, arrow, compression="zstd") as writer:
+        for ids, chunk in chunks:
+            writer.write_table(_table(ids, chunk, arrow, schema))
+            if progress is not None:
+                progress(len(ids))
 
 
 def _table(ids: NDArray[np.int64], chunk: Simulated, arrow: pa.Schema, schema: Schema) -> pa.Table:

@@ -1,13 +1,11 @@
-"""What a pool of runs has to offer an ensemble: who is good, who differs, how many are enough, what weights would do.
+"""Analyses a pool of runs as ensemble members: their scores, how they differ, how many are enough, which weights help.
 
 Members are ordered by the selection sequences, which chose them; everything else is measured on sequences that are
-named with it, report sequences where the study set some aside.
+named with it: the report sequences where the study set some aside.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,41 +16,14 @@ from numpy.typing import NDArray
 from lobmodels.bootstrap import FEW, compare, correlations, sequence_statistics
 from lobmodels.ensemble import blend
 from lobmodels.errors import BundleError
+from lobmodels.schema import LOB
+from lobmodels.table import Table
 
-QUANTILES = (
-    0.0,
-    0.2,
-    0.4,
-    0.6,
-    0.8,
-    0.95,
-    1.0,
-)  # of |target| where it is not 0: the largest moves carry most of the metric's weight
-RANDOM_SUBSETS = 100  # drawn for each size, to tell the number of members from who they are
-CAUTIOUS = ("shrunk", "greedy", "optimised")  # an order set beforehand: the report sequences do not choose the best
-CLEAR = 0.9  # share of resamples from which on weights are said to beat uniform ones
-TARGETS = blend.TARGETS
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of one file."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-    def to_csv(self) -> str:
-        """Comma-separated, floats in full."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return out.getvalue()
-
-    def column(self, name: str) -> list[Any]:
-        """Values of one column."""
-        i = self.columns.index(name)
-        return [row[i] for row in self.rows]
+# Of |target| where it is not 0, finer at the top: the largest moves carry most of the metric's weight.
+QUANTILES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
+RANDOM_SUBSETS = 100  # drawn for each size: their score depends on the number of members alone, not on the choice
+CAUTIOUS = ("shrunk", "greedy", "optimised")  # a fixed order: the report sequences must not choose the best of them
+CLEAR = 0.9  # weights beat uniform ones in at least this share of resamples before they are recommended
 
 
 @dataclass(frozen=True)
@@ -62,6 +33,7 @@ class Analysis:
     names: tuple[str, ...]  # of the runs, best on selection first
     on: str  # `report`, `select` or `all`
     counts: dict[str, int]  # sequences of each part
+    target_names: tuple[str, ...]
     model_scores: Table
     pairwise_correlations: Table
     ensemble_vs_n_models: Table
@@ -69,16 +41,9 @@ class Analysis:
     optimal_weights: dict[str, Any]
 
     def tables(self) -> dict[str, Table]:
-        """The tables by file name without its ending."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                "model_scores",
-                "pairwise_correlations",
-                "ensemble_vs_n_models",
-                "diversity_by_target_bucket",
-            )
-        }
+        """The tables by name."""
+        found = (self.model_scores, self.pairwise_correlations, self.ensemble_vs_n_models)
+        return {table.name: table for table in (*found, self.diversity_by_target_bucket)}
 
 
 def analyse(
@@ -88,17 +53,20 @@ def analyse(
     parts: dict[str, NDArray[np.int64]],
     on: str | None = None,
     seed: int = 0,
+    target_names: Sequence[str] = LOB.targets,
 ) -> Analysis:
-    """Analyse K runs from their predictions, K arrays (N, S, 2), and targets (N, S, 2).
+    """Analyse K runs from their predictions, K arrays (N, S, targets), and targets of that shape.
 
-    `parts` holds the indices of the `select` and `report` sequences; `on` names the part the tables are about.
+    `parts` holds the indices of the `select` and `report` sequences; `on` names the part the tables are about. Raises
+    `BundleError` for fewer than two runs or a part without sequences.
     """
     if len(names) < 2:
         raise BundleError(f"an analysis compares runs, and there is {len(names)}; finish more, or name more")
     indices = {"all": np.arange(len(targets)), **parts}
     on = on or ("report" if len(parts["report"]) else "all")
     if on not in indices or not len(indices[on]):
-        raise BundleError(f"--on {on}: there are no such sequences; choose from all, select, report")
+        message = f"on={on}: there are no such sequences; choose from all, select, report"
+        raise BundleError(message, arguments=["on"])
     stats = [sequence_statistics(p, targets) for p in predictions]
     order = sorted(range(len(names)), key=lambda k: -_mean(stats[k][parts["select"]]))
     names = [names[k] for k in order]
@@ -108,11 +76,12 @@ def analyse(
         names=tuple(names),
         on=on,
         counts={name: len(index) for name, index in indices.items()},
-        model_scores=_model_scores(names, [s[indices[on]] for s in stats]),
-        pairwise_correlations=_pairwise(names, chosen),
-        ensemble_vs_n_models=_growth(names, predictions, targets, parts, seed),
-        diversity_by_target_bucket=_diversity(chosen, y),
-        optimal_weights=_weights(names, predictions, targets, parts, seed),
+        target_names=tuple(target_names),
+        model_scores=_model_scores(names, [s[indices[on]] for s in stats], target_names),
+        pairwise_correlations=_pairwise(names, chosen, target_names),
+        ensemble_vs_n_models=_growth(names, predictions, targets, parts, target_names, seed),
+        diversity_by_target_bucket=_diversity(chosen, y, target_names),
+        optimal_weights=_weights(names, predictions, targets, parts, target_names, seed),
     )
 
 
@@ -120,24 +89,32 @@ def _mean(statistics: NDArray[np.float64]) -> float:
     return float(correlations(statistics.sum(0)).mean())
 
 
-def _model_scores(names: Sequence[str], statistics: Sequence[NDArray[np.float64]]) -> Table:
-    rows = []
-    for name, values in zip(names, statistics, strict=True):
-        t0, t1 = correlations(values.sum(0)).tolist()
-        rows.append((name, t0, t1, (t0 + t1) / 2))
-    rows.sort(key=lambda row: -row[3])
-    return Table(("model", "score_t0", "score_t1", "score_avg"), rows)
+def _model_scores(
+    names: Sequence[str], statistics: Sequence[NDArray[np.float64]], target_names: Sequence[str]
+) -> Table:
+    scored = [(name, _scores(values)) for name, values in zip(names, statistics, strict=True)]
+    scored.sort(key=lambda item: -item[1][-1])
+    rows = [(name, *scores) for name, scores in scored]
+    return Table("model_scores", ("model", *(f"score_{name}" for name in (*target_names, "avg"))), rows)
 
 
-def _pairwise(names: Sequence[str], predictions: Sequence[NDArray[np.float32]]) -> Table:
-    """Plain correlations of the predictions of each pair: both targets pooled, and each target."""
-    matrices = [_correlation(predictions, part) for part in (slice(None), slice(0, 1), slice(1, 2))]
+def _scores(statistics: NDArray[np.float64]) -> list[float]:
+    """The correlation with each target, then their mean, over all sequences together."""
+    values = correlations(statistics.sum(0))
+    return [*values.tolist(), float(values.mean())]
+
+
+def _pairwise(names: Sequence[str], predictions: Sequence[NDArray[np.float32]], target_names: Sequence[str]) -> Table:
+    """Plain correlations of the predictions of each pair: all targets pooled, and each target."""
+    parts = [slice(None), *(slice(j, j + 1) for j in range(len(target_names)))]
+    matrices = [_correlation(predictions, part) for part in parts]
     rows = [
         (names[i], names[j], *(float(matrix[i, j]) for matrix in matrices))
         for i in range(len(names))
         for j in range(i + 1, len(names))
     ]
-    return Table(("model_i", "model_j", "corr_flat", "corr_t0", "corr_t1"), rows)
+    columns = ("model_i", "model_j", "corr_flat", *(f"corr_{name}" for name in target_names))
+    return Table("pairwise_correlations", columns, rows)
 
 
 def _correlation(predictions: Sequence[NDArray[Any]], part: slice) -> NDArray[np.float64]:
@@ -161,6 +138,7 @@ def _growth(
     predictions: Sequence[NDArray[np.float32]],
     targets: NDArray[np.float32],
     parts: dict[str, NDArray[np.int64]],
+    target_names: Sequence[str],
     seed: int,
 ) -> Table:
     """Uniform ensembles of the n best on selection, on both parts, and of n at random (these without clipping)."""
@@ -169,38 +147,40 @@ def _growth(
     rng = np.random.default_rng(seed)
     columns = ["n_models", "model_added"]
     for name in known:
-        columns += [f"{name}_t0", f"{name}_t1", f"{name}_avg", f"{name}_random_avg"]
+        columns += [f"{name}_{score}" for score in (*target_names, "avg", "random_avg")]
     rows, together = [], np.zeros(targets.shape)
     for n in range(1, len(names) + 1):
         row: list[Any] = [n, names[n - 1]]
         together += predictions[n - 1]
         stats = sequence_statistics(together / n, targets)
-        drawn = [_subset(rng.permutation(len(names))[:n], len(names)) for _ in range(RANDOM_SUBSETS)]
+        drawn = [_subset(rng.permutation(len(names))[:n], len(names), len(target_names)) for _ in range(RANDOM_SUBSETS)]
         for name, index in known.items():
-            t0, t1 = correlations(stats[index].sum(0)).tolist()
-            row += [t0, t1, (t0 + t1) / 2, float(np.mean(blend.score(drawn, sums[name])))]
+            row += [*_scores(stats[index]), float(np.mean(blend.score(drawn, sums[name])))]
         rows.append(tuple(row))
-    return Table(tuple(columns), rows)
+    return Table("ensemble_vs_n_models", tuple(columns), rows)
 
 
-def _subset(members: NDArray[Any], count: int) -> NDArray[np.float64]:
-    weights = np.zeros((count, 2))
+def _subset(members: NDArray[Any], count: int, targets: int) -> NDArray[np.float64]:
+    """Equal weights of `members`, among `count`, for each target."""
+    weights = np.zeros((count, targets))
     weights[members] = 1 / len(members)
     return weights
 
 
-def _diversity(predictions: Sequence[NDArray[np.float32]], targets: NDArray[np.float32]) -> Table:
+def _diversity(
+    predictions: Sequence[NDArray[np.float32]], targets: NDArray[np.float32], target_names: Sequence[str]
+) -> Table:
     """How far members differ where the target is small and where it is large, and what averaging gains there."""
     columns = ("target", "bucket", "low", "high", "rows", "weight_share", "mean_correlation", "member_spread")
     rows = []
-    for j, name in enumerate(TARGETS):
+    for j, name in enumerate(target_names):
         y = targets[..., j].ravel().astype(np.float64)
         p = np.stack([member[..., j].ravel() for member in predictions])  # (K, R) float32
         size = np.abs(y)
         for label, low, high, inside in _buckets(size):
             share = float(size[inside].sum() / size.sum()) if size.any() else 0.0
             rows.append((name, label, low, high, int(inside.sum()), share, *_gain(p[:, inside], y[inside])))
-    return Table((*columns, "member_mse", "ensemble_mse", "gain"), rows)
+    return Table("diversity_by_target_bucket", (*columns, "member_mse", "ensemble_mse", "gain"), rows)
 
 
 def _buckets(size: NDArray[np.float64]) -> list[tuple[str, float, float, NDArray[np.bool_]]]:
@@ -231,15 +211,16 @@ def _weights(
     predictions: Sequence[NDArray[np.float32]],
     targets: NDArray[np.float32],
     parts: dict[str, NDArray[np.int64]],
+    target_names: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
     """Each way to weigh, fitted on selection sequences, beside uniform weights on both parts."""
     select = parts["select"]
     folds = blend.folds_of([p[select] for p in predictions], targets[select])
-    total = blend.total(folds)
-    shrunk, amount = blend.shrunk(folds) if len(folds) > 1 else (blend.uniform(len(names)), 1.0)
+    total, even = blend.total(folds), blend.uniform(len(names), len(target_names))
+    shrunk, amount = blend.shrunk(folds) if len(folds) > 1 else (even, 1.0)
     fitted = {
-        "uniform": blend.uniform(len(names)),
+        "uniform": even,
         "optimised": blend.optimised(total),
         "shrunk": shrunk,
         "greedy": blend.greedy(total),
@@ -250,8 +231,7 @@ def _weights(
         entry: dict[str, Any] = {"weights": {n: w.tolist() for n, w in zip(names, weights, strict=True)}}
         for part, index in parts.items():
             if len(index):
-                t0, t1 = correlations(stats[name][index].sum(0)).tolist()
-                entry[part] = {"t0": t0, "t1": t1, "avg": (t0 + t1) / 2}
+                entry[part] = dict(zip((*target_names, "avg"), _scores(stats[name][index]), strict=True))
         found[name] = entry
     found["shrunk"]["amount"] = amount
     document = {"fitted_on": "select", "compared_on": None, "recommended": "uniform", "variants": found}

@@ -1,8 +1,8 @@
-"""What each member weighs: uniform unless something else is asked, fitted or given, and never more than an average.
+"""Weights of an ensemble's members: uniform by default, else fitted on predictions or given; always an average.
 
 The score of a blend depends on its members through few numbers: the weighted covariances of the predictions with each
 other and with the target (the metric's weights, `lobmodels.metric`). They are summed once per fold of sequences; every
-fit afterwards is arithmetic on K x K matrices. Clipping at ±6 is left out of the fits, and in of every reported score.
+fit afterwards is arithmetic on K x K matrices. The fits ignore the clipping at ±6; every reported score applies it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from lobmodels.ensemble.bundle import check_weights
 from lobmodels.errors import BundleError
 from lobmodels.metric import WEIGHT_FLOOR
+from lobmodels.schema import LOB
 
 FITTED = ("optimised", "shrunk", "greedy")  # need predictions and targets
 FOLDS = 5
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 GREEDY_ROUNDS = 20
-TARGETS = ("t0", "t1")
-
 Floats = NDArray[np.float64]
 
 
@@ -60,7 +59,7 @@ class Moments:
 
 
 def moments(predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> list[Moments]:
-    """Moments of each target from the members' predictions, K arrays (N, S, 2), and targets (N, S, 2)."""
+    """Moments of each target from the members' predictions, K arrays (N, S, targets), and targets of that shape."""
     found = []
     for j in range(targets.shape[-1]):
         total: Moments | None = None
@@ -76,24 +75,27 @@ def moments(predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> list[
     return found
 
 
-def uniform(count: int) -> Floats:
-    """(K, 2), equal weights."""
-    return np.full((count, len(TARGETS)), 1 / count)
+def uniform(count: int, targets: int = len(LOB.targets)) -> Floats:
+    """Equal weights of `count` members for each of `targets` targets."""
+    return np.full((count, targets), 1 / count)
 
 
-def by_family(families: Sequence[str], shares: dict[str, float]) -> Floats:
-    """(K, 2): each family's share, split evenly among its members. Raises `BundleError` for what does not fit."""
+def by_family(families: Sequence[str], shares: dict[str, float], targets: int = len(LOB.targets)) -> Floats:
+    """(K, targets): each family's share, split evenly among its members. Raises `BundleError` for what does not fit."""
     unknown, silent = sorted(set(shares) - set(families)), sorted(set(families) - set(shares))
     if unknown:
         raise BundleError(f"weights name {', '.join(unknown)}, but the members are {', '.join(sorted(set(families)))}")
     if silent:
         raise BundleError(f"weights do not say what {', '.join(silent)} weighs; give it a share, 0 to leave it out")
     values = [shares[family] / families.count(family) for family in families]
-    return _checked(np.repeat(np.array(values)[:, None], 2, 1), list(families))
+    return _checked(_for_each(np.array(values), targets), list(families))
 
 
-def listed(text: str, names: Sequence[str]) -> Floats:
-    """(K, 2) of `0.5,0.3,0.2`, in the members' order, or of `0.5,0.5/0.2,0.8`, one list per target."""
+def listed(text: str, names: Sequence[str], targets: int = len(LOB.targets)) -> Floats:
+    """(K, targets) of `0.5,0.3,0.2`, in the members' order, or of `0.5,0.5/0.2,0.8`, one list per target.
+
+    Raises `BundleError` for text that is no such list, or lists of another length.
+    """
     parts = text.split("/")
     try:
         columns = [[float(value) for value in part.split(",")] for part in parts]
@@ -102,29 +104,24 @@ def listed(text: str, names: Sequence[str]) -> Floats:
             f"weights {text!r}: give uniform, optimised, shrunk, greedy, numbers (0.5,0.5), families "
             "(gru=0.7,gru_attention=0.3) or a JSON file"
         ) from None
-    if len(parts) > len(TARGETS) or any(len(column) != len(names) for column in columns):
+    if len(parts) not in (1, targets) or any(len(column) != len(names) for column in columns):
         counts = " and ".join(str(len(column)) for column in columns)
         raise BundleError(f"weights {text!r} are {counts} numbers for {len(names)} members: {', '.join(names)}")
     if len(columns) == 1:
-        columns *= 2
+        columns *= targets
     return _checked(np.array(columns).T, names)
 
 
-def from_json(path: Path, names: Sequence[str], variant: str | None = None) -> Floats:
-    """(K, 2) from a file: {name: weight}, {name: [w0, w1]}, {"t0": {...}, "t1": {...}}, or the `variant` of an
-    optimal_weights.json. Members that the file leaves out weigh 0; names that are no member are refused."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"weights {path} cannot be read: {error}") from None
-    if isinstance(document, dict) and "variants" in document:
-        variants = document["variants"]
-        if variant not in variants:
-            raise BundleError(f"{path} holds the variants {', '.join(variants)}; say which: --weights {path}#optimised")
-        document = variants[variant]["weights"]
-    if not isinstance(document, dict) or not document:
-        raise BundleError(f"{path} holds no weights: expected an object of member names and numbers")
-    per_target = [document[name] for name in TARGETS] if set(document) == set(TARGETS) else None
+def from_json(
+    path: Path, names: Sequence[str], variant: str | None = None, targets: Sequence[str] = LOB.targets
+) -> Floats:
+    """(K, targets) from a file: {name: weight}, {name: [w0, w1]}, {target: {name: weight}}, or the `variant` of an
+    optimal_weights.json. Members that the file leaves out weigh 0.
+
+    Raises `BundleError` for a file that holds something else, or names that are no member.
+    """
+    document = _weights_document(path, variant)
+    per_target = [document[name] for name in targets] if set(document) == set(targets) else None
     given = {name for part in per_target for name in part} if per_target else set(document)
     unknown = sorted(given - set(names))
     if unknown:
@@ -133,17 +130,38 @@ def from_json(path: Path, names: Sequence[str], variant: str | None = None) -> F
         if per_target:
             rows = [[float(part.get(name, 0.0)) for part in per_target] for name in names]
         else:
-            values = [np.asarray(document.get(name, 0.0), float) for name in names]
-            if any(value.shape not in ((), (2,)) for value in values):
-                raise ValueError
-            rows = [np.broadcast_to(value, 2).tolist() for value in values]
+            rows = [_one_each(document.get(name, 0.0), len(targets)) for name in names]
     except (TypeError, ValueError):
-        raise BundleError(f"{path}: a weight is a number, or two numbers for t0 and t1") from None
+        raise BundleError(f"{path}: a weight is a number, or a list of one for each of {', '.join(targets)}") from None
     return _checked(np.array(rows), names)
 
 
+def _one_each(value: Any, targets: int) -> list[float]:
+    """A member's weight for each target from one number or one list. Raises `ValueError` or `TypeError`."""
+    numbers = np.asarray(value, float)
+    if numbers.shape not in ((), (targets,)):
+        raise ValueError(numbers.shape)
+    return [float(number) for number in np.broadcast_to(numbers, targets)]
+
+
+def _weights_document(path: Path, variant: str | None) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"weights {path} cannot be read: {error}") from None
+    if isinstance(document, dict) and "variants" in document:
+        variants = document["variants"]
+        if variant not in variants:
+            message = f"{path} holds the variants {', '.join(variants)}; say which: weights={path}#optimised"
+            raise BundleError(message, arguments=["weights"])
+        document = variants[variant]["weights"]
+    if not isinstance(document, dict) or not document:
+        raise BundleError(f"{path} holds no weights: expected an object of member names and numbers")
+    return document
+
+
 def optimised(parts: Sequence[Moments]) -> Floats:
-    """(K, 2): per target the weights on the simplex that correlate best.
+    """(K, targets): per target the weights on the simplex that correlate best.
 
     The correlation does not depend on the weights' scale, so the best direction minimises w'Cw - 2c'w over w >= 0,
     a convex problem that coordinate descent solves; uniform where nothing correlates.
@@ -152,10 +170,10 @@ def optimised(parts: Sequence[Moments]) -> Floats:
 
 
 def shrunk(folds: Sequence[Sequence[Moments]]) -> tuple[Floats, float]:
-    """Optimised weights drawn towards uniform, (K, 2), by the amount that scores best across `folds` of sequences
+    """Optimised weights drawn towards uniform, (K, targets), by the amount that scores best across `folds` of sequences
     (moments per fold and target); returned with them. 1 is uniform."""
     count = len(folds[0][0].cross)
-    even = uniform(count)
+    even = uniform(count, len(folds[0]))
     held_out = []
     for i in range(len(folds)):
         fitted = optimised(total([fold for k, fold in enumerate(folds) if k != i]))
@@ -166,13 +184,13 @@ def shrunk(folds: Sequence[Sequence[Moments]]) -> tuple[Floats, float]:
 
 
 def greedy(parts: Sequence[Moments], rounds: int = GREEDY_ROUNDS) -> Floats:
-    """(K, 2), equal for both targets: members added one by one, again and again, each the one that helps most; the
-    best of all prefixes (Caruana et al. 2004)."""
+    """(K, targets), equal for all targets: members are added one at a time, with repetition, each the one that helps
+    most; the best of all prefixes (Caruana et al. 2004)."""
     count = len(parts[0].cross)
     counts = np.zeros(count)
-    best, best_score = uniform(count), -np.inf
+    best, best_score = uniform(count, len(parts)), -np.inf
     for _ in range(rounds):
-        options = [np.repeat(_normalised(counts + unit)[:, None], 2, 1) for unit in np.eye(count)]
+        options = [_for_each(_normalised(counts + unit), len(parts)) for unit in np.eye(count)]
         scores = score(options, parts)
         k = int(np.argmax(scores))
         counts[k] += 1
@@ -182,7 +200,7 @@ def greedy(parts: Sequence[Moments], rounds: int = GREEDY_ROUNDS) -> Floats:
 
 
 def score(candidates: Sequence[Floats], parts: Sequence[Moments]) -> list[float]:
-    """Mean correlation over targets of each candidate (K, 2)."""
+    """Mean correlation over targets of each candidate (K, targets)."""
     return [float(np.mean([part.correlation(weights[:, j]) for j, part in enumerate(parts)])) for weights in candidates]
 
 
@@ -193,14 +211,14 @@ def folds_of(predictions: Sequence[NDArray[Any]], targets: NDArray[Any], count: 
 
 
 def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> Floats:
-    """Weights (K, 2) of a fitted blend, one of `FITTED`."""
+    """Weights (K, targets) of a fitted blend, one of `FITTED`."""
     folds = folds_of(predictions, targets)
     if name == "optimised":
         return optimised(total(folds))
     if name == "greedy":
         return greedy(total(folds))
     if name == "shrunk":
-        return shrunk(folds)[0] if len(folds) > 1 else uniform(len(predictions))
+        return shrunk(folds)[0] if len(folds) > 1 else uniform(len(predictions), targets.shape[-1])
     raise BundleError(f"weights {name!r}: the fitted ones are {', '.join(FITTED)}")
 
 
@@ -242,6 +260,11 @@ def total(folds: Sequence[Sequence[Moments]]) -> list[Moments]:
 
 def _normalised(weights: Floats) -> Floats:
     return weights / weights.sum()
+
+
+def _for_each(weights: Floats, targets: int) -> Floats:
+    """The same weights (K,) for each target: (K, targets)."""
+    return np.repeat(weights[:, None], targets, 1)
 
 
 def _checked(weights: Floats, names: Sequence[str]) -> Floats:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.config import RunConfig
+from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime
-from lobmodels.errors import BundleError, ConfigError
+from lobmodels.errors import BundleError, ConfigError, Remedy
+from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
 
 MEGABYTE = 1_000_000
@@ -28,16 +27,6 @@ SIZE_LIMIT_MB = 20.0  # of the challenge
 MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the bytes do not depend on when they are written
-NETWORK_FIELDS = (
-    "architecture",
-    "input_block",
-    "head",
-    "hidden_size",
-    "num_layers",
-    "attention_heads",
-    "attention_window",
-)
-
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -90,7 +79,7 @@ class Bundle:
     def of(members: list[Checkpoint] | tuple[Checkpoint, ...], weights: ArrayLike | None = None) -> Bundle:
         """`weights` (K,) or (K, 2); uniform if there are none. Raises `BundleError` for what is no average."""
         if not members:
-            raise BundleError("an ensemble needs at least one member; finish a run first: lobtuna work STUDY")
+            raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
         names = [member.name for member in members]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -120,25 +109,28 @@ class Bundle:
         """The distinct input pipelines, in order of first use."""
         return list({_pipeline_key(member.pipeline): member.pipeline for member in self.members}.values())
 
+    def pipeline_indices(self) -> list[int]:
+        """For each member, the place of its pipeline in `pipelines`."""
+        keys = [_pipeline_key(pipeline) for pipeline in self.pipelines()]
+        return [keys.index(_pipeline_key(member.pipeline)) for member in self.members]
+
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads beside the arrays, and where each member comes from."""
-        pipelines = self.pipelines()
-        keys = [_pipeline_key(pipeline) for pipeline in pipelines]
         return {
             "format": runtime.FORMAT,
             "pipelines": [
                 {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
-                for pipeline in pipelines
+                for pipeline in self.pipelines()
             ],
             "members": [
                 {
                     "name": member.name,
-                    **{name: getattr(member.config, name) for name in NETWORK_FIELDS},
-                    "pipeline": keys.index(_pipeline_key(member.pipeline)),
+                    **{name: getattr(member.config, name) for name in NetworkConfig.model_fields},
+                    "pipeline": pipeline,
                     "weight": self.weights[k].tolist(),
                     "origin": _origin(member),
                 }
-                for k, member in enumerate(self.members)
+                for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
         }
 
@@ -190,7 +182,7 @@ def zip_bytes(files: dict[str, bytes]) -> bytes:
 def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
     """Write the zip; returns its size in bytes. The file appears whole or not at all.
 
-    Raises `BundleError` where it would be larger than `max_mb` (10^6 bytes).
+    Raises `BundleError` where it would be larger than `max_mb` (10^6 bytes), `OutputError` where it cannot be written.
     """
     path = Path(path)
     data = submission_bytes(bundle)
@@ -198,23 +190,11 @@ def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMI
         fits = max(1, int(len(bundle.members) * max_mb * MEGABYTE / len(data)))
         raise BundleError(
             f"{path}: {len(data) / MEGABYTE:.1f} MB with {len(bundle.members)} members, more than {max_mb:g} MB; "
-            f"about {fits} would fit: lower --top, or let --max-mb choose"
+            f"about {fits} would fit: lower `top`, or let `max_mb` choose",
+            arguments=["top", "max_mb"],
         )
     write_atomically(path, data)
     return len(data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data`, or leave what was there. Raises `BundleError` where the folder does not take it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise BundleError(f"{path} cannot be written ({error.strerror}); name another place with --output") from None
 
 
 @dataclass(frozen=True)
@@ -265,7 +245,7 @@ def read_submission(path: Path | str) -> Submission:
     with open_zip(path) as archive:
         missing = sorted(set(FILES) - set(archive.namelist()))
         if missing:
-            raise BundleError(f"{path} was not made by `lobtuna export`: it holds no {', '.join(missing)}")
+            raise BundleError(f"{path} was not exported by lobtuna: it holds no {', '.join(missing)}")
         try:
             manifest = json.loads(archive.read(MANIFEST))
             arrays = safetensors.numpy.load(archive.read(WEIGHTS))
@@ -279,7 +259,7 @@ def read_submission(path: Path | str) -> Submission:
 def open_zip(path: Path) -> zipfile.ZipFile:
     """The zip at `path`; `BundleError` where there is none."""
     if not path.is_file():
-        raise BundleError(f"{path}: no such file; write one with: lobtuna export STUDY --output {path.name}")
+        raise BundleError(f"{path}: no such file", remedy=Remedy.EXPORT_SUBMISSION, subject=path.name)
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

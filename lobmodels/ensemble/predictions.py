@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, cache_folder
+from lobmodels.errors import OutputError
+from lobmodels.files import appearing
 
 
 def scored_targets(data: Sequences) -> NDArray[np.float32]:
@@ -29,7 +30,7 @@ def predict_all(
 ) -> list[NDArray[np.float32]]:
     """Predictions of each member on the scored steps of `data`: read-only arrays (N, 901, 2), mapped from the cache.
 
-    `progress(members done, in all)`. What a member is asked twice is computed once, whatever command asks.
+    `progress(members done, in all)`. Each is computed once and then read from the cache.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     found = []
@@ -56,14 +57,8 @@ def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np
 
 def _store(path: Path, predicted: NDArray[np.float32]) -> None:
     """Keep the array where the disk takes it; a cache that cannot be written costs time, not the result."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npy")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(temporary, predicted)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OutputError), appearing(path) as partial:
+        np.save(partial, predicted)
 
 
 def _digest(member: Checkpoint) -> str:

@@ -1,9 +1,13 @@
 """The online predictor: every member of an ensemble advanced by one row at a time, with numpy alone, faster with numba.
 
-A submission carries this file as it stands, beside `features.py`, so it imports neither torch nor the project, and is
-long because it is one file: layout, numpy step, compiled step, choice between them. The feature definitions are handed
-in. Members whose shapes agree are stacked and stepped together, features and
-normalised inputs that members share are computed once a step.
+A submission carries a copy of this file, beside `features.py`, so it imports neither torch nor the project, and is long
+because it is one file: files and inputs, the parts that networks are made of and the tables that name them, the numpy
+step, the compiled step, the choice between the two. The feature definitions are handed in. Members whose shapes agree
+are stacked and stepped together with numpy; features and normalised inputs that members share are computed once a step.
+
+A part (`Part`) says all there is to know online about one piece of a network: how its weights are laid out, its step
+with numpy, its instructions for the compiled step. `ARCHITECTURES`, `INPUT_BLOCKS` and `HEADS` say which parts a
+configuration's words mean. `docs/extending.md` of the project adds one step by step.
 
 Order of arithmetic: raw columns and features in float64, normalised in float64, rounded once to float32; networks in
 float32; the weighted mean of the members in float64. That is what training does, so predictions equal torch's to 1e-5.
@@ -23,6 +27,7 @@ import json
 import logging
 import math
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +36,12 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of manifest.json; another number is refused
-COLUMNS = 32
+COLUMNS, TARGETS = 32, 2
 LIMIT = 1e6  # raw columns are scaled to about ±5; beyond this a value is noise, and its powers must not overflow
 EPSILON = np.float32(1e-5)  # of torch's LayerNorm
 TOLERANCE = 1e-5  # largest difference allowed between the compiled step and the numpy step at start-up
-GRU, LSTM, ATTENTION = 0, 1, 2
-ARCHITECTURES = {"gru": GRU, "lstm": LSTM, "gru_attention": ATTENTION}
+BLOCK = 8  # rows of a product that are added at once in compiled code; row counts are padded to it with zero weights
+ONE, HALF = np.float32(1.0), np.float32(0.5)
 
 
 class RuntimeFormatError(ValueError):
@@ -73,12 +78,11 @@ class Inputs:
 
     def __init__(self, pipelines: list[dict[str, Any]], arrays: dict[str, np.ndarray], features: Any) -> None:
         used = {group for pipeline in pipelines for group in pipeline["groups"]}
-        self.groups = tuple(name for name in features.GROUPS if name in used)
-        if used - set(self.groups):
-            raise RuntimeFormatError(f"feature groups {sorted(used - set(self.groups))} are not in features.py")
-        self.starts: dict[str, int] = {}
+        if used - set(features.GROUPS):
+            raise RuntimeFormatError(f"feature groups {sorted(used - set(features.GROUPS))} are not in features.py")
+        self.starts: dict[str, int] = {}  # the groups that are read, each with its first place among the raw columns
         self.width = COLUMNS
-        for group in self.groups:
+        for group in (name for name in features.GROUPS if name in used):
             self.starts[group] = self.width
             self.width += len(features.NAMES[group])
         columns: list[int] = []
@@ -112,80 +116,231 @@ def _need(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
     return arrays[name]
 
 
-class Layers:
-    """One member's weights, laid out for the step: inputs down, outputs across, in the order they are used.
-
-    A sigmoid is computed as .5 + .5 tanh(x/2); its halving is folded into the weights, which is exact. So is the
-    attention's 1/sqrt(d). Layouts: GRU inputs (n, r, z) and states (r, z, n), so that both meet in one buffer
-    (n_x, r, z, n_h); LSTM gates (i, f, o, g).
-    """
+class Weights:
+    """One member: its tensors by the names that torch gave them, and its values in the manifest."""
 
     def __init__(self, member: dict[str, Any], arrays: dict[str, np.ndarray], prefix: str) -> None:
-        self.kind = ARCHITECTURES[member["architecture"]]
-        self.hidden, self.depth = int(member["hidden_size"]), int(member["num_layers"])
-        self.projection, self.middle = member["input_block"] == "projection", 0
-        self.heads = self.window = 0
-        self.prefix, self.arrays = prefix, arrays
-        self.parts: list[np.ndarray] = []
-        if self.projection:
-            self._add(self._get("block.linear.weight").T, self._get("block.linear.bias"))
-            self._add(self._get("block.norm.weight"), self._get("block.norm.bias"))
-        for layer in range(self.depth):
-            (self._lstm if self.kind == LSTM else self._gru)(layer)
-        if self.kind == ATTENTION:
-            self.heads, self.window = int(member["attention_heads"]), int(member["attention_window"])
-            self._attention()
-        if member["head"] == "mlp":
-            self.middle = len(self._get("head.0.bias"))
-            self._add(self._get("head.0.weight").T, self._get("head.0.bias"))
-        last = "head.3" if self.middle else "head"
-        self._add(self._get(f"{last}.weight"), self._get(f"{last}.bias"))
+        self.member, self.arrays, self.prefix = member, arrays, prefix
 
-    def shape(self) -> tuple[int, ...]:
-        """What members must share to be stepped together."""
-        return (
-            self.kind,
-            len(self.parts[0]),
-            self.hidden,
-            self.depth,
-            self.projection,
-            self.middle,
-            self.heads,
-            self.window,
-        )
-
-    def _get(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> np.ndarray:
         return _need(self.arrays, f"{self.prefix}.{name}")
 
-    def _add(self, *arrays: np.ndarray) -> None:
-        self.parts += [np.ascontiguousarray(array, np.float32) for array in arrays]
+    def number(self, name: str) -> int:
+        """A whole number of the configuration."""
+        return int(self.member[name])
 
-    def _gru(self, layer: int) -> None:
-        half = np.float32(0.5)
-        rx, zx, nx = np.split(self._get(f"recurrent.weight_ih_l{layer}"), 3)
-        rh, zh, nh = np.split(self._get(f"recurrent.weight_hh_l{layer}"), 3)
-        brx, bzx, bnx = np.split(self._get(f"recurrent.bias_ih_l{layer}"), 3)
-        brh, bzh, bnh = np.split(self._get(f"recurrent.bias_hh_l{layer}"), 3)
-        self._add(np.concatenate([nx, half * rx, half * zx]).T)
-        self._add(np.concatenate([half * rh, half * zh, nh]).T)
-        self._add(np.concatenate([bnx, half * (brx + brh), half * (bzx + bzh), bnh]))
+    def linear(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Weight (n, m) and bias (m,) of a linear layer."""
+        return self[f"{name}.weight"].T, self[f"{name}.bias"]
 
-    def _lstm(self, layer: int) -> None:
-        half = np.float32(0.5)
-        for name in ("weight_ih", "weight_hh"):
-            i, f, g, o = np.split(self._get(f"recurrent.{name}_l{layer}"), 4)
-            self._add(np.concatenate([half * i, half * f, half * o, g]).T)
-        bias = self._get(f"recurrent.bias_ih_l{layer}") + self._get(f"recurrent.bias_hh_l{layer}")
-        i, f, g, o = np.split(bias, 4)
-        self._add(np.concatenate([half * i, half * f, half * o, g]))
+    def parts(self) -> list[Part]:
+        """The network from input to prediction. Raises `RuntimeFormatError` for a word that no table holds."""
+        tables = (("input_block", INPUT_BLOCKS), ("architecture", ARCHITECTURES), ("head", HEADS))
+        return [part for field, table in tables for part in self._entry(field, table)(self)]
 
-    def _attention(self) -> None:
-        scale = np.ones(3 * self.hidden)
-        scale[: self.hidden] = 1.0 / math.sqrt(self.hidden // self.heads)
-        self._add((self._get("attention.in_proj_weight") * scale[:, None]).T)
-        self._add(self._get("attention.in_proj_bias") * scale)
-        self._add(self._get("attention.out_proj.weight").T, self._get("attention.out_proj.bias"))
-        self._add(self._get("norm.weight"), self._get("norm.bias"))
+    def _entry(self, field: str, table: dict[str, Any]) -> Any:
+        word = self.member[field]
+        if word not in table:
+            raise RuntimeFormatError(f"{field} {word!r} has no online step; this runtime knows {', '.join(table)}")
+        return table[word]
+
+
+# -------------------------------------------------------------------------------------------------- parts of networks
+
+
+class Part:
+    """One piece of one member's network: float32 `arrays` in the layout of the step, inputs down, outputs across, in
+    the order in which they are used.
+
+    A sigmoid is computed as .5 + .5 tanh(x/2); its halving is folded into the weights, which is exact.
+    """
+
+    recurrent = False  # whether its output is kept as state for the next step
+
+    def __init__(self, *arrays: np.ndarray, width: int) -> None:
+        self.arrays = [np.ascontiguousarray(array, np.float32) for array in arrays]
+        self.width = width  # of the output
+
+    def shape(self) -> tuple[Any, ...]:
+        """What the parts of two members must share to be stepped together."""
+        return (type(self).__name__, *(array.shape for array in self.arrays))
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        """The numpy step of K members from their stacked arrays: `step(x, t)` maps (K, 1, n + 1) to (K, 1, m + 1),
+        each with its last element 1, and `reset()` forgets the sequence."""
+        raise NotImplementedError
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        """Add the instructions that read the input at address `x` and leave the output at `y`."""
+        raise NotImplementedError
+
+
+class Projection(Part):
+    """A linear layer and a layer norm."""
+
+    def __init__(self, weights: Weights) -> None:
+        weight, bias = weights.linear("block.linear")
+        super().__init__(weight, bias, weights["block.norm.weight"], weights["block.norm.bias"], width=len(bias))
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        return _ProjectionStep(*arrays)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        weight, bias, gamma, beta = self.arrays
+        program.linear(weight, bias, x, y)
+        program.norm(gamma, beta, y, y)
+
+
+class Gru(Part):
+    """One GRU layer. Layout: inputs (n, r, z), states (r, z, n), so that both meet in one buffer (n_x, r, z, n_h)."""
+
+    recurrent = True
+
+    def __init__(self, weights: Weights, layer: int) -> None:
+        rx, zx, nx = np.split(weights[f"recurrent.weight_ih_l{layer}"], 3)
+        rh, zh, nh = np.split(weights[f"recurrent.weight_hh_l{layer}"], 3)
+        brx, bzx, bnx = np.split(weights[f"recurrent.bias_ih_l{layer}"], 3)
+        brh, bzh, bnh = np.split(weights[f"recurrent.bias_hh_l{layer}"], 3)
+        super().__init__(
+            np.concatenate([nx, HALF * rx, HALF * zx]).T,
+            np.concatenate([HALF * rh, HALF * zh, nh]).T,
+            np.concatenate([bnx, HALF * (brx + brh), HALF * (bzx + bzh), bnh]),
+            width=len(bnh),
+        )
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        (wx, wh, bias), h = arrays, self.width
+        wx = _with_bias(wx, bias[:, : 3 * h])
+        wh = _with_bias(wh, np.concatenate([0 * bias[:, : 2 * h], bias[:, 3 * h :]], 1))
+        wh[:, :, 2 * h :] *= HALF  # r is kept as 1 + tanh, twice its value
+        return _GruStep(wx, wh, h)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        wx, wh, bias = self.arrays
+        work = program.work(4 * self.width)
+        program.linear(wx, bias, x, work)
+        program.linear(wh, None, y, work + self.width)
+        program.emit(_gru_gates, 0, work, y, self.width)
+
+
+class Lstm(Part):
+    """One LSTM layer. Layout of the gates: (i, f, o, g)."""
+
+    recurrent = True
+
+    def __init__(self, weights: Weights, layer: int) -> None:
+        bias = weights[f"recurrent.bias_ih_l{layer}"] + weights[f"recurrent.bias_hh_l{layer}"]
+        arrays = [weights[f"recurrent.weight_{source}_l{layer}"] for source in ("ih", "hh")]
+        super().__init__(*(self._order(array).T for array in (*arrays, bias)), width=len(bias) // 4)
+
+    @staticmethod
+    def _order(gates: np.ndarray) -> np.ndarray:
+        i, f, g, o = np.split(gates, 4)
+        return np.concatenate([HALF * i, HALF * f, HALF * o, g])
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        wx, wh, bias = arrays
+        return _LstmStep(_with_bias(wx, bias), _with_bias(wh, 0 * bias), self.width)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        wx, wh, bias = self.arrays
+        work = program.work(4 * self.width)
+        program.linear(wx, bias, x, work)
+        program.linear(wh, None, y, work)
+        program.emit(_lstm_gates, 0, work, y, self.width, program.state(self.width))
+
+
+class Attention(Part):
+    """LayerNorm(x + attention over the last `window` inputs, the present one included). 1/sqrt(d) is in the weights."""
+
+    def __init__(self, weights: Weights) -> None:
+        size = weights.number("hidden_size")
+        self.heads, self.window = weights.number("attention_heads"), weights.number("attention_window")
+        scale = np.ones(3 * size)
+        scale[:size] = 1.0 / math.sqrt(size // self.heads)
+        super().__init__(
+            (weights["attention.in_proj_weight"] * scale[:, None]).T,
+            weights["attention.in_proj_bias"] * scale,
+            *weights.linear("attention.out_proj"),
+            weights["norm.weight"],
+            weights["norm.bias"],
+            width=size,
+        )
+
+    def shape(self) -> tuple[Any, ...]:
+        return (*super().shape(), self.heads, self.window)
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        return _AttentionStep(arrays, self.heads, self.window)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        """Heads are padded like the rows of a product, because a product runs over each of them."""
+        w_in, b_in, w_out, b_out, gamma, beta = self.arrays
+        heads, size, stride = self.heads, _padded(self.width // self.heads), _padded(self.window)
+        wide = heads * size
+        query = program.work(4 * wide + heads * stride)  # query, key, value, mixed values, scores
+        mixed, scores = query + 3 * wide, query + 4 * wide
+        keys, values = program.state(wide * stride), program.state(wide * stride)
+        zeros = program.constant(np.zeros(max(size, stride), np.float32))
+        program.linear(_pad_heads(w_in, 3 * heads), _pad_heads(b_in, 3 * heads), x, query)
+        program.emit(_push, values, query + wide, keys, wide, stride, self.window)
+        for head in range(heads):
+            first, shares = head * size, scores + head * stride
+            program.emit(_product, keys + first * stride, query + first, shares, stride, zeros, stride, size, stride)
+            program.emit(_softmax, 0, shares, shares, stride, 0, self.window)
+            program.emit(_product, values + first, shares, mixed + first, size, zeros, size, stride, wide)
+        program.linear(np.ascontiguousarray(_pad_heads(w_out.T, heads).T), b_out, mixed, y)
+        program.norm(gamma, beta, x, y)
+
+
+class Hidden(Part):
+    """A linear layer whose negative outputs become 0."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        weight, bias = weights.linear(name)
+        super().__init__(weight, bias, width=len(bias))
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        return _HiddenStep(*arrays)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        weight, bias = self.arrays
+        program.linear(weight, bias, x, y)
+        program.emit(_relu, 0, y, y, self.width)
+
+
+class Output(Part):
+    """The linear layer at the end, which gives the predictions."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        super().__init__(*weights.linear(name), width=TARGETS)
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        return _OutputStep(*arrays)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        weight, bias = self.arrays
+        program.linear(weight, bias, x, y)
+
+
+def _layers(part: Any, weights: Weights) -> list[Part]:
+    return [part(weights, layer) for layer in range(weights.number("num_layers"))]
+
+
+# The words of a configuration, each with the parts that it stands for.
+INPUT_BLOCKS: dict[str, Callable[[Weights], list[Part]]] = {
+    "none": lambda weights: [],
+    "projection": lambda weights: [Projection(weights)],
+}
+ARCHITECTURES: dict[str, Callable[[Weights], list[Part]]] = {
+    "gru": lambda weights: _layers(Gru, weights),
+    "lstm": lambda weights: _layers(Lstm, weights),
+    "gru_attention": lambda weights: [*_layers(Gru, weights), Attention(weights)],
+}
+HEADS: dict[str, Callable[[Weights], list[Part]]] = {
+    "linear": lambda weights: [Output(weights, "head")],
+    "mlp": lambda weights: [Hidden(weights, "head.0"), Output(weights, "head.3")],
+}
 
 
 # --------------------------------------------------------------------------------------------- the step, with numpy
@@ -197,19 +352,20 @@ class NumpyStep:
     name = "numpy"
 
     def __init__(
-        self, inputs: Inputs, features: Any, members: list[Layers], pipelines: list[int], blend: np.ndarray
+        self, inputs: Inputs, features: Any, members: list[list[Part]], pipelines: list[int], blend: np.ndarray
     ) -> None:
         self.inputs, self.features, self.blend = inputs, features, blend
         self.rows = [[0.0] * COLUMNS for _ in range(features.HISTORY)]  # plain floats: the definitions run fastest so
         self.raw = np.zeros(inputs.width)
         self.x = np.zeros(len(inputs.columns), np.float32)
-        self.members = np.zeros((len(members), 2), np.float32)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for k, member in enumerate(members):
-            groups.setdefault(member.shape(), []).append(k)
+        self.members = np.zeros((len(members), TARGETS), np.float32)
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for k, parts in enumerate(members):
+            shape = (inputs.sizes[pipelines[k]], *(part.shape() for part in parts))
+            groups.setdefault(shape, []).append(k)
         self.stacks = [
-            (indices, _Stack([members[k] for k in indices]), [pipelines[k] for k in indices])
-            for indices in groups.values()
+            (indices, _Stack([members[k] for k in indices], shape[0]), [pipelines[k] for k in indices])
+            for shape, indices in groups.items()
         ]
 
     def reset(self) -> None:
@@ -239,71 +395,82 @@ class NumpyStep:
         raw[:COLUMNS] = row
         self.rows.insert(0, self.rows.pop())
         self.rows[0][:] = row.tolist()
-        for group in inputs.groups:
+        for group, start in inputs.starts.items():
             out = [0.0] * len(self.features.NAMES[group])
             self.features.GROUPS[group](self.rows, t, out)
-            raw[inputs.starts[group] : inputs.starts[group] + len(out)] = out
+            raw[start : start + len(out)] = out
         return ((raw[inputs.columns] - inputs.mean) / inputs.std).astype(np.float32)
 
 
 class _Stack:
     """K members of one shape. Vectors carry a last element 1, so that biases are rows of the weights."""
 
-    def __init__(self, members: list[Layers]) -> None:
-        first = members[0]
-        self.kind, self.heads, self.window = first.kind, first.heads, first.window
-        parts = iter([np.stack(column) for column in zip(*(member.parts for member in members), strict=True)])
-        k, h = len(members), first.hidden
-        half = np.float32(0.5)
-        self.x = _ones(k, first.parts[0].shape[0])
-        self.block = None
-        if first.projection:
-            weight, bias, gamma, beta = (next(parts) for _ in range(4))
-            self.block = (_with_bias(weight, bias), gamma, beta)
-            self.projected = _ones(k, h)
-        self.layers: list[Any] = []
-        for _ in range(first.depth):
-            wx, wh, bias = next(parts), next(parts), next(parts)
-            if self.kind == LSTM:
-                self.layers.append(_LstmLayer(_with_bias(wx, bias), _with_bias(wh, 0 * bias), h))
-                continue
-            wx = _with_bias(wx, bias[:, : 3 * h])
-            wh = _with_bias(wh, np.concatenate([0 * bias[:, : 2 * h], bias[:, 3 * h :]], 1))
-            wh[:, :, 2 * h :] *= half  # r is kept as 1 + tanh, twice its value
-            self.layers.append(_GruLayer(wx, wh, h))
-        if self.kind == ATTENTION:
-            self.attention = [next(parts) for _ in range(6)]
-            self.keys = np.zeros((k, self.heads, h // self.heads, self.window), np.float32)
-            self.values = np.zeros((k, self.heads, self.window, h // self.heads), np.float32)
-            self.attended = _ones(k, h)
-        self.middle: Any = _with_bias(next(parts), next(parts)) if first.middle else None
-        weight, bias = next(parts), next(parts)
-        self.last = _with_bias(weight.transpose(0, 2, 1), bias)
-        self.hidden = _ones(k, first.middle) if first.middle else None
+    def __init__(self, members: list[list[Part]], width: int) -> None:
+        self.x = _ones(len(members), width)
+        self.parts = [
+            same[0].stacked(*(np.stack(arrays) for arrays in zip(*(part.arrays for part in same), strict=True)))
+            for same in zip(*members, strict=True)
+        ]
 
     def reset(self) -> None:
-        for layer in self.layers:
-            layer.reset()
+        for part in self.parts:
+            part.reset()
 
     def step(self, t: int) -> np.ndarray:  # (K, 2)
         x = self.x
-        if self.block is not None:
-            weight, gamma, beta = self.block
-            self.projected[:, 0, :-1] = _layer_norm(np.matmul(x, weight)[:, 0], gamma, beta)
-            x = self.projected
-        for layer in self.layers:
-            x = layer.step(x)
-        if self.kind == ATTENTION:
-            self.attended[:, 0, :-1] = self._attend(x[:, 0, :-1], t)
-            x = self.attended
-        if self.hidden is not None:
-            np.maximum(np.matmul(x, self.middle)[:, 0], 0.0, out=self.hidden[:, 0, :-1])
-            x = self.hidden
-        return np.matmul(x, self.last)[:, 0]
+        for part in self.parts:
+            x = part.step(x, t)
+        return x[:, 0]
 
-    def _attend(self, h: np.ndarray, t: int) -> np.ndarray:
-        """LayerNorm(h + attention over the last `window` outputs); keys and values in a ring, order is immaterial."""
-        w_in, b_in, w_out, b_out, gamma, beta = self.attention
+
+class _Stateless:
+    """A step that keeps nothing."""
+
+    def reset(self) -> None:
+        pass
+
+
+class _ProjectionStep(_Stateless):
+    def __init__(self, weight: np.ndarray, bias: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> None:
+        self.weight, self.gamma, self.beta = _with_bias(weight, bias), gamma, beta
+        self.output = _ones(*bias.shape)
+
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
+        self.output[:, 0, :-1] = _layer_norm(np.matmul(x, self.weight)[:, 0], self.gamma, self.beta)
+        return self.output
+
+
+class _HiddenStep(_Stateless):
+    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        self.weight, self.output = _with_bias(weight, bias), _ones(*bias.shape)
+
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
+        np.maximum(np.matmul(x, self.weight)[:, 0], 0.0, out=self.output[:, 0, :-1])
+        return self.output
+
+
+class _OutputStep(_Stateless):
+    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        self.weight = _with_bias(weight, bias)
+
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
+        """(K, 1, n + 1) to predictions (K, 1, 2)."""
+        return np.matmul(x, self.weight)
+
+
+class _AttentionStep(_Stateless):
+    """Keys and values in a ring, whose order is immaterial. A step reads only what this sequence has filled."""
+
+    def __init__(self, arrays: tuple[np.ndarray, ...], heads: int, window: int) -> None:
+        self.arrays, self.heads, self.window = arrays, heads, window
+        k, size = arrays[4].shape
+        self.keys = np.zeros((k, heads, size // heads, window), np.float32)
+        self.values = np.zeros((k, heads, window, size // heads), np.float32)
+        self.output = _ones(k, size)
+
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
+        w_in, b_in, w_out, b_out, gamma, beta = self.arrays
+        h = x[:, 0, :-1]
         k, size = h.shape
         place, filled = t % self.window, min(t + 1, self.window)
         projected = np.matmul(h[:, None], w_in)[:, 0] + b_in
@@ -315,10 +482,11 @@ class _Stack:
         np.exp(scores, out=scores)
         scores /= scores.sum(-1, keepdims=True)
         mixed = np.matmul(scores, self.values[:, :, :filled]).reshape(k, 1, size)
-        return _layer_norm(h + np.matmul(mixed, w_out)[:, 0] + b_out, gamma, beta)
+        self.output[:, 0, :-1] = _layer_norm(h + np.matmul(mixed, w_out)[:, 0] + b_out, gamma, beta)
+        return self.output
 
 
-class _Layer:
+class _CellStep:
     """Gates of K stacked cells. Products leave them side by side for each member; they are moved gate by gate into
     contiguous blocks, because an operation on a strided view costs three times one on a block. One member's need no
     move."""
@@ -341,7 +509,7 @@ class _Layer:
     def reset(self) -> None:
         self.h[:] = self.c[:] = self.output[:, 0, :-1] = 0.0
 
-    def step(self, x: np.ndarray) -> np.ndarray:
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
         """(K, 1, n) to (K, 1, H), each with its last element 1."""
         np.matmul(x, self.wx, self.products[0])
         np.matmul(self.output, self.wh, self.products[1])
@@ -357,7 +525,7 @@ class _Layer:
         raise NotImplementedError
 
 
-class _GruLayer(_Layer):
+class _GruStep(_CellStep):
     def __init__(self, wx: np.ndarray, wh: np.ndarray, hidden: int) -> None:
         super().__init__(wx, wh, hidden)
         self.n, self.r, self.z = self.gates[0]
@@ -377,7 +545,7 @@ class _GruLayer(_Layer):
         np.add(n, delta, h)
 
 
-class _LstmLayer(_Layer):
+class _LstmStep(_CellStep):
     def advance(self) -> None:
         gates, c = self.gates[0], self.c
         np.add(gates, self.gates[1], gates)
@@ -389,9 +557,6 @@ class _LstmLayer(_Layer):
         np.multiply(i, g, self.delta)
         np.add(c, self.delta, c)
         np.multiply(o, np.tanh(c), self.h)
-
-
-ONE, HALF = np.float32(1.0), np.float32(0.5)
 
 
 def _ones(k: int, width: int) -> np.ndarray:
@@ -413,13 +578,10 @@ def _layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarra
 
 
 # --------------------------------------------------------------------------------------------- the step, with numba
-# `_Program` lowers the members to instructions over one float32 memory that holds inputs, weights and states alike;
-# the functions below, compiled, interpret them. So every loop is compiled once, whatever the members are, and start-up
-# stays short. Indices are unsigned and constants typed on purpose: a signed index brings a check for negative values
-# that blocks vectorisation, and a bare literal would lift its expression to float64.
-
-PRODUCT, GRU_GATES, LSTM_GATES, NORM, PUSH, SOFTMAX, RELU = range(7)
-BLOCK = 8  # rows of a product that are added at once; row counts are padded to it with zero weights
+# `Program` turns the members into instructions over one float32 memory that holds inputs, weights and states alike. An
+# instruction is the address of one of the functions below, compiled, and its operands. So every loop is compiled once,
+# whatever the members are, and start-up stays short. Indices are unsigned and constants typed on purpose: a signed
+# index brings a check for negative values that blocks vectorisation, a bare literal lifts its expression to float64.
 
 U0, U1, U2, U3, U4, U5, U6, U7, U8 = (np.uint64(i) for i in range(9))
 ZERO = np.float32(0.0)
@@ -539,10 +701,16 @@ def _relu(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-d
         memory[y + j] = memory[y + j] if memory[y + j] > ZERO else ZERO
 
 
-def _advance(row, t, rows, raw, columns, mean, std, program, bounds, blend, out, memory):  # type: ignore[no-untyped-def]
+def _feature_group(rows, t, out):  # type: ignore[no-untyped-def]
+    """A feature group by address: rows (HISTORY, COLUMNS) and features (COUNT,), float64."""
+    definition(carray(rows, ROWS), t, carray(out, COUNT))
+
+
+def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, blend, out, outputs, memory):  # type: ignore[no-untyped-def]
     """Everything one row changes: the row history, features, network inputs, every member's state; out (2,) last.
 
-    Instructions are rows of `program`; their fields are those of `_Program._emit`.
+    A row of `groups` is the address of a feature group and its first place in `raw`, in bytes. A row of `program` is an
+    instruction: an address, then the operands of `Program.emit`.
     """
     for k in range(rows.shape[0] - 1, 0, -1):
         for j in range(COLUMNS):
@@ -554,152 +722,108 @@ def _advance(row, t, rows, raw, columns, mean, std, program, bounds, blend, out,
         value = value if value > -LIMIT else -LIMIT
         rows[0, j] = value
         raw[j] = value
-    if DERIVED:  # a constant while this compiles: the branch of a group that nobody reads is not compiled
-        derived(rows, t, raw[DERIVED:])
-    if TEMPORAL:
-        temporal(rows, t, raw[TEMPORAL:])
-    if INTERACTION:
-        interaction(rows, t, raw[INTERACTION:])
-    if MICROSTRUCTURE:
-        microstructure(rows, t, raw[MICROSTRUCTURE:])
-    if LAG:
-        lag(rows, t, raw[LAG:])
-    first = columns.shape[0]
-    for j in range(first):
+    for k in range(groups.shape[0]):
+        call_group(groups[k, 0], (np.uint64(rows.ctypes.data), np.uint64(t), raw.ctypes.data + groups[k, 1]))
+    for j in range(columns.shape[0]):
         memory[j] = (raw[columns[j]] - mean[j]) / std[j]
     # Every other step visits the members backwards: those used last are still in the cache.
-    count, pointer, step = blend.shape[0], memory.ctypes, np.uint64(t)
+    count, pointer, step = blend.shape[0], np.uint64(memory.ctypes.data), np.uint64(t)
     for i in range(count):
         member = i if t % 2 == 0 else count - 1 - i
         for k in range(bounds[member], bounds[member + 1]):
-            code, w, x, y, m = program[k, 0], program[k, 1], program[k, 2], program[k, 3], program[k, 4]
+            w, x, y, m = program[k, 1], program[k, 2], program[k, 3], program[k, 4]
             a, b, n, stride = program[k, 5], program[k, 6], program[k, 7], program[k, 8]
-            if code == PRODUCT:
-                product(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == GRU_GATES:
-                gru_gates(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == LSTM_GATES:
-                lstm_gates(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == NORM:
-                norm(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == PUSH:
-                push(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == SOFTMAX:
-                softmax(pointer, w, x, y, m, a, b, n, stride, step)
-            elif code == RELU:
-                relu(pointer, w, x, y, m, a, b, n, stride, step)
-    for j in range(2):
+            call_instruction(program[k, 0], (pointer, w, x, y, m, a, b, n, stride, step))
+    for j in range(TARGETS):
         total = 0.0
         for i in range(count):
-            total += blend[i, j] * memory[first + 2 * i + j]
+            total += blend[i, j] * memory[outputs + TARGETS * i + j]
         out[j] = total
 
 
-class _Program:
-    """Members lowered to instructions over one memory: inputs, predictions (K, 2), scratch, states, constants."""
+# The memory's regions, in this order. Until every size is known, an address is its region, shifted, and a place in it.
+INPUTS, OUTPUTS, VALUES, WORK, STATES, CONSTANTS = range(6)
+SHIFT = 40
+LINE = 16  # float32 numbers of a cache line; regions and constants start at one
 
-    def __init__(self, inputs: Inputs, members: list[Layers], pipelines: list[int]) -> None:
-        self.lines: list[tuple[int, ...]] = []
+
+class Program:
+    """Members as instructions over one memory: inputs, predictions (K, 2), what parts hand on, scratch, states,
+    constants. Members run one after the other, and share the regions in which nothing lasts beyond a step."""
+
+    def __init__(self, inputs: Inputs, members: list[list[Part]], pipelines: list[int]) -> None:
+        self.lines: list[tuple[Any, ...]] = []
         self.bounds = [0]
         self.constants: list[np.ndarray] = []
-        self.outputs = len(inputs.columns)
-        self.scratch = self.outputs + 2 * len(members)
-        self.states = self.scratch + max(self._scratch_size(member) for member in members)
-        self.state = self.states
-        self.size = self.first_constant = self.states + sum(self._state_size(member) for member in members) + BLOCK
-        self.zeros = self._constant(np.zeros(max(self._scratch_size(member) for member in members), np.float32))
-        for k, (member, pipeline) in enumerate(zip(members, pipelines, strict=True)):
-            self._member(member, inputs.offsets[pipeline], self.outputs + 2 * k)
+        self.sizes = [len(inputs.columns), TARGETS * len(members), 0, 0, 0, 0]
+        for k, (parts, pipeline) in enumerate(zip(members, pipelines, strict=True)):
+            self._member(parts, (INPUTS << SHIFT) + inputs.offsets[pipeline], (OUTPUTS << SHIFT) + TARGETS * k)
             self.bounds.append(len(self.lines))
+        self.sizes[STATES] += BLOCK  # the last padded product may read that far
+        self.bases = np.cumsum([0, *(-(-size // LINE) * LINE for size in self.sizes)]).tolist()
+
+    def _member(self, parts: list[Part], x: int, out: int) -> None:
+        value = VALUES << SHIFT
+        for part in parts:
+            if part is parts[-1]:
+                y = out
+            elif part.recurrent:
+                y = self.state(part.width)
+            else:
+                y, value = value, value + part.width
+            part.emit(self, x, y)
+            x = y
+        self.sizes[VALUES] = max(self.sizes[VALUES], value - (VALUES << SHIFT))
 
     def memory(self) -> np.ndarray:
-        """The memory before the first row."""
-        return np.concatenate([np.zeros(self.first_constant, np.float32), *self.constants])
+        """The memory before the first row, from the start of a cache line."""
+        room = np.zeros(self.bases[-1] + LINE, np.float32)
+        start = -room.ctypes.data % (4 * LINE) // 4
+        memory = room[start : start + self.bases[-1]]
+        np.concatenate(self.constants, out=memory[self.bases[CONSTANTS] :])
+        return memory
 
-    @staticmethod
-    def _wide(member: Layers) -> int:
-        """Width of a query, key or value: heads are padded too, as a product runs over each."""
-        return member.heads * _padded(member.hidden // member.heads) if member.heads else member.hidden
+    def instructions(self) -> np.ndarray:
+        """(lines, 9) unsigned: addresses of machine code, and operands with every address resolved."""
+        operands = np.array([line[1:] for line in self.lines], np.uint64)
+        regions, places = operands >> np.uint64(SHIFT), operands & np.uint64((1 << SHIFT) - 1)
+        code = np.array([[_instruction(line[0]).address] for line in self.lines], np.uint64)
+        return np.concatenate([code, np.array(self.bases, np.uint64)[regions] + places], 1)
 
-    def _scratch_size(self, member: Layers) -> int:
-        return 5 * self._wide(member) + member.heads * _padded(member.window) + member.middle + BLOCK
+    def work(self, size: int) -> int:
+        """Scratch that one part uses while its instructions run; the next part gets the same."""
+        self.sizes[WORK] = max(self.sizes[WORK], size)
+        return WORK << SHIFT
 
-    def _state_size(self, member: Layers) -> int:
-        ring = 2 * self._wide(member) * _padded(member.window)
-        return member.hidden * member.depth * (2 if member.kind == LSTM else 1) + ring
+    def state(self, size: int) -> int:
+        """Memory that lasts from step to step, zero at the start of a sequence."""
+        self.sizes[STATES] += size
+        return (STATES << SHIFT) + self.sizes[STATES] - size
 
-    def _constant(self, array: np.ndarray) -> int:
-        """Address of an array's copy; matrices get zero rows up to a multiple of `BLOCK`."""
+    def constant(self, array: np.ndarray) -> int:
+        """The address of a copy; matrices get zero rows up to a multiple of `BLOCK`."""
         if array.ndim == 2:
             array = np.concatenate([array, np.zeros((_padded(len(array)) - len(array), array.shape[1]), np.float32)])
-        self.constants.append(array.ravel())
-        self.size += array.size
-        return self.size - array.size
+        place = self.sizes[CONSTANTS]
+        self.constants.append(np.concatenate([array.ravel(), np.zeros(-array.size % LINE, np.float32)]))
+        self.sizes[CONSTANTS] += len(self.constants[-1])
+        return (CONSTANTS << SHIFT) + place
 
-    def _allocate(self, size: int) -> int:
-        self.state += size
-        return self.state - size
-
-    def _emit(
-        self, code: int, w: int, x: int, y: int, m: int, a: int = 0, b: int = 0, n: int = 0, stride: int = 0
+    def emit(
+        self, function: Any, w: int, x: int, y: int, m: int, a: int = 0, b: int = 0, n: int = 0, stride: int = 0
     ) -> None:
         """One instruction. `w`, `x`, `y` are addresses of weights, source and target, `m` is the target's width."""
-        self.lines.append((code, w, x, y, m, a, b, n, stride))
+        self.lines.append((function, w, x, y, m, a, b, n, stride))
 
-    def _linear(self, weight: np.ndarray, bias: np.ndarray | None, x: int, y: int) -> None:
+    def linear(self, weight: np.ndarray, bias: np.ndarray | None, x: int, y: int) -> None:
         """y = bias + x @ weight; without a bias y += x @ weight."""
-        a, b = (self._constant(bias), len(bias)) if bias is not None else (0, 0)
+        a, b = (self.constant(bias), len(bias)) if bias is not None else (0, 0)
         n, m = weight.shape
-        self._emit(PRODUCT, self._constant(weight), x, y, m, a, b, _padded(n), m)
+        self.emit(_product, self.constant(weight), x, y, m, a, b, _padded(n), m)
 
-    def _norm(self, gamma: np.ndarray, beta: np.ndarray, x: int, y: int) -> None:
-        self._emit(NORM, self._constant(np.concatenate([gamma, beta])), x, y, len(gamma))
-
-    def _member(self, member: Layers, x: int, out: int) -> None:
-        parts, m = iter(member.parts), member.hidden
-        block, work = self.scratch, self.scratch + m
-        if member.projection:
-            self._linear(next(parts), next(parts), x, block)
-            self._norm(next(parts), next(parts), block, block)
-            x = block
-        for _ in range(member.depth):
-            wx, wh, bias = next(parts), next(parts), next(parts)
-            h = self._allocate(m)
-            self._linear(wx, bias, x, work)
-            self._linear(wh, None, h, work + 4 * m - wh.shape[1])
-            if member.kind == LSTM:
-                self._emit(LSTM_GATES, 0, work, h, m, self._allocate(m))
-            else:
-                self._emit(GRU_GATES, 0, work, h, m)
-            x = h
-        if member.kind == ATTENTION:
-            x = self._attention(member, parts, x)
-        if member.middle:
-            inner = self.scratch + 5 * self._wide(member)
-            self._linear(next(parts), next(parts), x, inner)
-            self._emit(RELU, 0, inner, inner, member.middle)
-            x = inner
-        weight, bias = next(parts), next(parts)
-        self._linear(np.ascontiguousarray(weight.T), bias, x, out)
-
-    def _attention(self, member: Layers, parts: Any, x: int) -> int:
-        """LayerNorm(x + attention), whose address is returned."""
-        wide, window, heads = self._wide(member), member.window, member.heads
-        size, stride = wide // heads, _padded(window)
-        block, work = self.scratch, self.scratch + wide
-        keys, values, scores = self._allocate(wide * stride), self._allocate(wide * stride), work + 3 * wide
-        w_in, b_in, w_out, b_out = (next(parts) for _ in range(4))
-        self._linear(_pad_heads(w_in, 3 * heads), _pad_heads(b_in, 3 * heads), x, work)  # query, key, value
-        self._emit(PUSH, values, work + wide, keys, wide, stride, window)
-        for head in range(heads):
-            first, shares = head * size, scores + head * stride
-            query, mixed = work + first, block + first
-            self._emit(PRODUCT, keys + first * stride, query, shares, stride, self.zeros, stride, size, stride)
-            self._emit(SOFTMAX, 0, shares, shares, stride, 0, window)
-            self._emit(PRODUCT, values + first, shares, mixed, size, self.zeros, size, stride, wide)
-        self._linear(np.ascontiguousarray(_pad_heads(w_out.T, heads).T), b_out, block, work)
-        self._norm(next(parts), next(parts), x, work)
-        return work
+    def norm(self, gamma: np.ndarray, beta: np.ndarray, x: int, y: int) -> None:
+        """y = LayerNorm(y + x); x = y adds nothing."""
+        self.emit(_norm, self.constant(np.concatenate([gamma, beta])), x, y, len(gamma))
 
 
 def _pad_heads(array: np.ndarray, heads: int) -> np.ndarray:
@@ -720,19 +844,21 @@ class NumbaStep:
     name = "numba"
 
     def __init__(
-        self, inputs: Inputs, features: Any, members: list[Layers], pipelines: list[int], blend: np.ndarray
+        self, inputs: Inputs, features: Any, members: list[list[Part]], pipelines: list[int], blend: np.ndarray
     ) -> None:
-        program = _Program(inputs, members, pipelines)
-        memory = program.memory()
-        self.x = memory[: program.outputs]
-        self.members = memory[program.outputs : program.scratch].reshape(len(members), 2)
-        self.state, self.rows = memory[program.states : program.first_constant], np.zeros((features.HISTORY, COLUMNS))
-        self.out = np.zeros(2)
+        program = Program(inputs, members, pipelines)
+        memory, bases = program.memory(), program.bases
+        self.x, self.members = memory[: len(inputs.columns)], memory[bases[OUTPUTS] :][: TARGETS * len(members)]
+        self.members = self.members.reshape(len(members), TARGETS)
+        self.state, self.rows = memory[bases[STATES] : bases[CONSTANTS]], np.zeros((features.HISTORY, COLUMNS))
+        self.out = np.zeros(TARGETS)
+        groups = [(_group(features, name).address, 8 * start) for name, start in inputs.starts.items()]
         self.arguments = (
-            self.rows, np.zeros(inputs.width), inputs.columns, inputs.mean, inputs.std,
-            np.array(program.lines, np.uint64), np.array(program.bounds), blend, self.out, memory,
+            self.rows, np.zeros(inputs.width), np.array(groups, np.uint64).reshape(-1, 2),
+            inputs.columns, inputs.mean, inputs.std, program.instructions(), np.array(program.bounds), blend,
+            self.out, bases[OUTPUTS], memory,
         )  # fmt: skip
-        self.advance = _compile(inputs, features, {line[0] for line in program.lines})
+        self.advance = _compiled_advance()
         self.step(np.zeros(COLUMNS), 0)  # compiles
         self.reset()
 
@@ -745,17 +871,6 @@ class NumbaStep:
         """Prediction (2,) after raw row (32,) float64, the t-th of its sequence. The result is overwritten."""
         self.advance(row, t, *self.arguments)
         return self.out
-
-
-INSTRUCTIONS = {
-    PRODUCT: _product,
-    GRU_GATES: _gru_gates,
-    LSTM_GATES: _lstm_gates,
-    NORM: _norm,
-    PUSH: _push,
-    SOFTMAX: _softmax,
-    RELU: _relu,
-}
 
 
 def _options() -> dict[str, Any]:
@@ -772,35 +887,80 @@ def _inner() -> Any:
     return numba.njit(**_options(), **bare)
 
 
-@functools.cache
-def _instruction(code: int) -> Any:
-    """One instruction as machine code. It is called through its pointer: what is inlined is compiled again with each
-    caller."""
+def _with_names(function: Any, names: dict[str, Any]) -> Any:
+    """`function` with `names` beside the globals of this file."""
+    return types.FunctionType(function.__code__, {**globals(), **names}, function.__name__)
+
+
+def _instruction_type() -> Any:
     import numba
 
-    names = {**globals(), "carray": numba.carray, "SIZE": 1 << 40, "_tanh": _inner()(_tanh)}
-    signature = numba.void(numba.types.CPointer(numba.float32), *[numba.uint64] * 9)
-    function = INSTRUCTIONS[code]
-    return numba.cfunc(signature, **_options())(types.FunctionType(function.__code__, names, function.__name__))
+    return numba.void(numba.types.CPointer(numba.float32), *[numba.uint64] * 9)
+
+
+def _group_type() -> Any:
+    import numba
+
+    doubles = numba.types.CPointer(numba.float64)
+    return numba.void(doubles, numba.int64, doubles)
+
+
+@functools.cache
+def _instruction(function: Any) -> Any:
+    """One instruction as machine code with an `address`. What is called by address is compiled once a process; what is
+    inlined is compiled again with each caller."""
+    import numba
+
+    names = {"carray": numba.carray, "SIZE": 1 << SHIFT, "_tanh": _inner()(_tanh)}
+    return numba.cfunc(_instruction_type(), **_options())(_with_names(function, names))
 
 
 @functools.cache
 def _group(features: Any, name: str) -> Any:
-    return features.compiled(_inner(), (name,))[0]
-
-
-def _compile(inputs: Inputs, features: Any, codes: set[int]) -> Any:
-    """`_advance` as machine code, without the instructions and the feature groups that the members do not use."""
+    """One feature group as machine code with an `address`."""
     import numba
 
-    names: dict[str, Any] = {**globals(), "HUGE": np.finfo(np.float64).max}
-    for code, function in INSTRUCTIONS.items():
-        # What the program lacks is never called; any pointer of the same signature completes the code.
-        names[function.__name__[1:]] = _instruction(code if code in codes else PRODUCT).ctypes
-    for name in features.GROUPS:
-        names[name] = _group(features, name) if name in inputs.groups else None
-        names[name.upper()] = inputs.starts.get(name, 0)
-    return numba.njit(**_options())(types.FunctionType(_advance.__code__, names, "advance"))
+    names = {
+        "definition": features.compiled(_inner(), (name,))[0], "carray": numba.carray,
+        "ROWS": (features.HISTORY, COLUMNS), "COUNT": len(features.NAMES[name]),
+    }  # fmt: skip
+    return numba.cfunc(_group_type(), **_options())(_with_names(_feature_group, names))
+
+
+def _caller(signature: Any) -> Any:
+    """A function for compiled code: `call(address, arguments)` calls machine code of `signature` at an address that is
+    known only when the step runs. All arguments are unsigned integers, pointers included."""
+    from numba.core import cgutils
+    from numba.core import types as kinds
+    from numba.extending import intrinsic
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        expected = [context.get_value_type(kind) for kind in signature.args]
+        function_type = cgutils.ir.FunctionType(cgutils.ir.VoidType(), expected)
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        arguments = cgutils.unpack_tuple(builder, values[1])
+        for i, kind in enumerate(expected):
+            if isinstance(kind, cgutils.ir.PointerType):
+                arguments[i] = builder.inttoptr(arguments[i], kind)
+        builder.call(function, arguments)
+        return context.get_dummy_value()
+
+    def call(typing_context: Any, address: Any, arguments: Any) -> Any:
+        return kinds.void(address, arguments), generate
+
+    return intrinsic(call)
+
+
+@functools.cache
+def _compiled_advance() -> Any:
+    """`_advance` as machine code."""
+    import numba
+
+    names: dict[str, Any] = {
+        "HUGE": np.finfo(np.float64).max,
+        "call_group": _caller(_group_type()), "call_instruction": _caller(_instruction_type()),
+    }  # fmt: skip
+    return numba.njit(**_options())(_with_names(_advance, names))
 
 
 # ------------------------------------------------------------------------------------------------ the ensemble
@@ -817,10 +977,10 @@ class Ensemble:
             raise RuntimeFormatError(f"manifest format {manifest.get('format')!r}: this runtime reads format {FORMAT}")
         members = manifest["members"]
         inputs = Inputs(manifest["pipelines"], arrays, features)
-        layers = [Layers(member, arrays, f"member.{k}") for k, member in enumerate(members)]
+        networks = [Weights(member, arrays, f"member.{k}").parts() for k, member in enumerate(members)]
         pipelines = [member["pipeline"] for member in members]
         self.weights = np.array([member["weight"] for member in members], np.float64)  # (K, 2)
-        parts = (inputs, features, layers, pipelines, self.weights)
+        parts = (inputs, features, networks, pipelines, self.weights)
         self._step: Any = NumpyStep(*parts)
         if backend != "numpy":
             self._step = _fastest(backend, self._step, parts)

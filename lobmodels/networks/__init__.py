@@ -1,14 +1,14 @@
-"""Recurrent networks built from a configuration, each with a whole-sequence and an exact one-step form."""
+"""Networks built from a configuration, each with a whole-sequence and an exact one-step form.
 
-from lobmodels.config import RunConfig
-from lobmodels.networks.attention import AttentionNetwork
-from lobmodels.networks.recurrent import Network, RecurrentNetwork, State
+Every file of this folder is imported here, so that the architectures in it are registered.
+"""
 
-__all__ = ["AttentionNetwork", "Network", "RecurrentNetwork", "State", "build_network"]
+import importlib
+import pkgutil
 
+from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, State, build_network
 
-def build_network(config: RunConfig, input_size: int) -> Network:
-    """The network of `config` for `input_size` input columns, freshly initialised from torch's global generator."""
-    if config.architecture == "gru_attention":
-        return AttentionNetwork(config, input_size)
-    return RecurrentNetwork(config, input_size)
+__all__ = ["build_network", "Network", "State", "ARCHITECTURES", "INPUT_BLOCKS", "HEADS"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

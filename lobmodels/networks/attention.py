@@ -8,7 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lobmodels.config import RunConfig
 from lobmodels.networks.cpu_attention import BandedAttention
-from lobmodels.networks.recurrent import RecurrentNetwork, State
+from lobmodels.networks.network import ARCHITECTURES, State
+from lobmodels.networks.recurrent import GruNetwork
 
 BLOCK = 32  # queries computed together: a block of b reads window - 1 + b keys, so small blocks waste little
 
@@ -88,7 +89,8 @@ def _blocks(x: Tensor, block: int, blocks: int, reach: int) -> Tensor:
     return torch.cat([pieces[i : i + blocks] for i in range(reach + 1)], dim=2)
 
 
-class AttentionNetwork(RecurrentNetwork):
+@ARCHITECTURES.register("gru_attention")
+class AttentionNetwork(GruNetwork):
     """head(LayerNorm(gru + attention(gru))), without positional encoding.
 
     The state adds the attention's keys and values of the last `attention_window` steps and their number.

@@ -1,18 +1,17 @@
-"""What a data set is like before anything is trained on it: scale, shift, signal, and where the score comes from."""
+"""Describes a data set before anything is trained on it: scale, shift, signal, and where the score comes from."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lobmodels.profile.measure import Profile, profile_dataset
-    from lobmodels.profile.tabulation import Table, tables
+    from lobmodels.profile.tabulation import tables
 
-__all__ = ["Profile", "profile_dataset", "Table", "tables"]
+__all__ = ["Profile", "profile_dataset", "tables"]
 
 _HOMES = {
     "Profile": "measure",
     "profile_dataset": "measure",
-    "Table": "tabulation",
     "tables": "tabulation",
 }
 

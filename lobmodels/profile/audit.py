@@ -1,4 +1,4 @@
-"""What `lobtuna data check` tells of a file: every broken rule, its size and scale, and how train and valid differ."""
+"""Checks a data file as a whole: every broken rule, its size and scale, and how train and valid differ."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.data.parquet import Block, RowAudit, blocks, column_problems, is_readable, open_parquet
+from lobmodels.distributions import ks_distance
 from lobmodels.errors import DataError
-from lobmodels.profile.shift import ks_distance
 from lobmodels.schema import LOB, Schema
 
 SAMPLE_ROWS = 200_000  # rows kept of each file to compare distributions: KS is known to about 0.003
@@ -119,7 +119,7 @@ def shifts(train: FileAudit, valid: FileAudit) -> list[Shift]:
 
 
 def warnings(audits: list[FileAudit]) -> list[str]:
-    """What the format allows and a score suffers from: sequences that occur twice."""
+    """What the format allows although it spoils a score: sequences that occur twice."""
     found = [
         f"{audit.path.name}: {audit.repeated:,} sequences repeat an earlier one's features"
         for audit in audits
@@ -127,7 +127,7 @@ def warnings(audits: list[FileAudit]) -> list[str]:
     ]
     if len(audits) == 2 and (both := len(audits[0].digests & audits[1].digests)):
         found.append(
-            f"{both:,} sequences of {audits[1].path.name} are in {audits[0].path.name} too: its score is flattered"
+            f"{both:,} sequences of {audits[1].path.name} are in {audits[0].path.name} too: scores on it are too high"
         )
     return found
 

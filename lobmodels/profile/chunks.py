@@ -1,4 +1,4 @@
-"""Walks over a data set a few sequences at a time, on all cores, so that a profile needs little memory."""
+"""Reads a data set a few sequences at a time, on all cores, so that a profile needs little memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lobmodels import schema
 from lobmodels.data import Sequences
 from lobmodels.features import GROUPS, feature_names
 from lobmodels.inputs import append_features
+from lobmodels.schema import Schema
 
 SEQUENCES = 8  # a chunk: 8,000 rows of 66 features are 4 MB in float64
 ALL_GROUPS = tuple(GROUPS)
-RAW_GROUPS = {
-    "bid prices": schema.BID_PRICES,
-    "ask prices": schema.ASK_PRICES,
-    "bid volumes": schema.BID_VOLUMES,
-    "ask volumes": schema.ASK_VOLUMES,
-    "trade prices": schema.TRADE_PRICES,
-    "trade volumes": schema.TRADE_VOLUMES,
-}
 R = TypeVar("R")
 
 
@@ -38,28 +30,28 @@ class Chunk:
     """Consecutive sequences with every derived feature appended."""
 
     first: int  # index of its first sequence
-    features: Tensor  # (B, T, 66) float64
-    targets: Tensor  # (B, T, 2) float64
+    features: Tensor  # (B, T, F) float64, F columns of the file and derived ones
+    targets: Tensor  # (B, T, K) float64
 
 
-def all_feature_names() -> tuple[str, ...]:
-    """The 32 raw columns and the features of all groups, in their order."""
-    return schema.LOB.features + feature_names(ALL_GROUPS)
+def all_feature_names(schema: Schema) -> tuple[str, ...]:
+    """The raw columns and the features of all groups, in their order."""
+    return schema.features + feature_names(ALL_GROUPS)
 
 
-def column_groups(groups: tuple[str, ...] = ALL_GROUPS) -> dict[str, list[int]]:
+def column_groups(schema: Schema, groups: tuple[str, ...] = ALL_GROUPS) -> dict[str, list[int]]:
     """Columns of each group of raw columns, then of each group of `groups` appended to them."""
-    names = schema.LOB.features + feature_names(groups)
-    members = {**RAW_GROUPS, **{group: feature_names((group,)) for group in groups}}
+    names = schema.features + feature_names(groups)
+    members = {**schema.column_groups, **{group: feature_names((group,)) for group in groups}}
     return {group: [names.index(name) for name in columns] for group, columns in members.items()}
 
 
 def map_chunks(
     sequences: Sequences, work: Callable[[Chunk], R], indices: NDArray[np.int64] | None = None
 ) -> Iterator[R]:
-    """`work` of each chunk, in order; of the sequences at `indices` only, if given. Runs on as many cores as there are.
+    """`work` of each chunk, in order; of the sequences at `indices` only, if given. Uses all cores.
 
-    At most two chunks a core are in memory, whatever the consumer's speed.
+    At most two chunks for each core are in memory, however slowly the results are taken.
     """
     chosen = np.arange(len(sequences)) if indices is None else indices
     cores = os.cpu_count() or 1
@@ -83,7 +75,7 @@ def map_chunks(
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Torch works with one thread a chunk: chunks are the parallelism."""
+    """Let torch use one thread for a chunk, since the chunks themselves run in parallel."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

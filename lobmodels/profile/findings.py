@@ -1,4 +1,4 @@
-"""The sentences a reader takes away from a profile, each with the figures that carry it."""
+"""The sentences that sum up a profile, each with its figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lobmodels.profile.importance import Importance, RunProfile
     from lobmodels.profile.measure import ColumnProfile, Profile
 
-FEW = 20  # sequences below which a classifier's verdict on them is luck
+FEW = 20  # with fewer sequences, a classifier's score on them is mostly chance
 
 
 def findings(profile: Profile) -> dict[str, str]:
@@ -35,7 +35,7 @@ def _integrity(profile: Profile) -> str:
     if profile.shared:
         found.append(
             f"{profile.shared:,} of {profile.valid.sequences:,} validation sequences are in train too: every score on "
-            "them is flattered."
+            "them is too high."
         )
     for facts in (profile.train, profile.valid):
         if facts.repeated:
@@ -128,8 +128,8 @@ def _derived(profile: Profile) -> str:
 def _run(run: RunProfile) -> str:
     first, last = run.importance[0], run.importance[-1]
     return (
-        f"The run {run.name} leans most on {first.group} (without them its score drops by {_drop(first)}) and least on "
-        f"{last.group} ({_drop(last)})."
+        f"The run {run.name} depends most on {first.group} (its score drops by {_drop(first)} when they are permuted) "
+        f"and least on {last.group} ({_drop(last)})."
     )
 
 

@@ -1,4 +1,4 @@
-"""How much a score drops when a model loses sight of some columns, with the doubt that so many sequences leave."""
+"""How much a score drops when some columns are permuted, with the standard error over sequences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lobmodels.profile.chunks import column_groups
 
 Array = NDArray[np.float64]
 BOOTSTRAPS = 200
-RUN_SEQUENCES = 192  # a trained network is asked about at most this many, few ones several times over
+RUN_SEQUENCES = 192  # a trained run is evaluated on at most this many; fewer are permuted several times
 MOST_REPEATS = 8
 BATCH = 64
 
@@ -44,10 +44,10 @@ class Importance:
 
 @dataclass(frozen=True)
 class RunProfile:
-    """Which groups a trained run leans on."""
+    """How much a trained run depends on each group of its inputs."""
 
     name: str
-    which: str  # the sequences it was asked about, in words
+    which: str  # the sequences it was evaluated on, in words
     sequences: int
     scores: Scores
     importance: list[Importance]
@@ -71,7 +71,7 @@ def scores_of(sums: Array, seed: int = 0) -> Scores:
 def importance(group: str, columns: int, base: Array, permuted: list[Array], seed: int = 0) -> Importance:
     """Importance from the sums before and after, the mean over several permutations.
 
-    Before and after are resampled together, so that their common luck cancels.
+    Before and after are resampled together, so that what both have in common cancels.
     """
     value = correlations(base.sum(0)) - np.mean([correlations(sums.sum(0)) for sums in permuted], axis=0)
     draws = _resampled(base, seed) - np.mean([_resampled(sums, seed) for sums in permuted], axis=0)
@@ -93,7 +93,7 @@ def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", s
     """
     indices, which = _sequences_for(checkpoint, valid)
     if len(indices) < 2:
-        raise DataError(f"{valid.source}: {len(indices)} sequence to ask the run about; at least two are needed")
+        raise DataError(f"{valid.source}: {len(indices)} sequence to evaluate the run on; at least two are needed")
     if len(indices) > RUN_SEQUENCES:
         which += f", {RUN_SEQUENCES} of them evenly spaced"
         indices = indices[np.linspace(0, len(indices) - 1, RUN_SEQUENCES).astype(np.int64)]
@@ -106,7 +106,7 @@ def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", s
     order = np.random.default_rng(seed).permutation(len(indices))
     repeats = min(MOST_REPEATS, len(indices) - 1, max(1, RUN_SEQUENCES // len(indices)))
     found = []
-    for group, columns in column_groups(checkpoint.pipeline.groups).items():
+    for group, columns in column_groups(valid.schema, checkpoint.pipeline.groups).items():
         after = []
         for step in range(1, repeats + 1):
             other = np.empty_like(order)
@@ -125,7 +125,7 @@ def _sequences_for(checkpoint: Checkpoint, valid: Sequences) -> tuple[NDArray[np
     select, report = validation_split(len(valid), checkpoint.report_fraction)
     if len(report):
         return report, "reporting sequences, which neither training nor selection saw"
-    return select, "selection sequences, on which its best epoch was chosen: flattered"
+    return select, "selection sequences, on which its best epoch was chosen, so the score is too high"
 
 
 def _forecast(network: Network, x: torch.Tensor, device: str) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Runs every measurement of a profile over a data set, once each, and keeps what they found together."""
+"""Runs every measurement of a profile over a data set, once each, and keeps the results together."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lobmodels.data import Dataset, Sequences
-from lobmodels.profile.chunks import RAW_GROUPS, all_feature_names, column_groups
+from lobmodels.distributions import ks_by_column
+from lobmodels.profile.chunks import all_feature_names, column_groups
+from lobmodels.profile.importance import RunProfile, profile_run
 from lobmodels.profile.moments import Moments, measure
 from lobmodels.profile.ridge import RidgeProfile, profile_ridges
-from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance, ks_by_column
+from lobmodels.profile.shift import Adversarial, adversarial_auc, ks_by_chance
 from lobmodels.profile.targets import TargetProfile, profile_targets
+from lobmodels.schema import Schema
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
-    from lobmodels.profile.importance import RunProfile
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,7 @@ class ColumnProfile:
     plain_valid: tuple[float, ...]
     weighted_train: tuple[float, ...]
     weighted_valid: tuple[float, ...]
-
-    @property
-    def is_raw(self) -> bool:
-        """Whether it is a column of the file, not a derived feature."""
-        return self.group in RAW_GROUPS
+    is_raw: bool  # a column of the file, not a derived feature
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,9 @@ def profile_dataset(
     device: str = "cpu",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Profile:
-    """Measure `dataset` in bounded memory; with `checkpoint`, also what that trained run looks at.
+    """Measure `dataset` in bounded memory; with `checkpoint`, also how much that run depends on each group of inputs.
 
-    `progress` is told the name of each part before it begins.
+    `progress` is called with the name of each part before it begins.
     """
     train, valid = dataset.train, dataset.valid
     progress("scale and correlations of train")
@@ -91,7 +89,7 @@ def profile_dataset(
     progress("scale and correlations of valid")
     moments_valid = measure(valid)
     progress("shift between train and valid")
-    columns = _columns(moments, moments_valid, len(valid), train.schema.targets)
+    columns = _columns(moments, moments_valid, len(valid), train.schema)
     adversarial = adversarial_auc(
         moments.sample, moments.sample_sequence, moments_valid.sample, moments_valid.sample_sequence
     )
@@ -101,12 +99,8 @@ def profile_dataset(
     ridges = profile_ridges(train, valid, moments.gram)
     progress("repeated sequences")
     facts, shared = _facts(train, valid)
-    run = None
     if checkpoint is not None:
-        from lobmodels.profile.importance import profile_run
-
-        progress(f"what {checkpoint.name} looks at")
-        run = profile_run(checkpoint, valid, device)
+        progress(f"importance of the inputs of {checkpoint.name}")
     return Profile(
         fingerprint=dataset.fingerprint,
         train=facts[0],
@@ -119,16 +113,16 @@ def profile_dataset(
         valid_targets=targets[1],
         adversarial=adversarial,
         ridges=ridges,
-        run=run,
+        run=None if checkpoint is None else profile_run(checkpoint, valid, device),
     )
 
 
-def _columns(train: Moments, valid: Moments, valid_sequences: int, targets: tuple[str, ...]) -> list[ColumnProfile]:
-    group_of = {j: group for group, members in column_groups().items() for j in members}
+def _columns(train: Moments, valid: Moments, valid_sequences: int, schema: Schema) -> list[ColumnProfile]:
+    group_of = {j: group for group, members in column_groups(schema).items() for j in members}
     ks = ks_by_column(train.sample, valid.sample)
     chance = ks_by_chance(train.sample, train.sample_sequence, valid_sequences)
     found = []
-    for j, name in enumerate(all_feature_names()):
+    for j, name in enumerate(all_feature_names(schema)):
         std = train.scale[1, j]
         found.append(
             ColumnProfile(
@@ -143,6 +137,7 @@ def _columns(train: Moments, valid: Moments, valid_sequences: int, targets: tupl
                 plain_valid=_floats(valid.plain[j]),
                 weighted_train=_floats(train.weighted[j]),
                 weighted_valid=_floats(valid.weighted[j]),
+                is_raw=j < len(schema.features),
             )
         )
     return found

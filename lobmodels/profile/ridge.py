@@ -1,4 +1,4 @@
-"""What a linear model of one row gets out of the columns, and which groups of them it leans on."""
+"""How well a linear model of one row forecasts the targets, and how much it depends on each group of columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from lobmodels.data import Sequences
-from lobmodels.profile.chunks import ALL_GROUPS, RAW_GROUPS, Chunk, column_groups, map_chunks
+from lobmodels.profile.chunks import ALL_GROUPS, Chunk, column_groups, map_chunks
 from lobmodels.profile.importance import Importance, Scores, importance, scores_of, sequence_sums
+from lobmodels.schema import Schema
 
 Array = NDArray[np.float64]
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # per row, on standardised columns
@@ -49,9 +50,9 @@ class RidgeProfile:
 
 def profile_ridges(train: Sequences, valid: Sequences, gram: Array) -> RidgeProfile:
     """Fit on the normal equations of `gram` (folds, F+K+1, F+K+1), score on both files."""
-    ridges = fit_ridges(gram, len(train.schema.targets))
-    asked = [ridge for ridge in ridges if ridge.name in (RAW, ALL)]
-    parts = {ridge.name: _parts(ridge) for ridge in asked}
+    ridges = fit_ridges(gram, train.schema)
+    examined = [ridge for ridge in ridges if ridge.name in (RAW, ALL)]
+    parts = {ridge.name: _parts(ridge, train.schema) for ridge in examined}
     some = np.unique(np.linspace(0, len(train) - 1, min(len(train), TRAIN_SEQUENCES)).astype(np.int64))
     train_target = train.targets[some, train.schema.warmup_steps :]
     on_train = {
@@ -72,10 +73,10 @@ def profile_ridges(train: Sequences, valid: Sequences, gram: Array) -> RidgeProf
     return RidgeProfile(scores, importances)
 
 
-def fit_ridges(gram: Array, targets: int) -> list[Ridge]:
+def fit_ridges(gram: Array, schema: Schema) -> list[Ridge]:
     """Models of the raw columns, of them with each feature group, and of everything."""
-    groups = column_groups()
-    raw = tuple(RAW_GROUPS)
+    groups, targets = column_groups(schema), len(schema.targets)
+    raw = tuple(schema.column_groups)
     sets = [(RAW, raw), *((f"raw + {group}", (*raw, group)) for group in ALL_GROUPS), (ALL, (*raw, *ALL_GROUPS))]
     return [
         _fit(name, members, [j for group in members for j in groups[group]], gram, targets) for name, members in sets
@@ -135,9 +136,9 @@ def _predict(sequences: Sequences, ridges: list[Ridge], indices: NDArray[np.int6
     return list(np.concatenate(list(map_chunks(sequences, work, indices)), axis=1))
 
 
-def _parts(ridge: Ridge) -> list[Ridge]:
-    """The summands of a linear forecast, one a group of columns, without the intercept."""
-    groups = {name: columns for name, columns in column_groups().items() if name in ridge.groups}
+def _parts(ridge: Ridge, schema: Schema) -> list[Ridge]:
+    """The summands of a linear forecast, one for each group of columns, without the intercept."""
+    groups = {name: columns for name, columns in column_groups(schema).items() if name in ridge.groups}
     return [
         Ridge(name, (name,), tuple(columns), _only(ridge.weights, columns), np.zeros_like(ridge.intercept), ())
         for name, columns in groups.items()

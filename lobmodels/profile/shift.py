@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lobmodels.distributions import auc, ks_of_parts
+
 Rows = NDArray[np.float32]
 CHANCE_DRAWS = 3
 ADVERSARIAL_FOLDS = 5
 ADVERSARIAL_ROWS = 100_000  # of each file
-CLIP = 5.0  # standard deviations; the classifier's squares of heavy tails would be all it saw
+CLIP = 5.0  # standard deviations; without it the squares of a few outliers would decide the classifier
 
 
 @dataclass(frozen=True)
@@ -20,32 +22,6 @@ class Adversarial:
 
     rows: float
     sequences: float
-
-
-def ks_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Two-sample Kolmogorov-Smirnov statistic: the largest gap between the empirical distributions of `a` and `b`.
-
-    NaN are left out; 0 where a sample is empty.
-    """
-    return ks_distance_sorted(np.sort(a[~np.isnan(a)]), np.sort(b[~np.isnan(b)]))
-
-
-def ks_distance_sorted(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """`ks_distance` of samples that are sorted and hold no NaN."""
-    if len(a) == 0 or len(b) == 0:
-        return 0.0
-    small, large = (a, b) if len(a) <= len(b) else (b, a)
-    # Between two points of the smaller sample its distribution is flat: the gap is largest beside or at one of them.
-    gaps = [
-        np.searchsorted(large, small, side=side) / len(large) - np.searchsorted(small, small, side=side) / len(small)
-        for side in ("left", "right")
-    ]
-    return float(max(np.abs(gap).max() for gap in gaps))
-
-
-def ks_by_column(train: Rows, valid: Rows) -> NDArray[np.float64]:
-    """`ks_distance` of each column of two samples (S, F)."""
-    return np.array([ks_distance(train[:, j], valid[:, j]) for j in range(train.shape[1])])
 
 
 def ks_by_chance(train: Rows, owners: NDArray[np.int64], held_out: int, seed: int = 0) -> NDArray[np.float64]:
@@ -59,20 +35,7 @@ def ks_by_chance(train: Rows, owners: NDArray[np.int64], held_out: int, seed: in
     if held_out == 0:
         return np.zeros(train.shape[1])
     draws = [np.isin(owners, rng.choice(sequences, held_out, replace=False)) for _ in range(CHANCE_DRAWS)]
-    return np.array([np.mean(_ks_of_parts(train[:, j], draws)) for j in range(train.shape[1])])
-
-
-def _ks_of_parts(column: Rows, parts: list[NDArray[np.bool_]]) -> list[float]:
-    """KS distance between the rows of each part and the others; the column is sorted once for all parts."""
-    order = np.argsort(column)
-    ordered = column[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # distributions are compared after ties
-    found = []
-    for part in parts:
-        inside = np.cumsum(part[order])[last]
-        gap = inside / inside[-1] - (last + 1 - inside) / (len(column) - inside[-1])
-        found.append(float(np.abs(gap).max()))
-    return found
+    return np.array([np.mean(ks_of_parts(train[:, j], draws)) for j in range(train.shape[1])])
 
 
 def adversarial_auc(
@@ -139,13 +102,6 @@ def _discriminant(
     within = (a[1] + b[1]) / 2
     within += np.eye(len(within)) * (1e-3 * np.trace(within) / len(within) + 1e-12)  # prices are nearly collinear
     return np.linalg.solve(within, b[0] - a[0]).astype(np.float32)
-
-
-def auc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
-    return float(below.mean() / (2 * len(negative)))
 
 
 def _thinned(rows: Rows, owners: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int64]]:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lobmodels.profile.targets import LAGS, QUANTILES, TOP_SHARES
+from lobmodels.table import Table
 
 if TYPE_CHECKING:
     from lobmodels.profile.importance import Importance, Scores
     from lobmodels.profile.measure import Profile
 
 
-@dataclass(frozen=True)
-class Table:
-    """Columns and rows, numbers unrounded."""
-
-    columns: list[str]
-    rows: list[list[Any]]
-
-
 def tables(profile: Profile) -> dict[str, Table]:
     """Every table of `profile` by the name of its file, without suffix."""
-    return {
-        "files": _files(profile),
-        "columns": _columns(profile),
-        "targets": _targets(profile),
-        "lags": _lags(profile),
-        "concentration": _concentration(profile),
-        "ridge": _ridge(profile),
-        "importance": _importance(profile),
-    }
+    makers = (_files, _columns, _targets, _lags, _concentration, _ridge, _importance)
+    return {table.name: table for table in (make(profile) for make in makers)}
 
 
 def _files(profile: Profile) -> Table:
@@ -39,7 +24,7 @@ def _files(profile: Profile) -> Table:
         [str(f.path), f.sequences, f.rows, f.scored_rows, f.megabytes, f.repeated, f.fingerprint]
         for f in (profile.train, profile.valid)
     ]
-    return Table(columns, rows)
+    return Table("files", columns, rows)
 
 
 def _columns(profile: Profile) -> Table:
@@ -55,7 +40,7 @@ def _columns(profile: Profile) -> Table:
         row += [column.ks, column.ks_chance, column.mean_shift]
         row += [getattr(column, kind)[k] for k in range(len(profile.target_names)) for kind in kinds]
         rows.append(row)
-    return Table(columns, rows)
+    return Table("columns", columns, rows)
 
 
 def _parts(profile: Profile) -> tuple[tuple[str, Any], tuple[str, Any]]:
@@ -72,7 +57,7 @@ def _targets(profile: Profile) -> Table:
             row: list[Any] = [part, name, mean, std, *map(float, found.quantiles[:, k])]
             row += [float(found.large_threshold[k]), float(found.autocorrelation[1, k]), float(found.large_lift[1, k])]
             rows.append([*row, float(found.effective_sequences[k]), found.correlation])
-    return Table(columns, rows)
+    return Table("targets", columns, rows)
 
 
 def _lags(profile: Profile) -> Table:
@@ -89,7 +74,7 @@ def _lags(profile: Profile) -> Table:
                 row.append(float(found.large_lift[lag, k]))
             row += [float(found.cross_correlation[LAGS + lag]), float(found.cross_correlation[LAGS - lag])]
             rows.append(row)
-    return Table(columns, rows)
+    return Table("lags", columns, rows)
 
 
 def _concentration(profile: Profile) -> Table:
@@ -100,7 +85,7 @@ def _concentration(profile: Profile) -> Table:
         for k, name in enumerate(profile.target_names)
         for i, share in enumerate(TOP_SHARES)
     ]
-    return Table(columns, rows)
+    return Table("concentration", columns, rows)
 
 
 def _scored(scores: Scores) -> list[Any]:
@@ -119,7 +104,7 @@ def _ridge(profile: Profile) -> Table:
         [s.ridge.name, len(s.ridge.columns), *_scored(s.train), *_scored(s.valid), *s.ridge.penalties]
         for s in profile.ridges.scores
     ]
-    return Table(columns, rows)
+    return Table("ridge", columns, rows)
 
 
 def _importance(profile: Profile) -> Table:
@@ -135,4 +120,4 @@ def _importance(profile: Profile) -> Table:
     ]
     if profile.run is not None:
         rows += lines(profile.run.name, profile.run.sequences, profile.run.importance)
-    return Table(columns, rows)
+    return Table("importance", columns, rows)

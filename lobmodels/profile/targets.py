@@ -1,4 +1,4 @@
-"""What the targets are like: their memory, how large moves cluster, and which rows the metric listens to."""
+"""Describes the targets: their autocorrelation, how large moves cluster, and which rows carry the metric's weight."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Submissions judged as the challenge would: scored, compared, verified, and fitted to its limits."""
+"""Scores, compares and verifies submissions as the challenge would, and fits them to its limits."""

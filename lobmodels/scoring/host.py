@@ -1,7 +1,7 @@
-"""The process a submission is scored in: the challenge's loop and its checks, and nothing of this project around it.
+"""The process in which a submission is scored: the challenge's loop and checks, without anything of this project.
 
 Run as a script by `lobmodels.scoring.submission` with a JSON job on stdin; answers with JSON lines on stdout. It
-imports numpy alone, so that a submission that forgot to bring a module fails here as it would fail there.
+imports numpy alone, so that a submission that lacks a module fails here as it would fail there.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ class Broken(Exception):
 
 
 def main() -> None:
-    """Score as the job on stdin says."""
+    """Score according to the job on stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     _pin()
     job = json.loads(sys.stdin.read())
-    # What the submission prints goes to stderr; the pipe to the parent is ours alone.
+    # The submission's own output goes to stderr; the pipe to the parent carries answers only.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         try:
             _score(job, channel)
         except Broken as error:
-            _tell(channel, error=str(error))
+            _send(channel, error=str(error))
 
 
 def _pin() -> None:
     """Bind this process to the core it runs on, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         return
-    with contextlib.suppress(OSError, ValueError, IndexError):  # /proc is hidden, or forbids it: it runs unbound
+    with contextlib.suppress(OSError, ValueError, IndexError):  # without access to /proc it runs unbound
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         os.sched_setaffinity(0, {int(fields[36])})
 
@@ -61,11 +61,11 @@ def _pin() -> None:
 def _score(job: dict[str, Any], channel: TextIO) -> None:
     for name in job.get("absent", ()):
         sys.modules[name] = None  # type: ignore[assignment]  # importing it fails, as on a host without it
-        logging.disable(logging.WARNING)  # and that is no news
+        logging.disable(logging.WARNING)  # the submission's warning about it is expected here
     started = time.perf_counter()
     model = _build(Path(job["folder"]))
     backend = getattr(getattr(model, "ensemble", None), "backend", None)
-    _tell(channel, seconds=time.perf_counter() - started, backend=backend)
+    _send(channel, seconds=time.perf_counter() - started, backend=backend)
     features = np.load(job["features"], mmap_mode="r")  # (N, T, 32)
     fed = [
         (int(seq_ix), np.asarray(features[index])) for index, seq_ix in zip(job["order"], job["seq_ix"], strict=True)
@@ -78,17 +78,17 @@ def _score(job: dict[str, Any], channel: TextIO) -> None:
     probe = _Probe(model) if job.get("probe") else None
     for i, (seq_ix, values) in enumerate(fed):
         _sequence(model, _rows(seq_ix, values, warmup), warmup, targets, predictions[i], times[i], probe)
-        _tell(channel, done=i + 1)
+        _send(channel, done=i + 1)
     output = Path(job["output"])
     np.save(output / "predictions.npy", predictions)
     np.save(output / "times.npy", times)
     if probe is not None:
         probe.save(output, len(fed))
-    _tell(channel, finished=True)
+    _send(channel, finished=True)
 
 
 class _Probe:
-    """What the networks of a lobtuna submission read and said at every step, warm-up included."""
+    """Records inputs and predictions of a lobtuna submission's networks at every step, warm-up included."""
 
     def __init__(self, model: Any) -> None:
         self.ensemble = model.ensemble
@@ -111,13 +111,13 @@ def _build(folder: Path) -> Any:
     try:
         import solution  # type: ignore[import-not-found]  # the submission's
     except BaseException as error:
-        raise Broken(f"solution.py cannot be imported: {_told(error)}") from error
+        raise Broken(f"solution.py cannot be imported: {_in_one_line(error)}") from error
     if not hasattr(solution, "PredictionModel"):
         raise Broken("solution.py has no class PredictionModel")
     try:
         return solution.PredictionModel()
     except BaseException as error:
-        raise Broken(f"PredictionModel() raised {_told(error)}") from error
+        raise Broken(f"PredictionModel() raised {_in_one_line(error)}") from error
 
 
 def _rows(seq_ix: int, features: np.ndarray, warmup: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def _sequence(
         try:
             prediction = model.predict(point)
         except BaseException as error:
-            raise Broken(f"predict raised {_told(error)} at sequence {row[0]}, step {row[1]}") from error
+            raise Broken(f"predict raised {_in_one_line(error)} at sequence {row[0]}, step {row[1]}") from error
         times[t] = time.perf_counter_ns() - started
         problem = _problem(prediction, point.need_prediction, targets)
         if problem:
@@ -156,9 +156,9 @@ def _sequence(
             probe.look()
 
 
-def _problem(prediction: Any, asked: bool, targets: int) -> str | None:
-    """The rule a prediction breaks."""
-    if not asked:
+def _problem(prediction: Any, needed: bool, targets: int) -> str | None:
+    """The rule that a prediction breaks, or None."""
+    if not needed:
         return None if prediction is None else f"returned {_short(prediction)} where no prediction is needed, not None"
     if prediction is None:
         return "returned None where a prediction is needed"
@@ -176,13 +176,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _told(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     """An error of the submission in one line; its traceback goes to stderr."""
     traceback.print_exception(error)
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _tell(channel: TextIO, **message: Any) -> None:
+def _send(channel: TextIO, **message: Any) -> None:
     print(json.dumps(message), file=channel, flush=True)
 
 

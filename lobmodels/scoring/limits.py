@@ -1,4 +1,4 @@
-"""Makes an ensemble fit the limits of the challenge: the last members leave until size and measured time allow it."""
+"""Makes an ensemble fit the challenge's limits: leaves out the last members until size and measured time allow it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from lobmodels.data import Sequences
 from lobmodels.ensemble.bundle import MEGABYTE, Bundle, submission_bytes
 from lobmodels.errors import BundleError
-from lobmodels.schema import LOB
-from lobmodels.scoring.submission import score_submission
+from lobmodels.schema import LOB, Schema
+from lobmodels.scoring.submission import TEST_SEQUENCES, score_submission
 
 MEASURED_SEQUENCES = 2
 
@@ -26,7 +26,7 @@ def members_within_size(make: Callable[[int], Bundle], count: int, max_mb: float
     def size(n: int) -> float:
         return len(submission_bytes(make(n))) / MEGABYTE
 
-    return _most(count, size, max_mb, "MB", "--max-mb")
+    return _most(count, size, max_mb, "MB", "max_mb")
 
 
 def members_within_time(make: Callable[[int], Bundle], count: int, max_seconds: float) -> int:
@@ -34,29 +34,30 @@ def members_within_time(make: Callable[[int], Bundle], count: int, max_seconds: 
 
     Raises `BundleError` where not even one does.
     """
-    return _most(count, lambda n: seconds_for_1500(make(n)), max_seconds, "s for 1,500 sequences", "--max-seconds")
+    return _most(count, lambda n: seconds_for_1500(make(n)), max_seconds, "s for 1,500 sequences", "max_seconds")
 
 
-def seconds_for_1500(bundle: Bundle) -> float:
-    """Measured as `lobtuna score` measures it, over a few sequences of noise."""
+def seconds_for_1500(bundle: Bundle, schema: Schema = LOB) -> float:
+    """Measured as `score_submission` measures it, over a few sequences of noise."""
     rng = np.random.default_rng(0)
-    shape = (MEASURED_SEQUENCES, LOB.sequence_length)
+    shape = (MEASURED_SEQUENCES, schema.sequence_length)
     noise = Sequences(
-        features=rng.standard_normal((*shape, len(LOB.features))).astype(np.float32),
-        targets=np.zeros((*shape, len(LOB.targets)), np.float32),
+        features=rng.standard_normal((*shape, len(schema.features))).astype(np.float32),
+        targets=np.zeros((*shape, len(schema.targets)), np.float32),
         seq_ix=np.arange(MEASURED_SEQUENCES),
         fingerprint="noise",
         source=Path("noise"),
+        schema=schema,
     )
     with tempfile.TemporaryDirectory(prefix="lobtuna-measure-") as folder:
         path = Path(folder, "submission.zip")
         path.write_bytes(submission_bytes(bundle))
         score = score_submission(path, noise)
-    # The median: what else this machine does for a moment is not the ensemble's cost.
-    return score.startup_seconds + 1500 * LOB.sequence_length * score.us_per_step_median / 1e6
+    # The median, so that other work on this machine for a moment does not count.
+    return score.startup_seconds + TEST_SEQUENCES * schema.sequence_length * score.us_per_step_median / 1e6
 
 
-def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, option: str) -> int:
+def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, argument: str) -> int:
     """The largest n in 1..count with `cost(n) <= limit`, by bisection; costs grow with n."""
     full = cost(count)
     if full <= limit:
@@ -67,7 +68,8 @@ def _most(count: int, cost: Callable[[int], float], limit: float, unit: str, opt
         low, high = (middle, high) if cost(middle) <= limit else (low, middle)
     if low == 0:
         raise BundleError(
-            f"not even one member fits into {option} {limit:g}: it takes {cost(1):.3g} {unit}; raise {option}, or "
-            "choose smaller networks with --members"
+            f"not even one member fits into {argument}={limit:g}: it takes {cost(1):.3g} {unit}; raise `{argument}`, "
+            "or choose smaller networks with `members`",
+            arguments=[argument, "members"],
         )
     return low

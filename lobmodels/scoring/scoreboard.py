@@ -1,8 +1,7 @@
-"""Submissions side by side, a champion among them: what is kept of a score, and when two may be compared."""
+"""Compares scored submissions with a champion: what is saved of a score, and when two can be compared."""
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.bootstrap import FEW, INTERVAL, REPETITIONS, Comparison, compare, sequence_statistics
-from lobmodels.ensemble.bundle import write_atomically
-from lobmodels.errors import ScoringError
+from lobmodels.errors import Remedy, ScoringError
+from lobmodels.files import write_atomically
 from lobmodels.scoring.submission import Score
+from lobmodels.table import Table
 
 FORMAT = 1
 ON = ("report", "all", "select")
@@ -37,7 +37,7 @@ class Tally:
         return Tally(str(score.path), statistics, score.fingerprint, score.split)
 
     def save(self, path: Path) -> None:
-        """Keep it, small enough for a repository: a champion need not be run again."""
+        """Save it in a small file, so that a champion need not be run again. Raises `OutputError`."""
         arrays: dict[str, Any] = {
             "format": np.array(FORMAT),
             "name": np.array(self.name),
@@ -47,7 +47,7 @@ class Tally:
         }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue(), "save")
 
     @staticmethod
     def load(path: Path) -> Tally:
@@ -59,13 +59,10 @@ class Tally:
                 split = {name[6:]: file[name] for name in file.files if name.startswith("split.")}
                 return Tally(str(file["name"]), file["statistics"], str(file["fingerprint"]), split)
         except FileNotFoundError:
-            raise ScoringError(
-                f"{path}: no such file; make one with: lobtuna score ZIP --data FILE --save {path}"
-            ) from None
+            raise ScoringError(f"{path}: no such file", remedy=Remedy.SAVE_SCORE, subject=str(path)) from None
         except (OSError, ValueError, KeyError, EOFError):
-            raise ScoringError(
-                f"{path} is no saved score of this version; make one with: lobtuna score ZIP --data FILE --save {path}"
-            ) from None
+            message = f"{path} is no saved score of this version"
+            raise ScoringError(message, remedy=Remedy.SAVE_SCORE, subject=str(path)) from None
 
 
 def is_saved_score(path: Path) -> bool:
@@ -100,9 +97,10 @@ def compare_tallies(
     common = _common_split(tallies)
     on = on or ("report" if len(common.get("report", ())) else "all")
     if on not in ON:
-        raise ScoringError(f"--on {on}: choose from {', '.join(ON)}")
+        raise ScoringError(f"on={on}: choose from {', '.join(ON)}", arguments=["on"])
     if on != "all" and not len(common.get(on, ())):
-        raise ScoringError(f"--on {on}: these submissions do not share a known validation split; use --on all")
+        message = f"on={on}: these submissions do not share a known validation split; use on=all"
+        raise ScoringError(message, arguments=["on"])
     index = np.arange(len(first.statistics)) if on == "all" else common[on]
     return compare({tally.name: tally.statistics[index] for tally in tallies}, champion, repetitions, seed), on
 
@@ -116,22 +114,20 @@ def _common_split(tallies: Sequence[Tally]) -> dict[str, NDArray[np.int64]]:
     return known[0]
 
 
-def to_csv(comparison: Comparison, on: str) -> str:
-    """One line a submission."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+def to_table(comparison: Comparison, on: str) -> Table:
+    """One row a submission; `on` names the sequences."""
     fields = ("t0", "t1", "mean", "p10", "p90", "spread", "difference", "low", "high", "p_better")
-    writer.writerow(("submission", *fields, "champion", "sequences", "on", "repetitions"))
-    for row in comparison.rows:
-        values = [getattr(row, field) for field in fields]
-        is_champion = row.name == comparison.champion
-        writer.writerow((row.name, *values, is_champion, comparison.sequences, on, comparison.repetitions))
-    return out.getvalue()
+    about = (comparison.sequences, on, comparison.repetitions)
+    rows = [
+        (row.name, *(getattr(row, field) for field in fields), row.name == comparison.champion, *about)
+        for row in comparison.rows
+    ]
+    return Table("comparison", ("submission", *fields, "champion", "sequences", "on", "repetitions"), rows)
 
 
 def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
     """Plain values for JSON; no safe and no bold choice where the sequences are too few for one."""
-    enough = comparison.sequences >= FEW  # fewer choose nothing
+    enough = comparison.sequences >= FEW
     return {
         "champion": comparison.champion,
         "on": on,

@@ -1,4 +1,4 @@
-"""Scores a submission as the challenge would: its own files, a process of its own, one thread, one row at a time."""
+"""Scores a submission as the challenge would: its own files, in its own process, one thread, one row at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",  # the scoring host has no GPU
 }
-SAID_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
+REPEATED_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """What a submission scored, and what it costs. Times are of `predict` alone, on this host."""
+    """Score and cost of a submission. Times are of `predict` alone, on this host."""
 
     path: Path
     parts: dict[str, Part]  # `all`, and where the submission's validation split is known `select` and `report`
@@ -129,7 +129,8 @@ def score_submission(
     """
     path = Path(path)
     if sequences is not None and not 1 <= sequences <= len(data):
-        raise ScoringError(f"--sequences {sequences} is not between 1 and the {len(data)} of {data.source}")
+        message = f"sequences={sequences} is not between 1 and the {len(data)} of {data.source}"
+        raise ScoringError(message, arguments=["sequences"])
     count = len(data) if sequences is None else sequences
     with tempfile.TemporaryDirectory(prefix="lobtuna-score-") as temporary:
         folder, output = Path(temporary, "submission"), Path(temporary, "output")
@@ -137,7 +138,7 @@ def score_submission(
         unpack(path, folder)
         manifest = _manifest(folder)
         job = host_job(data, np.arange(count), folder, output)
-        told = run_host(job, path, lambda done: progress(done, count) if progress else None, time_limit)
+        answers = run_host(job, path, lambda done: progress(done, count) if progress else None, time_limit)
         predictions = np.load(output / "predictions.npy")
         times = np.load(output / "times.npy")
     targets = np.asarray(data.targets[:count, data.schema.warmup_steps :])
@@ -151,9 +152,9 @@ def score_submission(
         targets=targets,
         us_per_step=float(times.mean()) / 1e3,
         us_per_step_median=float(np.median(times)) / 1e3,
-        startup_seconds=told["seconds"],
+        startup_seconds=answers["seconds"],
         bytes=path.stat().st_size,
-        backend=told["backend"],
+        backend=answers["backend"],
         fingerprint=data.fingerprint,
         steps=data.schema.sequence_length,
     )
@@ -219,8 +220,9 @@ def host_job(data: Sequences, order: NDArray[np.int64], folder: Path, output: Pa
 
 
 def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_limit: float) -> dict[str, Any]:
-    """Run the job in a process of its own; what it told about its start. Results are files in the job's `output`."""
-    told: dict[str, Any] = {}
+    """Run the job in its own process and return its answers: time and kind of its start. Results are files in the job's
+    `output`. Raises `ScoringError` where it breaks a rule, dies, or runs longer than `time_limit` seconds."""
+    answers: dict[str, Any] = {}
     with tempfile.TemporaryFile("w+", errors="replace") as stderr, _host(stderr) as process:
         late = threading.Event()
 
@@ -232,7 +234,7 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
         timer.start()
         try:
             assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it died at once: its exit tells why
+            with contextlib.suppress(BrokenPipeError):  # it died at once: the exit code below tells why
                 process.stdin.write(json.dumps(job))
                 process.stdin.close()
             for line in process.stdout:
@@ -241,25 +243,25 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
                     raise ScoringError(f"{path}: {message['error']}")
                 if "done" in message:
                     done(message["done"])
-                told |= message
+                answers |= message
             code = process.wait()
         finally:
             timer.cancel()
             _repeat(stderr)
         if late.is_set():
-            raise ScoringError(f"{path}: still not done after {time_limit:g} s, the limit; make it faster or smaller")
-        if "finished" not in told:
+            raise ScoringError(f"{path}: not done after the limit of {time_limit:g} s; make it faster or smaller")
+        if "finished" not in answers:
             raise ScoringError(
-                f"{path}: its process ended with code {code} before it was done; its last words are above"
+                f"{path}: its process ended with code {code} before it was done; the end of its stderr is above"
             )
-    return told
+    return answers
 
 
 @contextlib.contextmanager
 def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
     """The process, held to one thread; it does not outlive the block."""
     process = subprocess.Popen(
-        # -P: the folder of the script is not on its path, or a submission would find our modules in it
+        # -P keeps the script's folder off its path, so that a submission cannot import this project's modules
         [sys.executable, "-P", scoring_process.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -279,9 +281,9 @@ def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def _repeat(stderr: Any) -> None:
-    """What the submission wrote to stderr, at its end at most, on ours."""
+    """Print the end of what the submission wrote to stderr."""
     size = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, size - SAID_AT_MOST))
-    said = stderr.read()
-    if said:
-        print(said, end="" if said.endswith("\n") else "\n", file=sys.stderr)
+    stderr.seek(max(0, size - REPEATED_AT_MOST))
+    text = stderr.read()
+    if text:
+        print(text, end="" if text.endswith("\n") else "\n", file=sys.stderr)

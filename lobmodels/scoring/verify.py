@@ -1,8 +1,8 @@
 """Proves a submission before it is sent: its own files, fed row by row, against torch on whole sequences.
 
-Every check runs with the compiled step and again as on a host without numba, for the fall-back must be right as well:
+Every check runs with the compiled step and again as on a host without numba, because that step must be right too:
 - `reset`: several sequences one after the other; every member at every step, warm-up included.
-- `no reset`: the same rows as one long sequence: the state may end only where the sequence does.
+- `no reset`: the same rows as one long sequence: the state must not be reset within a sequence.
 - `features`: what the networks read, against the training pipeline.
 - `repeat`: the first sequence once more at the end gives the same bits.
 """
@@ -52,7 +52,8 @@ def verify(
     submission breaks a rule of the challenge.
     """
     if not 2 <= sequences <= len(data):
-        raise ScoringError(f"--sequences {sequences} is not between 2 and the {len(data)} of {data.source}")
+        message = f"sequences={sequences} is not between 2 and the {len(data)} of {data.source}"
+        raise ScoringError(message, arguments=["sequences"])
     submission = read_submission(path)
     bundle = submission.bundle()
     raw = np.array(data.features[:sequences])

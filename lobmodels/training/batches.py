@@ -12,10 +12,8 @@ from torch import Tensor
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, Sequences, validation_split
-from lobmodels.errors import ConfigError
 from lobmodels.features import feature_names
 from lobmodels.inputs import CHUNK, InputPipeline, as_tensor
-from lobmodels.schema import LOB
 from lobmodels.training.host import free_memory, own_pages
 
 Batch = tuple[Tensor, Tensor]  # inputs (T, B, F), targets of the scored steps (S, B, K)
@@ -91,11 +89,7 @@ class RunData:
 
         Raises `ConfigError` where the batch is larger than the data.
         """
-        if config.batch_size > len(dataset.train):
-            raise ConfigError(
-                f"batch_size={config.batch_size} is larger than the data: there are {len(dataset.train)} train "
-                "sequences; choose a smaller batch_size"
-            )
+        dataset.check_batch_size(config.batch_size)
         device = torch.device(device)
         pipeline = InputPipeline.fit(dataset.train.features, config.feature_groups(), config.normalizer, device)
         select, report = validation_split(len(dataset.valid), report_fraction)
@@ -138,8 +132,9 @@ class _Layout:
 
 def fits(dataset: Dataset, config: RunConfig, device: torch.device) -> bool:
     """Whether all inputs and targets of `config` find room on `device`, and leave as much for the training itself."""
-    rows = (len(dataset.train) + len(dataset.valid)) * dataset.train.schema.sequence_length
-    columns = len(LOB.features) + len(feature_names(config.feature_groups())) + len(LOB.targets)
+    rows = (len(dataset.train) + len(dataset.valid)) * dataset.schema.sequence_length
+    schema = dataset.schema
+    columns = len(schema.features) + len(feature_names(config.feature_groups())) + len(schema.targets)
     return 4 * rows * columns <= RESIDENT_SHARE * free_memory(device)
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lobmodels.distributions import ks_by_column
 from lobmodels.metric import weighted_pearson
 
 if TYPE_CHECKING:
@@ -20,18 +21,10 @@ PERCENTILES = (0, 20, 40, 60, 80, 100)
 SAMPLE = 200_000  # rows a distribution is estimated from: a KS distance to about .003
 
 
-def ks_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Two-sample Kolmogorov-Smirnov statistic of two samples (n,), (m,): largest distance of their distributions."""
-    a, b = np.sort(a), np.sort(b)
-    points = np.concatenate([a, b])
-    above = np.searchsorted(a, points, side="right") / len(a) - np.searchsorted(b, points, side="right") / len(b)
-    return float(np.abs(above).max())
-
-
 def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, float]]:
     """Columns with the largest KS distance between train and valid rows: (column, distance), largest first."""
     train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
-    distances = [(i, ks_distance(train[:, i], valid[:, i])) for i in range(train.shape[1])]
+    distances = enumerate(ks_by_column(train, valid).tolist())
     return sorted(distances, key=lambda pair: -pair[1])[:count]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lobmodels.config import RunConfig
+from lobmodels.registry import Registry
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 WEIGHT_FLOOR = 1e-8  # of |y| in the weighted squared error
@@ -16,54 +17,62 @@ VARIANCE_FLOOR = 1e-6
 CLIP = 6.0
 
 
-def build_loss(config: RunConfig) -> Loss:
+TargetLoss = Callable[[Tensor, Tensor, Tensor, RunConfig], Tensor]
+LOSSES: Registry[TargetLoss] = Registry("loss")
+"""Each entry is `loss(p, y, w, config)`: prediction and target (S, B, K), weights (K,) of mean 1, to a scalar."""
+
+
+def build_loss(config: RunConfig, device: torch.device | str = "cpu") -> Loss:
     """The loss of `config`: `loss(prediction, target)`, both (S, B, K) with S consecutive scored steps, to a scalar.
+    All lie on `device`.
 
-    Target weights are renormalised to mean 1, so that equal weights change nothing.
+    Target weights are renormalised to mean 1, so that equal weights change nothing. Raises `UnknownNameError`.
     """
+    base, strength = LOSSES[config.loss], config.temporal_consistency
     raw = torch.tensor([config.t0_weight, config.t1_weight])
-    weights = raw / raw.mean()
-    base = _base(config)
-    if config.temporal_consistency == 0:
-        return lambda p, y: base(p, y, weights.to(p.device))
-    strength = config.temporal_consistency
-    return lambda p, y: base(p, y, weights.to(p.device)) + strength * temporal_consistency(p, y, weights.to(p.device))
+    weights = (raw / raw.mean()).to(device)  # once: a copy a step would make the host wait for the device
+    if strength == 0:
+        return lambda p, y: base(p, y, weights, config)
+    return lambda p, y: base(p, y, weights, config) + strength * temporal_consistency(p, y, weights)
 
 
-def _base(config: RunConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    ratio, alpha, delta = config.weighted_ratio, config.pearson_alpha, config.huber_delta
-    table: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-        "mse": mse,
-        "huber": lambda p, y, w: huber(p, y, w, delta),
-        "weighted_mse": weighted_mse,
-        "combined": lambda p, y, w: combined(p, y, w, ratio),
-        "weighted_pearson": lambda p, y, w: -mean_correlation(p, y, w),
-        "pearson_combined": lambda p, y, w: (
-            alpha * combined(p, y, w, ratio) + (1 - alpha) * (1 - mean_correlation(p, y, w))
-        ),
-    }
-    return table[config.loss]
-
-
-def mse(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+@LOSSES.register("mse")
+def mse(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
     """Mean of w_k (p - y)² over all entries."""
     return ((p - y).square() * w).mean()
 
 
-def huber(p: Tensor, y: Tensor, w: Tensor, delta: float) -> Tensor:
-    """Mean of w_k times Huber's loss: e²/2 up to `delta`, then delta (|e| - delta/2)."""
-    return (torch.nn.functional.huber_loss(p, y, reduction="none", delta=delta) * w).mean()
+@LOSSES.register("huber")
+def huber(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
+    """Mean of w_k times Huber's loss: e²/2 up to `huber_delta`, then delta (|e| - delta/2)."""
+    return (torch.nn.functional.huber_loss(p, y, reduction="none", delta=config.huber_delta) * w).mean()
 
 
-def weighted_mse(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
+@LOSSES.register("weighted_mse")
+def weighted_mse(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
     """Σ w_k (|y| + 1e-8)(p - y)² / Σ w_k (|y| + 1e-8), both targets pooled."""
     weight = (y.abs() + WEIGHT_FLOOR) * w
     return (weight * (p - y).square()).sum() / weight.sum()
 
 
-def combined(p: Tensor, y: Tensor, w: Tensor, ratio: float) -> Tensor:
-    """(1 - ratio) mse + ratio weighted_mse."""
-    return (1 - ratio) * mse(p, y, w) + ratio * weighted_mse(p, y, w)
+@LOSSES.register("combined")
+def combined(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
+    """(1 - ratio) mse + ratio weighted_mse, the ratio being `weighted_ratio`."""
+    ratio = config.weighted_ratio
+    return (1 - ratio) * mse(p, y, w, config) + ratio * weighted_mse(p, y, w, config)
+
+
+@LOSSES.register("weighted_pearson")
+def weighted_pearson(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
+    """Minus the mean correlation."""
+    return -mean_correlation(p, y, w)
+
+
+@LOSSES.register("pearson_combined")
+def pearson_combined(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
+    """alpha combined + (1 - alpha)(1 - mean correlation), alpha being `pearson_alpha`."""
+    alpha = config.pearson_alpha
+    return alpha * combined(p, y, w, config) + (1 - alpha) * (1 - mean_correlation(p, y, w))
 
 
 def mean_correlation(p: Tensor, y: Tensor, w: Tensor) -> Tensor:

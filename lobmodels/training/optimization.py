@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lobmodels.config import RunConfig
+from lobmodels.registry import Registry
 
 
 def build_optimizer(network: nn.Module, config: RunConfig) -> Optimizer:
@@ -17,29 +21,62 @@ def build_optimizer(network: nn.Module, config: RunConfig) -> Optimizer:
     return AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the learning rate moves: torch's scheduler, and when it is advanced. No scheduler: the rate is constant."""
+
+    scheduler: LRScheduler | None
+    every: Literal["step", "epoch"] = "step"  # `epoch`: with the epoch's selection score as the argument
+
+
+SCHEDULERS: Registry[Callable[[Optimizer, RunConfig, int], Plan]] = Registry("scheduler")
+"""Each entry makes a plan from the optimiser, the configuration and the optimiser steps of an epoch."""
+
+
+@SCHEDULERS.register("none")
+def _constant(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
+    return Plan(None)
+
+
+@SCHEDULERS.register("plateau")
+def _plateau(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
+    # Any better score counts, as for the best epoch: torch's relative threshold misjudges negative scores.
+    scheduler = ReduceLROnPlateau(
+        optimizer,
+        mode="max",
+        factor=config.plateau_factor,
+        patience=config.plateau_patience,
+        threshold=0.0,
+        eps=0.0,
+    )
+    return Plan(scheduler, "epoch")
+
+
+@SCHEDULERS.register("onecycle")
+def _onecycle(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
+    peak = config.lr * config.onecycle_peak
+    return Plan(OneCycleLR(optimizer, max_lr=peak, total_steps=config.epochs * steps))
+
+
+@SCHEDULERS.register("cosine")
+def _cosine(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
+    """Linear from 1/warmup to 1, then half a cosine to 0."""
+    warmup, total = config.warmup_epochs * steps, config.epochs * steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    return Plan(LambdaLR(optimizer, factor))
+
+
 class Schedule:
-    """The learning rate over a run: per step (onecycle, cosine), per epoch on the score (plateau), or constant."""
+    """The learning rate over a run, advanced by the training loop. Raises `UnknownNameError`."""
 
     def __init__(self, optimizer: Optimizer, config: RunConfig, steps_per_epoch: int) -> None:
         self.optimizer = optimizer
-        self.plateau: ReduceLROnPlateau | None = None
-        self.stepwise: OneCycleLR | LambdaLR | None = None
-        total = config.epochs * steps_per_epoch
-        if config.scheduler == "plateau":
-            # Any better score counts, as for the best epoch: torch's relative threshold misjudges negative scores.
-            self.plateau = ReduceLROnPlateau(
-                optimizer,
-                mode="max",
-                factor=config.plateau_factor,
-                patience=config.plateau_patience,
-                threshold=0.0,
-                eps=0.0,
-            )
-        elif config.scheduler == "onecycle":
-            self.stepwise = OneCycleLR(optimizer, max_lr=config.lr * config.onecycle_peak, total_steps=total)
-        elif config.scheduler == "cosine":
-            warmup = config.warmup_epochs * steps_per_epoch
-            self.stepwise = LambdaLR(optimizer, _CosineWithWarmup(warmup, total))
+        self.plan = SCHEDULERS[config.scheduler](optimizer, config, steps_per_epoch)
 
     @property
     def lr(self) -> float:
@@ -48,38 +85,22 @@ class Schedule:
 
     def after_step(self) -> None:
         """Call once after each optimiser step."""
-        if self.stepwise is not None:
-            self.stepwise.step()
+        if self.plan.scheduler is not None and self.plan.every == "step":
+            self.plan.scheduler.step()
 
     def after_epoch(self, score: float) -> None:
         """Call once after each epoch with the selection score."""
-        if self.plateau is not None:
-            self.plateau.step(score)
+        if self.plan.scheduler is not None and self.plan.every == "epoch":
+            self.plan.scheduler.step(score)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
-        scheduler = self.plateau or self.stepwise
-        return {} if scheduler is None else _plain(scheduler.state_dict())
+        return {} if self.plan.scheduler is None else _plain(self.plan.scheduler.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        scheduler = self.plateau or self.stepwise
-        if scheduler is not None:
-            scheduler.load_state_dict({**scheduler.state_dict(), **state})
-
-
-class _CosineWithWarmup:
-    """Linear from 1/warmup to 1, then half a cosine to 0."""
-
-    def __init__(self, warmup: int, total: int) -> None:
-        self.warmup, self.total = warmup, total
-
-    def __call__(self, step: int) -> float:
-        from math import cos, pi
-
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        return 0.5 * (1 + cos(pi * (step - self.warmup) / max(1, self.total - self.warmup)))
+        if self.plan.scheduler is not None:
+            self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
 
 
 def build_average(network: nn.Module, config: RunConfig) -> AveragedModel | None:

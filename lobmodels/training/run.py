@@ -19,7 +19,6 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import CheckpointError, DeviceMemoryError, TrainingError
 from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
-from lobmodels.schema import LOB
 from lobmodels.serialization import pack, unpack
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
@@ -59,7 +58,7 @@ class TrainingRun:
         self.optimizer = build_optimizer(self.network, config)
         self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
         self.average = build_average(self.network, config)
-        self.loss = build_loss(config)
+        self.loss = build_loss(config, self.device)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []
@@ -112,7 +111,7 @@ class TrainingRun:
     def _train(self) -> Tensor:
         """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
         of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
-        config, warmup = self.config, LOB.warmup_steps
+        config, warmup = self.config, self.data.dataset.schema.warmup_steps
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.network.train()
         order = torch.randperm(len(self.data.train))
@@ -154,7 +153,7 @@ class TrainingRun:
         for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
             with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
                 prediction = network(x)
-            metric.update(prediction[LOB.warmup_steps :].float(), y)
+            metric.update(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
         return metric.compute()
 
     def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:

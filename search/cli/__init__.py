@@ -7,10 +7,11 @@ import sys
 import typer
 
 from lobmodels.errors import LobModelsError
+from search.cli.wording import worded
 from search.errors import SearchError
 from storage.errors import StorageError
 
-# Modules of this package, each with `register(app)`. The order is that of `lobtuna --help`: a day with the tool.
+# Modules of this package, each with `register(app)`, in the order of `lobtuna --help`: that of a day's work.
 COMMANDS: tuple[str, ...] = (
     "demo",
     "data",
@@ -46,11 +47,12 @@ for _name in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit 0: done; 1: an expected failure, told in one line; 2: usage."""
+    """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage."""
     try:
         app(args=arguments)
     except (LobModelsError, SearchError, StorageError) as error:
-        print(f"lobtuna: {error}", file=sys.stderr)
+        message = worded(error) if isinstance(error, LobModelsError) else str(error)
+        print(f"lobtuna: {message}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # `lobtuna rank | head` closes our stdout: not a failure, and nothing left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What every command shares: where the study and the data are, and which stream says what."""
+"""What every command shares: options for the study and the data, and the two streams of output."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleDimensions
 from search.errors import SearchError
 
 DEFAULT_STORAGE = "sqlite:///lobtuna.db"
-UNSEEN = 240  # columns of a pipe or a file
+WIDE = 240  # columns assumed for a pipe or a file
 
 StorageOption = Annotated[
     str,
@@ -39,12 +39,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class _Results(Console):
-    """Stdout. Where it is no terminal nobody sees its edge: lines are as long as they are, tables as wide."""
+    """Stdout. A pipe or a file has no edge, so lines and tables written to one are not cut at 80 columns."""
 
     @property
     def size(self) -> ConsoleDimensions:
-        found, asked = super().size, os.environ.get("COLUMNS", "")
-        width = int(asked) if asked.isdigit() else found.width if self.is_terminal else UNSEEN
+        found, set_by_user = super().size, os.environ.get("COLUMNS", "")
+        width = int(set_by_user) if set_by_user.isdigit() else found.width if self.is_terminal else WIDE
         return ConsoleDimensions(width, found.height)
 
     @size.setter
@@ -80,7 +80,7 @@ def print_json(document: Any) -> None:
 
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that leaves no trace, moved by calls `(done, in all)`; nothing where stderr is no terminal."""
+    """A bar on stderr that disappears at the end, moved by calls `(done, in all)`; none where stderr is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())

@@ -70,7 +70,7 @@ def create(
         _print_revision(revision, spec, storage, json)
         return
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
-    save_note(study, note_text(read_study(study), ""))  # the dashboard says how to join before anyone has joined
+    save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})
     else:
@@ -113,7 +113,7 @@ def _budget(spec: StudySpec) -> str:
         f"{terms.hours:g} hours" if terms.hours else "",
         f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
     ]
-    return ", ".join(part for part in parts if part) or "none: it goes on until it is stopped"
+    return ", ".join(part for part in parts if part) or "none: it runs until it is stopped"
 
 
 def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: bool) -> None:
@@ -128,14 +128,14 @@ def _print_revision(revision: Revision, spec: StudySpec, storage: str, json: boo
         )
         return
     if not revision.changes and revision.in_place:
-        stdout.print(f"{name} says already what the file says: nothing to revise", markup=False)
+        stdout.print(f"{name} is already as the file describes it: nothing to revise", markup=False)
         return
-    said = describe_differences(revision.changes)
+    differences = describe_differences(revision.changes)
     if revision.in_place:
-        stdout.print(f"{name} changed in place: {said}", markup=False)
+        stdout.print(f"{name} changed in place: {differences}", markup=False)
         return
-    stdout.print(f"{name} follows {revision.previous}{f': {said}' if said else ''}", markup=False)
-    stdout.print(f"  {revision.imported} of {revision.offered} finished trials lie in its space and were imported")
+    stdout.print(f"{name} follows {revision.previous}{f': {differences}' if differences else ''}", markup=False)
+    stdout.print(f"  {revision.imported} of {revision.offered} finished trials are in its space and were imported")
     if revision.replicates:
         stdout.print(f"  with {revision.replicates} replicates of them")
     for reason, count in revision.reasons.most_common(3):

@@ -12,7 +12,7 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr, stdout
 
 EPILOG = "Example:  lobtuna dashboard --storage sqlite:///lobtuna.db"
-PATIENCE = 5.0  # seconds a page waits for a database that is away; the browser asks again by itself
+PATIENCE = 5.0  # seconds a page waits for an unreachable database; the browser repeats the request by itself
 SHOWN = 10  # studies whose address is printed
 
 
@@ -38,16 +38,18 @@ def dashboard(
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
     from search.study.open import existing_storage
     from storage.dashboard.server import Settings, listening
+    from storage.optuna_internals import study_id_of
+    from storage.store import store_of
 
     settings = Settings(host, port, writable, auth)
     settings.rules()  # unsafe settings are refused before the database is asked
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
-    with listening(opened, settings) as server:
+    with listening(store_of(opened), settings) as server:
         stdout.print(f"{server.url}  ({'writable' if writable else 'read-only'}; Ctrl-C ends it)", markup=False)
-        studies = sorted(opened.get_all_studies(), key=lambda study: -study._study_id)
+        studies = sorted(opened.get_all_studies(), key=lambda study: -study_id_of(study))
         for study in studies[:SHOWN]:
-            address = f"{server.url}/dashboard/studies/{study._study_id}"
+            address = f"{server.url}/dashboard/studies/{study_id_of(study)}"
             stdout.print(f"  {study.study_name:<24} {address}", markup=False, soft_wrap=True)
         if auth is not None and not server.local:
             stderr.print("passwords travel unencrypted over plain HTTP: put a proxy with TLS before it", soft_wrap=True)
@@ -56,7 +58,7 @@ def dashboard(
 
 
 def _log_in_one_line() -> None:
-    """The application logs whole stack traces each time a page asks; what went wrong is in their first line."""
+    """Log the first line of each message: the application logs a whole stack trace for every failed request."""
 
     class FirstLine(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""`lobtuna data`: look at a data set before anything is trained on it, or make one."""
+"""`lobtuna data`: check or profile a data set before anything is trained on it, or simulate one."""
 
 from __future__ import annotations
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
     from lobmodels.profile.audit import FileAudit, Shift
 
-COLUMN_GROUPS = {
-    "bid prices": "p0-p5",
-    "ask prices": "p6-p11",
-    "bid volumes": "v0-v5",
-    "ask volumes": "v6-v11",
-    "trade prices": "dp0-dp3",
-    "trade volumes": "dv0-dv3",
-    "targets": "t0-t1",
-}
 SHIFTS_SHOWN = 8
 
 
@@ -54,7 +45,7 @@ def check(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Read all of PATH once and tell every rule of the format it breaks, its size, scale and shift."""
+    """Read all of PATH once and print every rule of the format it breaks, its size, scale and shift."""
     from lobmodels.data import member_paths
     from lobmodels.errors import DataError
     from lobmodels.profile.audit import shifts, warnings
@@ -69,14 +60,15 @@ def check(
         _print_check(audits, differences, hints)
     broken = [f"{audit.path} ({len(audit.problems)})" for audit in audits if audit.problems]
     if broken:
-        raise DataError(f"{path}: breaks the format: {', '.join(broken)}; mend or download what is named above")
+        raise DataError(f"{path}: breaks the format: {', '.join(broken)}; repair or download what is named above")
 
 
 def profile(
     path: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with train.parquet and valid.parquet.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the page and the CSV files.")],
     study: Annotated[
-        str | None, typer.Option("--study", metavar="STUDY", help="Also ask a trained run of this study.")
+        str | None,
+        typer.Option("--study", metavar="STUDY", help="Also show what a trained run of this study depends on."),
     ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", metavar="N", help="Number of that run's trial; the best one if not given.")
@@ -84,11 +76,12 @@ def profile(
     storage: StorageOption = DEFAULT_STORAGE,
     json: JsonOption = False,
 ) -> None:
-    """Measure a data set: scale, shift, targets, signal, what models lean on. Writes one HTML page and CSV files.
+    """Measure a data set: scale, shift, targets, signal, importance of columns. Writes one HTML page and CSV files.
 
     The page opens without a network. Scores come from the sequences that its sentences name.
     """
     from lobmodels.data import load_dataset
+    from lobmodels.files import writable_folder
     from lobmodels.profile import profile_dataset
     from lobmodels.profile.findings import findings
     from search.profile import write_profile
@@ -98,14 +91,15 @@ def profile(
     checkpoint = None if study is None else _checkpoint(storage, study, trial)
     with stderr.status("reading") as status:
 
-        def tell(part: str) -> None:
+        def show(part: str) -> None:
             status.update(part)
             if not stderr.is_terminal:
                 stderr.print(part)
 
         dataset = load_dataset(path)
-        found = profile_dataset(dataset, checkpoint, _device(), tell)
-        tell("writing")
+        writable_folder(output)  # a refusal before the minutes of work
+        found = profile_dataset(dataset, checkpoint, _device(), show)
+        show("writing")
         paths = write_profile(found, output)
     if json:
         print_json({"page": str(paths[0]), "tables": [str(file) for file in paths[1:]], "findings": findings(found)})
@@ -230,26 +224,17 @@ def _sizes(audits: list[FileAudit]) -> Table:
 
 def _scales(audit: FileAudit) -> Table:
     """Scale of one file, a line for each group of columns."""
-    from lobmodels import schema
+    from lobmodels.schema import LOB
 
-    names = (
-        schema.BID_PRICES,
-        schema.ASK_PRICES,
-        schema.BID_VOLUMES,
-        schema.ASK_VOLUMES,
-        schema.TRADE_PRICES,
-        schema.TRADE_VOLUMES,
-        schema.LOB.targets,
-    )
     title = f"Scale of {escape(audit.path.name)}"
     table = Table("columns", "", "mean", "std", "min", "max", title=title, title_justify="left")
     for column in table.columns[2:]:
         column.justify = "right"
-    for (group, span), members in zip(COLUMN_GROUPS.items(), names, strict=True):
+    for group, members in {**LOB.column_groups, "targets": LOB.targets}.items():
         found = [audit.scale[name] for name in members if name in audit.scale]
         if found:
             table.add_row(
-                span,
+                f"{members[0]}-{members[-1]}",
                 group,
                 _range([scale.mean for scale in found]),
                 _range([scale.std for scale in found]),

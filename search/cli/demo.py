@@ -25,7 +25,7 @@ STEPS = (
     "rank demo",
 )
 NEXT = (
-    ("replicate demo --top 3 --seeds 3", "one seed proves little: queue the best under more seeds,"),
+    ("replicate demo --top 3 --seeds 3", "one seed proves little: repeat the best under more seeds,"),
     ("work demo --data data", "train them,"),
     ("report demo --output report", "and read what the search has learned"),
 )
@@ -63,7 +63,7 @@ def _type(step: str) -> None:
 
 
 def _fresh(folder: Path) -> None:
-    """An empty folder: an earlier demo is replaced, anything else is left alone."""
+    """Make an empty folder. An earlier demo is replaced; a folder with anything else is refused."""
     from search.errors import SearchError
 
     if (folder / "demo.yaml").is_file():
@@ -81,7 +81,7 @@ def _fresh(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _own_settings():  # type: ignore[no-untyped-def]
-    """The demo uses its own database and data, whatever the user's environment names."""
+    """Hide the user's settings, so that the demo uses its own database and data."""
     names = ("LOBTUNA_STORAGE", "LOBTUNA_DATA")
     saved = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:

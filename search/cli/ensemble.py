@@ -1,4 +1,4 @@
-"""`lobtuna ensemble`: look at a pool of runs before some of them are averaged."""
+"""`lobtuna ensemble`: analyse a pool of runs before some of them are averaged."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def ensemble(
                 "study": name,
                 "on": analysis.on,
                 "sequences": analysis.counts,
-                "models": [
-                    dict(zip(analysis.model_scores.columns, row, strict=True)) for row in analysis.model_scores.rows
-                ],
+                "models": analysis.model_scores.records(),
                 "optimal_weights": analysis.optimal_weights,
                 "files": [str(path) for path in files],
             }
@@ -90,10 +88,9 @@ def _print(analysis: Analysis, output: Path) -> None:
     for column in ("members", "select", "report"):
         table.add_column(column, justify="right")
     growth = analysis.ensemble_vs_n_models
-    for row in growth.rows:
-        values = dict(zip(growth.columns, row, strict=True))
-        if row[0] in {1, 2, 3, 5, 10, 20, len(growth.rows)}:
-            table.add_row(str(row[0]), *(_score(values.get(f"{part}_avg")) for part in ("select", "report")))
+    for row in growth.records():
+        if row["n_models"] in {1, 2, 3, 5, 10, 20, len(growth.rows)}:
+            table.add_row(str(row["n_models"]), *(_score(row.get(f"{part}_avg")) for part in ("select", "report")))
     stdout.print("uniform ensembles of the best on selection", markup=False)
     stdout.print(table)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -116,7 +113,7 @@ def _advice(analysis: Analysis) -> str:
 
     weights = analysis.optimal_weights
     if weights["compared_on"] is None:
-        return "no report sequences were set aside: nothing tells whether fitted weights are better; ship uniform ones"
+        return "no report sequences were set aside to judge fitted weights by: ship uniform ones"
     if analysis.counts["report"] < FEW:
         return f"{analysis.counts['report']} report sequences are too few to tell weights apart: ship uniform ones"
     if weights["recommended"] == "uniform":

@@ -79,7 +79,7 @@ def export(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the best runs of STUDY, its replicates included, as a submission: their uniform average unless told else.
+    """Write the best runs of STUDY, its replicates included, as a submission: by default their uniform average.
 
     Runs are chosen by their selection score; `--top 10` is the default, or all where there are fewer.
     """

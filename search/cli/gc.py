@@ -21,7 +21,7 @@ def gc(
         typer.Option(metavar="URL", help="A folder, s3:// or gs:// store.", show_default="the database itself"),
     ] = None,
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Leave younger bytes alone: their upload may not be over.")
+        str, typer.Option(metavar="DURATION", help="Keep younger bytes: their upload may not be over.")
     ] = "1h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, remove nothing.")] = False,
     json: JsonOption = False,
@@ -30,10 +30,10 @@ def gc(
     from search.study.open import existing_storage
     from search.study.retention import collect
     from search.work.stopping import parse_duration
-    from storage.artifacts import open_artifacts
+    from storage.store import store_of
 
     opened = existing_storage(storage, "any")
-    sweep = collect(opened, open_artifacts(artifacts, opened), age=parse_duration(older_than), dry=dry_run)
+    sweep = collect(opened, store_of(opened).artifacts_for(artifacts), age=parse_duration(older_than), dry=dry_run)
     if json:
         print_json({**vars(sweep), "dry_run": dry_run})
         return

@@ -8,6 +8,8 @@ import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr
 
+CALL_PATIENCE = 5.0  # seconds that one call waits for a database that is away
+
 
 def register(app: typer.Typer) -> None:
     """Add the `proxy` command."""
@@ -25,24 +27,20 @@ def proxy(
 ) -> None:
     """Serve studies, beats and artifacts of --storage over gRPC until a signal. Workers use grpc://HOST:PORT."""
     from search.work.stopping import Stop
-    from storage.artifacts import open_artifacts
-    from storage.backends.database import database_backend, open_storage
+    from storage.backends.registry import PATIENCE, backend_of, open_store
     from storage.errors import StorageError
-    from storage.fleet import fleet_of
-    from storage.url import parse_url, redact
+    from storage.url import redact
 
     try:
         from storage.backends.grpc_server import make_server
     except ImportError:
         raise StorageError("lobtuna proxy needs grpcio: pip install 'lobtuna[grpc]'") from None
 
-    if parse_url(storage).kind not in ("sqlite", "postgresql"):
-        raise StorageError(f"{redact(storage)}: a proxy stands before a database, sqlite:/// or postgresql://")
-    opened = open_storage(storage)
-    backend = database_backend(opened)
-    assert backend is not None
-    backend.patience = 5.0  # clients are patient themselves; a call that waits here would hold a thread
-    server, bound = make_server(opened, fleet_of(opened), open_artifacts(None, opened), host, port, threads)
+    if not backend_of(storage).sql:
+        raise StorageError(f"{redact(storage)}: a proxy serves a database, sqlite:/// or postgresql://")
+    # Clients wait for the database themselves; a call that waited here would hold one of the threads.
+    store = open_store(storage, patience=CALL_PATIENCE, opening=PATIENCE)
+    server, bound = make_server(store, host, port, threads)
     stop = Stop()
     with stop.on_signals():
         server.start()

@@ -1,7 +1,8 @@
-"""`lobtuna score`: what the challenge would say of a submission, and which of several to send."""
+"""`lobtuna score`: score submissions as the challenge would, and compare several to choose one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,17 +75,21 @@ def score(
     it. The safe choice has the best p10, the bold one the best p90.
     """
     from lobmodels.data import load_sequences
-    from lobmodels.errors import ScoringError
+    from lobmodels.files import writable_folder
     from lobmodels.scoring.scoreboard import ON, Tally
+    from search.errors import SearchError
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
     if csv is not None and len(submissions) == 1 and champion is None and not bootstrap:
-        raise ScoringError(
+        raise SearchError(
             "--csv is the table of a comparison: name several submissions, a --champion or --bootstrap 200"
         )
     if save is not None and len(submissions) != 1:
-        raise ScoringError(f"--save keeps the score of one submission, not of {len(submissions)}")
+        raise SearchError(f"--save keeps the score of one submission, not of {len(submissions)}")
+    for file, argument in ((csv, "csv"), (save, "save")):
+        if file is not None:
+            writable_folder(file.parent, argument)  # a refusal before the minutes of work
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
     paths, kept = _contenders(submissions, champion)
     scores = [_score(path, valid, sequences) for path in paths]
@@ -115,7 +120,9 @@ def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Pa
     if champion is None or champion in paths:
         return paths, []
     if is_saved_score(champion):
-        return paths, [Tally.load(champion)]
+        saved = Tally.load(champion)
+        taken = saved.name in map(str, paths)  # a new submission often has the file name of the old one
+        return paths, [replace(saved, name=str(champion)) if taken else saved]
     return [*paths, champion], []
 
 
@@ -135,13 +142,13 @@ def _compare(
     seed: int,
     csv: Path | None,
 ) -> tuple[Comparison, str]:
-    from lobmodels.ensemble.bundle import write_atomically
-    from lobmodels.scoring.scoreboard import compare_tallies, to_csv
+    from lobmodels.files import write_atomically
+    from lobmodels.scoring.scoreboard import compare_tallies, to_table
 
     name = kept[0].name if kept else str(champion)
     comparison, used = compare_tallies(tallies, name, on, repetitions, seed)
     if csv is not None:
-        write_atomically(csv, to_csv(comparison, used).encode())
+        write_atomically(csv, to_table(comparison, used).to_csv(), "csv")
     return comparison, used
 
 

@@ -31,7 +31,6 @@ def status(
     """Trials by state, running workers, the best run, and what is left of the budget."""
     from search.study.open import open_study
     from search.study.status import status_of
-    from storage.fleet import fleet_of
 
     if watch and json:
         raise typer.BadParameter("--watch draws on the screen; for scripts call --json again and again")
@@ -42,8 +41,7 @@ def status(
     if not watch:
         stdout.print(render(status_of(study)))
         return
-    fleet = fleet_of(study._storage)
-    _watch(lambda: status_of(study, fleet), every)
+    _watch(lambda: status_of(study), every)
 
 
 def _watch(look: Callable[[], Status], every: float) -> None:

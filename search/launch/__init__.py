@@ -1,6 +1,6 @@
-"""Files that let machines one does not own join a study: Kaggle notebooks, spot GPUs, a few containers.
+"""Files that let machines elsewhere join a study: Kaggle notebooks, spot GPUs, containers.
 
-None of them holds the database's URL: it comes from where each system keeps secrets.
+None of them holds the database's URL: each system has its own place for secrets, from which it is read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from lobmodels.files import write_atomically
 from search.errors import SearchError
 
 SECRET = "LOBTUNA_STORAGE"  # name of the secret, and of the variable that the commands read
@@ -17,7 +18,7 @@ SECRET = "LOBTUNA_STORAGE"  # name of the secret, and of the variable that the c
 
 @dataclass(frozen=True)
 class Job:
-    """What every launched worker is told."""
+    """The options of every launched worker."""
 
     study: str
     workers: int = 1
@@ -38,11 +39,13 @@ class Job:
 
 
 def write(files: dict[Path, str]) -> list[Path]:
-    """Write generated files; one that a person may have changed is never overwritten. Raises `SearchError`."""
+    """Write generated files; one that a person may have changed is never overwritten.
+
+    Raises `SearchError` for such a file, `OutputError` where the folder cannot be written.
+    """
     for path, text in files.items():
         if path.exists() and path.read_text() != text:
             raise SearchError(f"{path} is there already and differs: move it away, or name another --output")
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write_atomically(path, text)
     return list(files)

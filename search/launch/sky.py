@@ -1,4 +1,4 @@
-"""A SkyPilot task for spot GPUs of whatever cloud is cheapest."""
+"""A SkyPilot task for spot GPUs of the cheapest cloud."""
 
 from __future__ import annotations
 

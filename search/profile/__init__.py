@@ -1,4 +1,4 @@
-"""A data profile as a page to look at: figures, sentences, tables. What it measures is in `lobmodels.profile`."""
+"""A data profile as an HTML page with figures and tables. The measurements are in `lobmodels.profile`."""
 
 from search.profile.page import write_profile
 

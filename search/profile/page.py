@@ -1,4 +1,4 @@
-"""What the page of a data profile says, part by part, and the CSV files beside it."""
+"""The page of a data profile, section by section, and the CSV files beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lobmodels.errors import DataError
+from lobmodels.files import write_atomically
 from lobmodels.profile.findings import findings, shifted_columns
 from lobmodels.profile.importance import RUN_SEQUENCES
 from lobmodels.profile.ridge import RAW, TRAIN_SEQUENCES
@@ -14,7 +14,7 @@ from lobmodels.profile.tabulation import tables
 from lobmodels.profile.targets import LARGE
 from search.profile import figures
 from search.profile.figures import SHOWN
-from search.report.page import Figure, Page, Section, Table, render
+from search.report.page import Figure, Page, PageTable, Section, render
 
 if TYPE_CHECKING:
     from lobmodels.profile.importance import Importance
@@ -35,17 +35,11 @@ DOWNLOADS = {
 def write_profile(profile: Profile, folder: Path) -> list[Path]:
     """Write the page and the CSV files of `profile` into `folder`; the paths written, the page first.
 
-    Raises `DataError` where the folder cannot be written.
+    Raises `OutputError` where the folder cannot be written.
     """
-    files = {f"{name}.csv": Table(name, t.columns, t.rows).to_csv() for name, t in tables(profile).items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in {**files, PAGE: render(page(profile))}.items():
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
-    except OSError as error:
-        raise DataError(f"{folder}: the profile cannot be written there ({error.strerror})") from error
+    files = {f"{name}.csv": table.to_csv() for name, table in tables(profile).items()}
+    for name, text in {**files, PAGE: render(page(profile))}.items():
+        write_atomically(folder / name, text)
     return [folder / PAGE, *(folder / name for name in files)]
 
 
@@ -102,7 +96,7 @@ def _integrity(profile: Profile, finding: str) -> Section:
         "Both files keep the challenge's format: every sequence is whole and in order, no value is NaN or inf, the "
         "scored rows are those that should be. Repeated sequences have the same features as an earlier one."
     )
-    return Section("integrity", "Integrity", text, tables=[Table("files", heads, rows)], finding=finding)
+    return Section("integrity", "Integrity", text, tables=[PageTable("files", heads, rows)], finding=finding)
 
 
 def _scale(profile: Profile, finding: str) -> Section:
@@ -152,7 +146,7 @@ def _memory(profile: Profile, finding: str) -> Section:
     full = tables(profile)["targets"]
     turned = [[name, *(row[i] for row in full.rows)] for i, name in enumerate(full.columns) if i > 1]
     heads = ["", *(f"{row[0]} {row[1]}" for row in full.rows)]
-    text = "Slow decay of the size means calm and wild stretches; rows close together are then no independent evidence."
+    text = "Where the size decays slowly, calm and volatile stretches alternate: neighbouring rows are not independent."
     table = _folded("targets", heads, turned, "Distribution of the targets")
     return Section("memory", "Memory of the targets", text, [*drawn, together], [table], finding)
 
@@ -169,7 +163,7 @@ def _concentration(profile: Profile, finding: str) -> Section:
         for k, name in enumerate(profile.target_names)
     ]
     text = "The metric weighs each scored row by the size of its target."
-    return Section("concentration", "Which rows the score listens to", text, drawn, finding=finding)
+    return Section("concentration", "Which rows carry the weight of the score", text, drawn, finding=finding)
 
 
 def _clustering(profile: Profile, finding: str) -> Section:
@@ -178,7 +172,7 @@ def _clustering(profile: Profile, finding: str) -> Section:
         figures.large_moves(profile),
     )
     text = f"Large is among the {LARGE:.0%} of rows with the largest |target| of that file."
-    return Section("clustering", "Large moves come together", text, [drawn], finding=finding)
+    return Section("clustering", "Large moves cluster", text, [drawn], finding=finding)
 
 
 def _columns(profile: Profile, finding: str) -> Section:
@@ -200,9 +194,9 @@ def _columns(profile: Profile, finding: str) -> Section:
         folded.append(_folded("columns", heads, rows, f"Correlation of every column with {name}"))
     text = (
         "Filled dots are weighted as the metric weighs, open ones are plain. A column whose train and valid dots lie "
-        "far apart will not hold what it promises."
+        "far apart predicts differently in valid than in train."
     )
-    return Section("columns", "What goes along with the targets", text, drawn, folded, finding)
+    return Section("columns", "Correlation with the targets", text, drawn, folded, finding)
 
 
 def _ridge(profile: Profile, finding: str) -> Section:
@@ -241,7 +235,7 @@ def _importance(profile: Profile, finding: str) -> Section:
         "How much the score drops when a group's columns are taken from another row. Groups that say the same share "
         "their importance."
     )
-    return Section("importance", "What the ridge leans on", text, drawn, folded, finding)
+    return Section("importance", "What the ridge depends on", text, drawn, folded, finding)
 
 
 def _run(profile: Profile, finding: str) -> Section:
@@ -252,13 +246,13 @@ def _run(profile: Profile, finding: str) -> Section:
         f"drops when a group's columns are taken from another sequence, on average over several exchanges where "
         "sequences are few."
     )
-    asked = f"Asked on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are asked."
-    drawn = Figure(asked, figures.importance(run.importance, profile.target_names))
+    caption = f"Evaluated on {run.sequences:,} {run.which}; at most {RUN_SEQUENCES} are used."
+    drawn = Figure(caption, figures.importance(run.importance, profile.target_names))
     table = _drops(profile, run.importance, f"Drops of {run.name}")
-    return Section("run", f"What the run {run.name} leans on", text, [drawn], [table], finding)
+    return Section("run", f"What the run {run.name} depends on", text, [drawn], [table], finding)
 
 
-def _drops(profile: Profile, items: list[Importance], text: str) -> Table:
+def _drops(profile: Profile, items: list[Importance], text: str) -> PageTable:
     heads = [x for name in (*profile.target_names, "mean") for x in (f"drop {name}", "±")]
     rows: list[list[Any]] = []
     for item in items:
@@ -267,6 +261,6 @@ def _drops(profile: Profile, items: list[Importance], text: str) -> Table:
     return _folded("importance", ["group", "columns", *heads], rows, text)
 
 
-def _folded(name: str, columns: list[str], rows: list[list[Any]], text: str) -> Table:
+def _folded(name: str, columns: list[str], rows: list[list[Any]], text: str) -> PageTable:
     """A table that opens on request, with all its lines."""
-    return Table(name, columns, rows, text, shown=len(rows), folded=True)
+    return PageTable(name, columns, rows, text, shown=len(rows), folded=True)

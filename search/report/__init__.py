@@ -1,4 +1,4 @@
-"""What a search learned, to look at in a browser: `write_report(study, folder)`."""
+"""The report of a study as an HTML page and tables: `write_report(study, folder)`."""
 
 from search.report.write import Report, build_report, write_report
 

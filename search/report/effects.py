@@ -11,7 +11,7 @@ import numpy as np
 from search.report.factors import Additive, Factor, factors, fit
 from search.report.importance import Importance
 from search.report.numbers import LEVEL, SEED, Floats, credited, interval
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
     COMPLETE,
@@ -30,7 +30,7 @@ from search.report.style import (
 )
 from search.studyfile.parameters import IntRange
 
-LEAST = 12  # runs; an additive model of fewer says nothing
+LEAST = 12  # runs that an additive model needs
 SHOWN = 8  # parameters with a figure; the table has all
 DOTS = 400  # runs drawn behind an effect
 FEWEST = 3  # runs a level needs to be spoken of
@@ -216,7 +216,7 @@ def _text(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _table(found: Effects, order: Sequence[int]) -> Table:
+def _table(found: Effects, order: Sequence[int]) -> PageTable:
     rows: list[list[Any]] = []
     for i in order:
         factor, effect, samples = found.factors[i], found.model.effects[i], found.model.samples[i]
@@ -227,4 +227,6 @@ def _table(found: Effects, order: Sequence[int]) -> Table:
                 numbers = (float(effect[level]), float(low[level]), float(high[level]))
                 rows.append([factor.name, label, int(factor.counts[level]), plain, *numbers])
     columns = ["parameter", "level", "runs", "plain_mean", "effect", "effect_low", "effect_high"]
-    return Table("effects", columns, rows, "Every level of every parameter", 200, folded=True, sequences="selection")
+    return PageTable(
+        "effects", columns, rows, "Every level of every parameter", 200, folded=True, sequences="selection"
+    )

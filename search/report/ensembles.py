@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import ReportError
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study
 from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, line, plural, safe, score
 from search.study.open import SEEDS
 
-FOLDER = Path("analysis")  # where `lobtuna ensemble` writes unless told otherwise
+FOLDER = Path("analysis")  # where `lobtuna ensemble` writes by default
 SHOWN = 20  # runs of the map of correlations
 
 
 @dataclass(frozen=True)
 class Ensembles:
-    """An analysis as its files tell it. `growth` and `pairs` are rows by column name."""
+    """An analysis read from its files. `growth` and `pairs` are rows by column name."""
 
     folder: Path
     models: list[str]
@@ -86,7 +86,7 @@ def section(study: Study, found: Ensembles | None) -> Section:
     figures = [
         Figure(
             "Score of the uniform average of the best runs on selection, over their number. Dotted: as many runs "
-            "drawn at random, which tells what the number does from what the choice does.",
+            "drawn at random, which separates the effect of their number from that of the choice.",
             _growth(found),
             "both" if counts.get("report") else "selection",
             title="How many are enough",
@@ -141,13 +141,15 @@ def _alike(found: Ensembles) -> Spec:
     return figure([trace], height=360, x=x, y=y)
 
 
-def _weights(found: Ensembles) -> Table:
+def _weights(found: Ensembles) -> PageTable:
     rows = []
     for name, entry in found.weights["variants"].items():
         parts = [entry.get(part, {}).get("avg") for part in ("select", "report")]
         rows.append([name, *parts, entry.get("difference_to_uniform"), entry.get("better_in")])
     columns = ["weights", "select", "report", "difference to uniform", "better in resamples"]
-    return Table("ensemble_weights", columns, rows, "Ways to weigh the members, fitted on selection", sequences="both")
+    return PageTable(
+        "ensemble_weights", columns, rows, "Ways to weigh the members, fitted on selection", sequences="both"
+    )
 
 
 def _finding(found: Ensembles) -> str:

@@ -111,7 +111,7 @@ def _made(
 
 
 def usable(parameter: Parameter, value: Any) -> Any:
-    """A value of the kind the parameter has, or None: a stranger's trial may hold anything."""
+    """A value of the kind the parameter has, or None: a trial made by other software may hold anything."""
     if isinstance(parameter, Choices):
         return value if isinstance(value, (bool, int, float, str)) else None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

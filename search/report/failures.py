@@ -1,4 +1,4 @@
-"""What went wrong, how often, and what the failed trials have in common."""
+"""Reasons of failures, their counts, and what the failed trials have in common."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from search.report.factors import usable
 from search.report.numbers import ranks
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import FAILED, axis, bars, figure, plural, safe, share
 
-LEAST = 4  # failures of one kind before anything is said about what they share
+LEAST = 4  # failures of one kind that are needed to name what they share
 TELLING = 0.75  # chance that a failed trial has the larger (or smaller) value of two
 SHOWN = 12
 
@@ -41,7 +41,7 @@ def failures(study: Study) -> list[Failure]:
 
 
 def _kind(reason: str) -> str:
-    """The reason with its numbers, addresses and names of machines left out, so that equal troubles count together."""
+    """The reason with its numbers, addresses and names of machines left out, so that equal causes count together."""
     if not reason:
         return "no reason recorded"
     text = re.sub(r"\b[\w.-]+:\d+\b", "…", reason.splitlines()[0])
@@ -50,7 +50,7 @@ def _kind(reason: str) -> str:
 
 
 def _shared(study: Study, failed: Sequence[Trial]) -> str:
-    """The parameter whose values tell these trials best from those that did not fail."""
+    """The parameter whose values separate these trials best from those that did not fail, in words."""
     others = study.scored
     if len(failed) < LEAST or len(others) < LEAST:
         return ""
@@ -93,7 +93,7 @@ def section(study: Study) -> Section:
         [f.reason, len(f.trials), f.shared or None, ", ".join(_name(study, t) for t in f.trials[:5]), f.example]
         for f in found
     ]
-    table = Table("failures", ["reason", "trials", "set apart by", "first ones", "example"], rows, "Reasons", SHOWN)
+    table = PageTable("failures", ["reason", "trials", "set apart by", "first ones", "example"], rows, "Reasons", SHOWN)
     common = found[0]
     words = f" (set apart by {common.shared})" if common.shared else ""
     finding = ""

@@ -1,4 +1,4 @@
-"""Who did the work: how busy each worker was, and how fast its device is on comparable networks."""
+"""Use of the workers: how busy each was, and how fast its device is on comparable networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import STATE, Spec, axis, figure, line, plural, safe, share
 
@@ -30,7 +30,7 @@ class WorkerUse:
     present_hours: float
     first: datetime
     last: datetime
-    seconds_per_epoch: float | None  # median, over whatever it was given
+    seconds_per_epoch: float | None  # median over its trials
 
     @property
     def busy(self) -> float:
@@ -99,7 +99,7 @@ def section(study: Study) -> Section:
     trials = [*study.trials, *study.replicates]
     found = workers(trials)
     if not found:
-        return Section("workers", title, "No trial says who ran it, or none has ended.")
+        return Section("workers", title, "No trial that has ended names its worker.")
     text = (
         f"{plural(len(found), 'worker')} on {plural(len({use.device for use in found}), 'kind')} of device. A pause of "
         f"more than {OUTAGE.seconds // 60} minutes counts as absence, a shorter one as idling."
@@ -130,9 +130,9 @@ def section(study: Study) -> Section:
     finding = ""
     if present > 0 and idle / present > 0.1:
         finding = (
-            f"Workers idled for {share(idle / present)} of the time they were there: look at what they waited for."
+            f"Workers were idle for {share(idle / present)} of the time they were there: find out what they waited for."
         )
-    table = Table("workers", columns, rows, "What each worker did", 15)
+    table = PageTable("workers", columns, rows, "What each worker did", 15)
     return Section("workers", title, text, figures, [table], finding)
 
 

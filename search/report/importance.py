@@ -15,9 +15,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.report.numbers import LEVEL, SEED, Floats, interval
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study
-from search.report.style import COMPLETE, SOFT, axis, figure, listed, safe, share
+from search.report.style import COMPLETE, SOFT, Spec, axis, figure, listed, safe, share
+from storage.optuna_internals import trial_id_of
 
 OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `studyfile.space.suggest`
 LEAST = 40  # finished and pruned runs; of fewer, the best tenth is a handful
@@ -43,7 +44,7 @@ class Importance:
 
 
 class _Runs:
-    """What PED-ANOVA asks of a study, over any list of trials."""
+    """The part of a study that PED-ANOVA reads, over any list of trials."""
 
     directions = (StudyDirection.MAXIMIZE,)
 
@@ -99,12 +100,12 @@ def _interned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def _importances(trials: Sequence[FrozenTrial], values: Floats, names: Sequence[str]) -> Floats:
     """Importance of each named parameter, that of its `or` choice added."""
-    by_id = {trial._trial_id: -float(value) for trial, value in zip(trials, values, strict=True)}
+    by_id = {trial_id_of(trial): -float(value) for trial, value in zip(trials, values, strict=True)}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a smaller target is better is known; that a regime is small as well
         runs: Any = _Runs(trials)
-        found = evaluator.evaluate(runs, target=lambda trial: by_id[trial._trial_id])
+        found = evaluator.evaluate(runs, target=lambda trial: by_id[trial_id_of(trial)])
     return np.array([found.get(name, 0.0) + found.get(name + OR, 0.0) for name in names])
 
 
@@ -138,10 +139,35 @@ def _rest(count: int) -> str:
 
 def _figure(found: Importance) -> Figure:
     names = [safe(name) for name in reversed(found.names)]
+    chance = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "by chance",
+        "y": names,
+        "x": [round(float(v), 5) for v in found.chance[::-1]],
+        "marker": {"symbol": "line-ns-open", "size": 13, "color": "#b3261e", "line": {"width": 2}},
+        "hovertemplate": "by chance: %{x:.2f}<extra></extra>",
+    }
+    spec = figure(
+        [_bars(found, names), chance],
+        height=90 + 24 * len(names),
+        x=axis("share of importance", range=[0, min(1.0, float(max(found.high.max(), found.chance.max())) * 1.04)]),
+        y=axis("", ticks="", showgrid=False, dtick=1),
+        bargap=0.35,
+    )
+    text = (
+        f"Bars: importance, with the {share(LEVEL)} interval over resampled runs. Red marks: what a parameter reaches "
+        "in one of ten studies in which nothing matters (scores shuffled). A pale bar may be chance."
+    )
+    return Figure(text, spec, "selection")
+
+
+def _bars(found: Importance, names: list[str]) -> Spec:
+    """Importances with their intervals, least first; those that may be chance are pale."""
     values, low, high = (part[::-1] for part in (found.values, found.low, found.high))
     sure = set(found.beyond_chance())
     colors = [COMPLETE if name in sure else "#b9c6d3" for name in reversed(found.names)]
-    bars = {
+    return {
         "type": "bar",
         "orientation": "h",
         "name": f"importance, {share(LEVEL)} interval",
@@ -158,30 +184,9 @@ def _figure(found: Importance) -> Figure:
         },
         "hovertemplate": "%{y}: %{x:.2f}<extra></extra>",
     }
-    chance = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "by chance",
-        "y": names,
-        "x": [round(float(v), 5) for v in found.chance[::-1]],
-        "marker": {"symbol": "line-ns-open", "size": 13, "color": "#b3261e", "line": {"width": 2}},
-        "hovertemplate": "by chance: %{x:.2f}<extra></extra>",
-    }
-    spec = figure(
-        [bars, chance],
-        height=90 + 24 * len(names),
-        x=axis("share of importance", range=[0, min(1.0, float(max(high.max(), found.chance.max())) * 1.04)]),
-        y=axis("", ticks="", showgrid=False, dtick=1),
-        bargap=0.35,
-    )
-    text = (
-        f"Bars: importance, with the {share(LEVEL)} interval over resampled runs. Red marks: what a parameter reaches "
-        "in one of ten studies in which nothing matters (scores shuffled). A pale bar is not told from chance."
-    )
-    return Figure(text, spec, "selection")
 
 
-def _table(found: Importance) -> Table:
+def _table(found: Importance) -> PageTable:
     sure = set(found.beyond_chance())
     rows = [
         [name, float(v), float(low), float(high), float(chance), name in sure]
@@ -190,4 +195,4 @@ def _table(found: Importance) -> Table:
         )
     ]
     columns = ["parameter", "importance", "low", "high", "by_chance", "beyond_chance"]
-    return Table("importance", columns, rows, on_page=False)
+    return PageTable("importance", columns, rows, on_page=False)

@@ -1,4 +1,4 @@
-"""Learning curves, and where they peak: what a pruner's warm-up and an epoch limit should be set by."""
+"""Learning curves and the epochs of their best scores, from which a pruner's warm-up and an epoch limit are set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
     COMPLETE,
@@ -26,8 +26,8 @@ from search.report.style import (
     with_rules,
 )
 
-MOST = 120  # curves of a kind: more is a smear
-EARLY = 3  # fewest finished runs whose peaks are spoken of
+MOST = 120  # curves of a kind: more cannot be told apart
+EARLY = 3  # finished runs needed to describe their best epochs
 
 
 def curves_section(study: Study) -> Section:
@@ -123,19 +123,19 @@ def _loss_figure(study: Study) -> Spec | None:
 
 
 def peaks_section(study: Study) -> Section:
-    """Where best epochs lie, and what that says about warm-up and epoch limit."""
+    """Where best epochs lie, and what follows for warm-up and epoch limit."""
     title = "Where best epochs lie"
     runs = [t for t in study.finished if t.best_epoch is not None]
     if len(runs) < EARLY:
         return Section(
-            "peaks", title, f"Best epochs say something from {EARLY} finished runs on; there are {len(runs)}."
+            "peaks", title, f"Best epochs are described once {EARLY} runs are finished; there are {len(runs)}."
         )
     peaks = np.array([t.best_epoch for t in runs])
     top = best_quarter(runs)
     figures = [
         Figure(
             "Finished runs by the epoch of their best score, the best quarter by score dark. Pruned runs are not "
-            "counted: their peak was not awaited.",
+            "counted: they ended before their best epoch was known.",
             _histogram(study, runs, top),
             "selection",
             title="Best epochs",
@@ -231,7 +231,7 @@ def _argmax(trial: Trial, target: str) -> int | None:
     return int(np.argmax(known)) if known and max(known) > -np.inf else None
 
 
-def _by_kind(study: Study, runs: Sequence[Trial]) -> Table:
+def _by_kind(study: Study, runs: Sequence[Trial]) -> PageTable:
     """Best epochs by the values of the parameters that a peak depends on most."""
     rows: list[list[Any]] = []
     for name in ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss"):
@@ -243,7 +243,7 @@ def _by_kind(study: Study, runs: Sequence[Trial]) -> Table:
             best = max(t.value or 0.0 for t in members)
             rows.append([name, label, len(members), float(middle), float(low), float(high), best])
     columns = ["parameter", "value", "runs", "median_peak", "tenth_before", "tenth_after", "best_score"]
-    return Table("best_epochs", columns, rows, "Best epochs by parameter", 60, folded=True, sequences="selection")
+    return PageTable("best_epochs", columns, rows, "Best epochs by parameter", 60, folded=True, sequences="selection")
 
 
 def _split(name: str, runs: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:

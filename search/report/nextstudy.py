@@ -11,7 +11,7 @@ from typing import Any
 
 from search.report.effects import Effects
 from search.report.learning import best_quarter, cut_off
-from search.report.page import Section, Table
+from search.report.page import PageTable, Section
 from search.report.ranges import Advice, advise
 from search.report.record import Study
 from search.report.style import plural
@@ -22,7 +22,7 @@ from search.studyfile.values import show
 
 BASELINES = 3
 LONGER, FEW = 1.5, 3  # factor of an epoch limit that came too early; best runs that can show it
-DIGITS = 4  # of a real value in a baseline: more says nothing about the next run
+DIGITS = 4  # of a real value in a baseline: more would not change the next run
 FILE = "next.yaml"
 ORDER = ("choices", "int", "float", "step", "log", "or", "when")  # of a parameter's keys, as people write them
 WIDE = 120
@@ -184,14 +184,16 @@ def section(study: Study, following: NextStudy) -> Section:
         "file with these ranges and the best configurations as baselines:\n"
         f"lobtuna run {FILE} --data ~/lob\n"
         "A range is only narrowed where enough runs beyond it were tried and hardly one was among the best, and only "
-        "widened where the best crowd at its end. A range that stays says that nothing speaks against it."
+        "widened where the best crowd at its end. A range stays where there is no evidence against it."
     )
     if not study.finished:
         text = (
-            "No run is complete, so nothing speaks for or against any range. "
+            "No run is complete, so there is no evidence for or against any range. "
             f"{FILE}, beside this page, repeats them as they are; look at the failures first."
         )
-    table = Table("ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection")
+    table = PageTable(
+        "ranges", ["parameter", "now", "next", "why"], rows, "Recommended ranges", 60, sequences="selection"
+    )
     words = [f"{a.name} {_change(a)}" for a in changed[:3]]
     finding = f"For the next study: {'; '.join(words)}." if words else ""
     return Section("next", "The next study", text, tables=[table], finding=finding)

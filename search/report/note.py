@@ -19,8 +19,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA
-from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key
 
 from search.errors import SearchError
 from search.report.learning import curves_figure
@@ -34,6 +32,7 @@ from search.study.record import NOTE_WRITER
 from search.study.replication import find_replicates
 from search.studyfile.values import show
 from storage.errors import StorageError
+from storage.optuna_internals import note_keys, note_of, plot_key, storage_of, study_id_of
 
 log = logging.getLogger(__name__)
 
@@ -133,19 +132,19 @@ def save_note(study: optuna.Study, text: str) -> None:
     The note is stored in one attribute, not in optuna-dashboard's pieces of 2000 characters, so that no reader sees a
     part of it.
     """
-    storage, study_id = study._storage, study._study_id
+    storage, study_id = storage_of(study), study_id_of(study)
     attributes = storage.get_study_system_attrs(study_id)
-    before: str = get_note_from_system_attrs(attributes, None)["body"]
+    before = note_of(attributes)
     users = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}" if before else "\n"
     body = f"{text}\n\n---\n\n{YOURS}{users}"
-    prefix = note_str_key_prefix(None)
+    prefix, version = note_keys()
     if body == before:
         return
     storage.set_study_system_attr(study_id, f"{prefix}0", body)
     for key in attributes:
         if key.startswith(prefix) and key != f"{prefix}0" and attributes[key]:
             storage.set_study_system_attr(study_id, key, "")
-    storage.set_study_system_attr(study_id, note_ver_key(None), int(attributes.get(note_ver_key(None), 0)) + 1)
+    storage.set_study_system_attr(study_id, version, int(attributes.get(version, 0)) + 1)
 
 
 def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
@@ -155,7 +154,7 @@ def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
     layout |= {"height": 450, "margin": {"t": 48, "l": 24, "r": 24, "b": 24}}
     layout["legend"] = {**layout["legend"], "y": -0.22, "yanchor": "top"}
     document = json.dumps({"data": spec["data"], "layout": layout}, allow_nan=False, separators=(",", ":"))
-    study._storage.set_study_system_attr(study._study_id, f"{SYSTEM_ATTR_PLOT_DATA}{key}:0", document)
+    storage_of(study).set_study_system_attr(study_id_of(study), plot_key(key), document)
 
 
 def note_text(study: Study, worker: str = "") -> str:

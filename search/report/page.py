@@ -7,9 +7,7 @@ scripts run and nothing else, whatever a study's names or a worker's messages co
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from lobmodels.table import Table
 from search.report.style import Spec, score
 
 SEQUENCES = {
@@ -40,25 +39,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable(Table):
     """A table of the page and of a CSV file. `shown` limits the lines on the page; the file has all."""
 
-    name: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
     text: str = ""
     shown: int = 12
     folded: bool = False
     sequences: str | None = None
     on_page: bool = True
-
-    def to_csv(self) -> str:
-        """All rows, unrounded. Text that a spreadsheet would run as a formula is marked as text."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_cell(value) for value in row] for row in self.rows)
-        return out.getvalue()
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class Section:
     title: str
     text: str
     figures: Sequence[Figure] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
     finding: str = ""
 
 
@@ -167,7 +155,7 @@ def _origin(sequences: str | None) -> str:
     return f'<span class="origin {sequences}">scores: {SEQUENCES[sequences]}</span>'
 
 
-def _table(table: Table) -> str:
+def _table(table: PageTable) -> str:
     if not table.rows:
         return ""
     shown = table.rows[: table.shown]
@@ -212,14 +200,6 @@ def _shown(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
 
 
 def _json(document: Spec) -> str:

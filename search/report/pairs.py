@@ -12,7 +12,7 @@ from search.report.effects import FEWEST, Effects, order_of
 from search.report.factors import Factor
 from search.report.importance import Importance
 from search.report.numbers import SEED, Floats
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.style import BLUES, INK, axis, broken, figure, safe, score, share
 
 PAIRED = 6  # most important parameters whose pairs are looked at
@@ -102,7 +102,7 @@ def section(found: Effects | None, looked: list[Pair]) -> Section:
     rows = [[p.first.name, p.second.name, p.strength, p.by_chance, p.strength > p.by_chance] for p in looked]
     columns = ["first", "second", "share_of_rest", "by_chance", "beyond_chance"]
     return Section(
-        "pairs", title, text, [_map(p) for p in shown], [Table("pairs", columns, rows, on_page=False)], finding
+        "pairs", title, text, [_map(p) for p in shown], [PageTable("pairs", columns, rows, on_page=False)], finding
     )
 
 

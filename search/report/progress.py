@@ -1,4 +1,4 @@
-"""How the best score came about: over trials, and over the hours they cost."""
+"""The best score so far, over trials and over the hours they took."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.report.numbers import spearman
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import (
     COMPLETE,
@@ -25,7 +25,7 @@ from search.report.style import (
     with_rules,
 )
 
-LEAST = 8  # finished runs, to say how early a score tells
+LEAST = 8  # finished runs needed to show how early a score predicts the final one
 TOP = 0.1
 
 
@@ -87,7 +87,7 @@ def _padded(trial: Trial, length: int) -> list[float]:
 
 
 def section(study: Study) -> Section:
-    """Savings, when runs were pruned, and how early a score tells."""
+    """Savings, when runs were pruned, and how early a score predicts the final one."""
     title = "Pruning"
     if study.spec.pruner.name == "none":
         return Section("pruning", title, "This study does not prune.")
@@ -104,10 +104,12 @@ def section(study: Study) -> Section:
             "that lies below the median after that epoch, and that a median pruner would end there. Only runs that "
             "finished can be counted, so the truth for all runs is somewhat worse."
         )
-        figures.append(Figure(text, _sight(study, sight), "selection", title="How early a score tells", half=True))
+        figures.append(
+            Figure(text, _sight(study, sight), "selection", title="How early a score predicts the final one", half=True)
+        )
     tables = [] if sight is None else [_table(sight)]
     if found is None:
-        reason = "No run was pruned" if not study.of("pruned") else "No run is complete, so nothing says what was saved"
+        reason = "No run was pruned" if not study.of("pruned") else "No run is complete, so the saving is not known"
         return Section("pruning", title, f"{reason}.", figures, tables)
     text = (
         f"{plural(found.pruned, 'run')} ended after {found.epochs_run:,} epochs ({study.duration(found.hours_run)}); "
@@ -154,6 +156,6 @@ def _sight(study: Study, sight: Foresight) -> Spec:
     return with_rules(spec, rule(study.spec.pruner.warmup_epochs, "warm-up ends"))
 
 
-def _table(sight: Foresight) -> Table:
+def _table(sight: Foresight) -> PageTable:
     rows: Sequence[Sequence[float]] = list(zip(sight.epochs, sight.order, sight.best_below_median, strict=True))
-    return Table("foresight", ["epoch", "rank_correlation", "later_best_below_median"], rows, on_page=False)
+    return PageTable("foresight", ["epoch", "rank_correlation", "later_best_below_median"], rows, on_page=False)

@@ -1,7 +1,7 @@
 """Where the next study should look: each parameter's range, judged by what the best runs used and the others did not.
 
 A range is only narrowed where enough runs outside it were tried and hardly one of them was among the best, and only
-widened where the best runs crowd at its border. Everything else stays: that nothing speaks for a value is no evidence
+widened where the best runs crowd at its border. Everything else stays: that no run supports a value is no evidence
 against it.
 """
 

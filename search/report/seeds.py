@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study
 from search.report.style import (
     COMPLETE,
@@ -36,8 +36,8 @@ def section(study: Study) -> Section:
     if not rows or ranking.noise is None or ranking.between is None:
         under_way = [t for t in study.replicates if t.state in ("waiting", "running")]
         text = (
-            "No configuration was repeated, so nothing tells how much of a score is the luck of its seed, and every "
-            "order of single runs on this page may be luck.\n"
+            "No configuration was repeated, so it is not known how much of a score is due to its seed, and every order "
+            "of single runs on this page may be chance.\n"
         )
         if under_way:
             text += f"{plural(len(under_way), 'replicate')} are queued or running."
@@ -152,7 +152,7 @@ def _is_replicate(run: Run) -> bool:
     return run.study.endswith(SEEDS)
 
 
-def _table(rows: Sequence[RankedConfiguration]) -> Table:
+def _table(rows: Sequence[RankedConfiguration]) -> PageTable:
     names = varying(rows)
     columns = ["trial", "runs", "estimate", "low", "high", "P(best)", "mean", "sd", "report mean", "report sd", *names]
     lines = []
@@ -172,13 +172,15 @@ def _table(rows: Sequence[RankedConfiguration]) -> Table:
                 *(row.configuration.get(name) for name in names),
             ]
         )
-    return Table("ranking", columns, lines, "The repeated configurations, best estimate first", SHOWN, sequences="both")
+    return PageTable(
+        "ranking", columns, lines, "The repeated configurations, best estimate first", SHOWN, sequences="both"
+    )
 
 
-def _runs_table(rows: Sequence[RankedConfiguration]) -> Table:
+def _runs_table(rows: Sequence[RankedConfiguration]) -> PageTable:
     lines = [
         [row.trial, run.name, run.seed, _is_replicate(run), run.value, run.report.get("mean")]
         for row in rows
         for run in row.runs
     ]
-    return Table("replicates", ["trial", "run", "seed", "replicate", "select", "report"], lines, on_page=False)
+    return PageTable("replicates", ["trial", "run", "seed", "replicate", "select", "report"], lines, on_page=False)

@@ -1,4 +1,4 @@
-"""What a score on the selection sequences is worth on others, and how the two targets go together."""
+"""How selection scores relate to report scores, and how the scores of the two targets relate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.report.numbers import LEVEL, SEED, Floats, interval, spearman
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
     COMPLETE,
@@ -37,7 +37,7 @@ def report_section(study: Study) -> Section:
     if study.report_fraction == 0:
         text = (
             "This study keeps no validation sequences apart (report_fraction is 0): every score on this page comes "
-            "from the sequences that also chose epochs and runs, and is too high by an amount nobody can tell."
+            "from the sequences that also chose epochs and runs, and is too high by an unknown amount."
         )
         return Section("report", title, text)
     runs = [t for t in study.finished if "mean" in t.report]
@@ -52,7 +52,7 @@ def report_section(study: Study) -> Section:
     )
     figures = [Figure(caption, _scatter(runs, found), "both", half=True), _both_scores(runs, select, report)]
     rows = [[t.number, a, b, a - b] for t, a, b in zip(runs, select.tolist(), report.tolist(), strict=True)]
-    table = Table("selection_report", ["trial", "select", "report", "difference"], rows, on_page=False)
+    table = PageTable("selection_report", ["trial", "select", "report", "difference"], rows, on_page=False)
     return Section("report", title, _report_text(study, found), figures, [table], _report_finding(found))
 
 
@@ -69,7 +69,7 @@ class Comparison:
     luck_ends: tuple[float, float]
     correlation: float  # rank correlation of the two
     correlation_ends: tuple[float, float]
-    slope: float  # of report on selection, over the better half: nobody chooses among the rest
+    slope: float  # of report on selection, over the better half, because no choice is made among the rest
     slope_ends: tuple[float, float]
 
 
@@ -200,7 +200,7 @@ def targets_section(study: Study) -> Section:
     fig = Figure(caption, _targets(study, runs, first, second), "selection")
     rows = [[t.number, a, b, (a + b) / 2] for t, a, b in zip(runs, first.tolist(), second.tolist(), strict=True)]
     return Section(
-        "targets", title, text, [fig], [Table("targets", ["trial", "t0", "t1", "mean"], rows, on_page=False)]
+        "targets", title, text, [fig], [PageTable("targets", ["trial", "t0", "t1", "mean"], rows, on_page=False)]
     )
 
 

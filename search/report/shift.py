@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from lobmodels.errors import CheckpointError
-from search.report.page import Figure, Section, Table
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import COMPLETE, axis, figure, listed, plural, points, score
 from search.study.runs import load_checkpoint
@@ -87,7 +87,7 @@ def section(buckets: Sequence[Bucket], problems: Sequence[str]) -> Section:
     for b in buckets:
         spread = (float(np.mean(b.means)), min(b.means), max(b.means))
         rows.append([b.feature, b.ks, b.bucket + 1, b.low, b.high, b.rows, len(b.means), *spread])
-    table = Table("shift_buckets", columns, rows, on_page=False)
+    table = PageTable("shift_buckets", columns, rows, on_page=False)
     return Section("shift", title, text, figures, [table], _finding(buckets, features))
 
 

@@ -1,7 +1,6 @@
-"""One look for every figure of a report: colours that mean the same everywhere, quiet axes, room for a telephone.
+"""The common style of a report's figures: colours with one meaning, light axes, readable on a telephone.
 
-Figures are plain plotly documents (dicts), not `plotly.graph_objects`: they are built fast, and what is written is
-what is meant.
+Figures are plain plotly documents (dicts), not `plotly.graph_objects`, which take long to build.
 """
 
 from __future__ import annotations
@@ -14,7 +13,16 @@ from typing import Any
 COMPLETE, PRUNED, FAILED, REPLICATE, REPORT = "#2563a8", "#d9822b", "#b3261e", "#2f855a", "#7b4fa3"
 INK, SOFT, QUIET, GRID = "#1d2733", "#5b6773", "#9aa3ad", "#eceff2"
 STATE = {"complete": COMPLETE, "pruned": PRUNED, "failed": FAILED, "running": QUIET, "waiting": QUIET}
-SERIES = (COMPLETE, PRUNED, REPLICATE, REPORT, "#8a6d3b", "#3b8ea5", "#a3456b", QUIET)  # where colours only tell apart
+SERIES = (
+    COMPLETE,
+    PRUNED,
+    REPLICATE,
+    REPORT,
+    "#8a6d3b",
+    "#3b8ea5",
+    "#a3456b",
+    QUIET,
+)  # where colours only separate series
 BLUES = [[0, "#eff5fb"], [0.35, "#b9d2ea"], [0.7, "#5f97cb"], [1, "#1d4f8a"]]
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
@@ -128,7 +136,7 @@ def with_rules(document: Spec, *rules: tuple[Spec, Spec | None]) -> Spec:
 
 
 def safe(text: Any) -> str:
-    """Text for a figure: plotly reads a little HTML in every label, and names come from strangers."""
+    """Text for a figure: plotly reads some HTML in every label, and names may hold markup."""
     return escape(str(text), quote=False)
 
 
@@ -164,7 +172,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def _clean(values: Iterable[Any]) -> list[Any]:
-    """JSON knows no NaN: a gap takes its place. Six digits are more than a figure shows."""
+    """Values for JSON, which has no NaN: a gap takes its place. A figure shows fewer than six digits."""
     return [_short(value) for value in values]
 
 

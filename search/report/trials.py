@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.report.page import Section, Table
+from search.report.page import PageTable, Section
 from search.report.record import Study, Trial
 
 SHOWN = 20
@@ -19,7 +19,7 @@ def section(study: Study) -> Section:
     columns = ["trial", "select", "report", "t0", "t1", "best epoch (from 0)", "epochs", *varied]
     title = "Trials"
     tables = [
-        Table(
+        PageTable(
             "best_runs",
             columns,
             rows,
@@ -53,7 +53,7 @@ def _brief(trial: Trial, names: list[str]) -> list[Any]:
     ]
 
 
-def _all(study: Study, trials: list[Trial]) -> Table:
+def _all(study: Study, trials: list[Trial]) -> PageTable:
     names = list(dict.fromkeys(name for t in trials for name in t.configuration))
     head = ["study", "trial", "state", "select_mean", "select_t0", "select_t1", "report_mean", "report_t0", "report_t1"]
     head += ["best_epoch", "epochs", "seed", "seconds", "seconds_per_epoch", "worker", "device", "start", "end"]
@@ -66,10 +66,10 @@ def _all(study: Study, trials: list[Trial]) -> Table:
         row = [t.study, t.number, t.state, *scores, t.best_epoch, t.epochs, t.seed, t.seconds, t.seconds_per_epoch]
         row += [t.worker, t.device, *times, t.reason, t.imported, t.parent]
         rows.append([*row, *(t.configuration.get(name) for name in names)])
-    return Table("trials", [*head, *names], rows, on_page=False)
+    return PageTable("trials", [*head, *names], rows, on_page=False)
 
 
-def _epochs(trials: list[Trial]) -> Table:
+def _epochs(trials: list[Trial]) -> PageTable:
     names = list(dict.fromkeys(name for t in trials for record in t.history for name in record))
     rows = [[t.study, t.number, *(record.get(n) for n in names)] for t in trials for record in t.history]
-    return Table("epochs", ["study", "trial", *names], rows, on_page=False)
+    return PageTable("epochs", ["study", "trial", *names], rows, on_page=False)

@@ -1,8 +1,7 @@
-"""Puts a report together: reads the study once, lets each section speak, writes one page and its tables."""
+"""Puts a report together: reads the study once, asks each section for its part, writes one page and its tables."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import optuna
 
-from search.errors import ReportError
+from lobmodels.files import writable_folder, write_atomically
 from search.report import (
     effects,
     ensembles,
@@ -45,7 +44,7 @@ HELD = {
     "ranking": "repeated configurations with their estimates",
     "replicates": "their runs",
     "best_epochs": "best epochs by parameter",
-    "foresight": "how early a score tells",
+    "foresight": "how early a score predicts the final one",
     "selection_report": "scores on selection and report sequences",
     "targets": "scores on t0 and t1",
     "ensemble_weights": "ways to weigh the members of an ensemble",
@@ -65,23 +64,23 @@ class Report:
     files: dict[str, str]
 
 
-def build_report(source: optuna.Study, tell: Progress = lambda _: None, analysis: Path | None = None) -> Report:
+def build_report(source: optuna.Study, announce: Progress = lambda _: None, analysis: Path | None = None) -> Report:
     """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study.
 
     `analysis` is a folder that `lobtuna ensemble` wrote; without it one of this study in the usual place is taken.
     """
-    tell("reading the trials")
+    announce("reading the trials")
     study = read_study(source)
     averaged = ensembles.read_ensembles(study, analysis)
-    tell("importance")
+    announce("importance")
     ranked = importance.importance(study)
-    tell("effects")
+    announce("effects")
     found = effects.effects(study)
     looked = [] if found is None else pairs.pairs(found, ranked)
     following = nextstudy.next_study(study, found)
-    tell("checkpoints")
+    announce("checkpoints")
     buckets, problems = shift.read_buckets(source, study)
-    tell("the page")
+    announce("the page")
     parts = [
         progress.section(study),
         seeds.section(study),
@@ -109,21 +108,19 @@ def build_report(source: optuna.Study, tell: Progress = lambda _: None, analysis
 
 
 def write_report(
-    source: optuna.Study, folder: Path, tell: Progress = lambda _: None, analysis: Path | None = None
+    source: optuna.Study, folder: Path, announce: Progress = lambda _: None, analysis: Path | None = None
 ) -> Path:
     """Write the report of a study into `folder` and return the page's path; `analysis` as in `build_report`.
 
-    Each file is replaced whole: a reader never sees half of one. Raises `ReportError` where that cannot be done.
+    Each file is replaced whole: a reader never sees half of one. Raises `OutputError` where that cannot be done, before
+    the study is read if possible.
     """
-    _writable(folder)
-    report = build_report(source, tell, analysis)
+    writable_folder(folder)
+    report = build_report(source, announce, analysis)
     _require_valid(report)
-    try:
-        for name, text in report.files.items():
-            _replace(folder / name, text)
-        _replace(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
-    except OSError as error:
-        raise ReportError(f"cannot write the report into {folder}: {error.strerror}") from None
+    for name, text in report.files.items():
+        write_atomically(folder / name, text)
+    write_atomically(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
     return folder / PAGE
 
 
@@ -135,21 +132,6 @@ def _require_valid(report: Report) -> None:
         path = Path(folder) / nextstudy.FILE
         path.write_text(report.files[nextstudy.FILE], encoding="utf-8")
         load_spec(path)
-
-
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(f"cannot write the report into {folder}: {error.strerror}; name another --output") from None
-    if not os.access(folder, os.W_OK):
-        raise ReportError(f"cannot write the report into {folder}: permission denied; name another --output")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lobmodels.ensemble.analysis import Analysis, analyse
-from lobmodels.ensemble.bundle import write_atomically
-from lobmodels.errors import BundleError
+from lobmodels.files import writable_folder, write_atomically
 from search.ship.export import validate
 from search.ship.figures import write_plots
 from search.ship.members import Choice, candidates, choose, load_members, open_pool
@@ -29,20 +28,26 @@ def analyse_pool(
 ) -> tuple[Analysis, list[Path]]:
     """Analyse runs of study `name` and write the files into `output`; returns the analysis and the files.
 
-    Raises `SearchError` where runs are missing, `BundleError` for other data or an unwritable folder.
+    Raises `SearchError` where runs are missing, `BundleError` for other data, `OutputError` for a folder that
+    cannot be written.
     """
     study = open_pool(url, name)
     if top is None and per_config is None and not members:
         top = min(DEFAULT_TOP, len(candidates(study)))
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))
+    writable_folder(output)  # a refusal before the minutes of work
     known = validate(chosen, data, progress)
     parts = {"select": known.select, "report": known.report}
-    analysis = analyse([member.name for member in chosen], known.predictions, known.targets, parts, on)
+    names = [member.name for member in chosen]
+    analysis = analyse(names, known.predictions, known.targets, parts, on, target_names=known.schema.targets)
     return analysis, write(analysis, output)
 
 
 def write(analysis: Analysis, output: Path) -> list[Path]:
-    """The tables as CSV, the weights as JSON, a figure of each as HTML, and a note of what they are about."""
+    """The tables as CSV, the weights as JSON, a figure of each as HTML, and a note of what they are about.
+
+    Raises `OutputError` where the folder cannot be written.
+    """
     about = {
         "models": list(analysis.names),
         "scores_on": analysis.on,
@@ -54,8 +59,5 @@ def write(analysis: Analysis, output: Path) -> list[Path]:
     texts["analysis.json"] = json.dumps(about, indent=2) + "\n"
     files = [output / name for name in texts]
     for path, text in zip(files, texts.values(), strict=True):
-        write_atomically(path, text.encode())
-    try:
-        return files + write_plots(analysis, output)
-    except OSError as error:
-        raise BundleError(f"{output} cannot be written ({error.strerror}); name another folder with --output") from None
+        write_atomically(path, text)
+    return files + write_plots(analysis, output)

@@ -1,4 +1,4 @@
-"""What `export` does: members, weights, limits, the zip, and what is to be said about the choice."""
+"""Exports a study: chooses members and weights, keeps to the limits, writes the zip, and comments on the weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from lobmodels.bootstrap import FEW, compare, sequence_statistics
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, load_sequences, member_paths, validation_split
 from lobmodels.ensemble import blend
-from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, write_atomically, write_submission
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, write_submission
 from lobmodels.ensemble.predictions import predict_all, scored_targets
 from lobmodels.errors import BundleError
+from lobmodels.files import write_atomically
 from lobmodels.metric import weighted_pearson
+from lobmodels.schema import Schema
 from lobmodels.scoring.limits import members_within_size, members_within_time
 from search.ship.members import Choice, choose, load_members, open_pool
 
-CLEAR = 0.9  # share of resamples from which on an advantage counts
+CLEAR = 0.9  # an advantage counts if it holds in at least this share of resamples
 CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "shrunk"}
 
 
@@ -76,6 +78,7 @@ class Validation:
     targets: NDArray[np.float32]
     select: NDArray[np.int64]
     report: NDArray[np.int64]
+    schema: Schema
 
     def part(self, index: NDArray[np.int64], count: int) -> tuple[list[NDArray[Any]], NDArray[np.float32]]:
         """Predictions of the first `count` members and targets on some of the sequences."""
@@ -97,17 +100,18 @@ def ship(
     """
     kinds = CANDIDATES if request.candidates else {"": request.weights}
     if data is None and (needy := [how for how in kinds.values() if how in blend.FITTED]):
-        raise BundleError(
-            f"{' and '.join(needy)} weights are fitted on validation sequences; name the data with --data"
-        )
+        message = f"{' and '.join(needy)} weights are fitted on validation sequences; name them with `data`"
+        raise BundleError(message, arguments=["data"])
     given = [how for how in kinds.values() if how != "uniform" and how not in blend.FITTED]
     if given and (request.max_mb is not None or request.max_seconds is not None):
         raise BundleError(
-            f"--max-mb and --max-seconds may leave members out, and weights {given[0]!r} are for all of them: use "
-            "uniform or fitted weights, or choose fewer members yourself"
+            f"`max_mb` and `max_seconds` may leave members out, and weights {given[0]!r} are for all of them: use "
+            "uniform or fitted weights, or choose fewer members yourself",
+            arguments=["max_mb", "max_seconds"],
         )
     if request.candidates and request.weights != "uniform":
-        raise BundleError("--candidates chooses the weights itself; leave out --weights")
+        message = "`candidates` chooses the weights itself; leave out `weights`"
+        raise BundleError(message, arguments=["candidates", "weights"])
     study = open_pool(url, name)
     runs = choose(study, Choice(request.top, request.per_config, request.members))
     members = load_members(study, runs)
@@ -116,7 +120,7 @@ def ship(
     if request.candidates:
         document = {"study": name, "candidates": {kind: s.document() for kind, s in zip(kinds, shipments, strict=True)}}
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        write_atomically(_named(output, "candidates").with_suffix(".json"), text.encode())
+        write_atomically(_named(output, "candidates").with_suffix(".json"), text)
     return shipments
 
 
@@ -132,14 +136,16 @@ def validate(
     for member in members:
         _same_data(member, valid, fraction)
     select, report = validation_split(len(valid), fraction)
-    return Validation(predict_all(members, valid, progress=progress), scored_targets(valid), select, report)
+    predictions = predict_all(members, valid, progress=progress)
+    return Validation(predictions, scored_targets(valid), select, report, valid.schema)
 
 
 def _same_data(member: Checkpoint, valid: Sequences, fraction: float) -> None:
     if member.valid_fingerprint != valid.fingerprint:
         raise BundleError(
             f"{member.name} was validated on other data ({member.valid_fingerprint[:12]}) than {valid.source} "
-            f"({valid.fingerprint[:12]}); name the study's own data with --data"
+            f"({valid.fingerprint[:12]}); name the study's own data with `data`",
+            arguments=["data"],
         )
     if member.report_fraction != fraction:
         raise BundleError(
@@ -176,7 +182,7 @@ def _ship_one(
 
 
 def weigh(members: Sequence[Checkpoint], how: str, known: Validation | None) -> NDArray[np.float64]:
-    """Weights (K, 2) as `--weights` says it; fitted ones are fitted on the selection sequences.
+    """Weights (K, 2) as the request's `weights` says it; fitted ones are fitted on the selection sequences.
 
     Raises `BundleError` for weights that are no average of these members.
     """
@@ -195,7 +201,7 @@ def weigh(members: Sequence[Checkpoint], how: str, known: Validation | None) -> 
 
 
 def judge(bundle: Bundle, how: str, known: Validation | None) -> tuple[dict[str, float], list[str]]:
-    """Mean score of the bundle and of uniform weights on selection and report sequences, and what follows from it."""
+    """Mean scores of the bundle and of uniform weights on selection and report sequences, and remarks on them."""
     uniform = blend.uniform(len(bundle.members))
     plain = bool(np.allclose(bundle.weights, uniform))
     if known is None:
@@ -210,11 +216,11 @@ def judge(bundle: Bundle, how: str, known: Validation | None) -> tuple[dict[str,
 
 
 def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, float]) -> str:
-    """Whether other weights than uniform earn their place, on sequences that neither runs nor weights have seen."""
+    """Whether these weights beat uniform ones on sequences that neither runs nor weights have seen, in words."""
     if "report" not in scores:
         return (
             f"{how} weights: {scores['select']:.4f} against {scores['uniform_select']:.4f} of uniform ones, both on "
-            "sequences that selection has seen: the study set none aside, so nothing here tells which is better"
+            "sequences that selection has seen: the study set none aside, so it is not known which is better"
         )
     predictions, targets = known.part(known.report, len(bundle.members))
     uniform = blend.uniform(len(bundle.members))
@@ -229,7 +235,7 @@ def _verdict(bundle: Bundle, how: str, known: Validation, scores: dict[str, floa
     elif len(known.report) < FEW:
         says = f"{len(known.report)} sequences are too few to tell: uniform is the safe choice"
     elif chance < CLEAR:
-        says = "ahead, but within luck: uniform is the safe choice"
+        says = "ahead, but it may be chance: uniform is the safe choice"
     else:
         says = "they beat uniform ones there"
     return (

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
-from lobmodels.ensemble.analysis import TARGETS, Analysis
+from lobmodels.ensemble.analysis import Analysis
+from lobmodels.files import write_atomically
 
-COLOURS = ("#1f5fa8", "#c8552b", "#4c8c4a", "#7d5ba6")  # told apart in print and by colour-blind readers
+COLOURS = ("#1f5fa8", "#c8552b", "#4c8c4a", "#7d5ba6")  # distinct in print and for colour-blind readers
 SEQUENCES = {
     "report": "report sequences, which no run was chosen by",
     "select": "selection sequences, which the search has seen",
@@ -30,9 +32,11 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     written = []
     for name, figure in figures.items():
         figure.update_layout(template="plotly_white", colorway=list(COLOURS), font={"size": 13}, margin={"t": 70})
-        path = folder / f"{name}.html"
-        figure.write_html(path, include_plotlyjs="directory", div_id=name)
-        written.append(path)
+        written.append(folder / f"{name}.html")
+        write_atomically(written[-1], figure.to_html(include_plotlyjs="directory", div_id=name))
+    library = folder / "plotly.min.js"
+    if not library.is_file():
+        write_atomically(library, get_plotlyjs())
     return written
 
 
@@ -44,7 +48,7 @@ def _title(analysis: Analysis, text: str, on: str | None = None) -> str:
 def _model_scores(analysis: Analysis) -> Any:
     table = analysis.model_scores
     figure = go.Figure()
-    for column in ("score_t0", "score_t1", "score_avg"):
+    for column in table.columns[1:]:
         symbol = "diamond" if column == "score_avg" else "circle"
         figure.add_scatter(
             x=table.column(column),
@@ -61,13 +65,13 @@ def _model_scores(analysis: Analysis) -> Any:
 def _pairwise(analysis: Analysis) -> Any:
     table, names = analysis.pairwise_correlations, list(analysis.names)
     figure = go.Figure()
-    kinds = ("corr_flat", "corr_t0", "corr_t1")
+    kinds = table.columns[2:]
     for kind in kinds:
         matrix = np.eye(len(names))
         for i, j, value in zip(table.column("model_i"), table.column("model_j"), table.column(kind), strict=True):
             matrix[names.index(i), names.index(j)] = matrix[names.index(j), names.index(i)] = value
         figure.add_heatmap(
-            z=matrix.round(4).tolist(),  # lists, so that the page does not hold base64 that no one can read
+            z=matrix.round(4).tolist(),  # lists: plotly writes arrays as base64, which no one can read
             x=names,
             y=names,
             colorscale="Blues",
@@ -112,8 +116,8 @@ def _growth(analysis: Analysis) -> Any:
 def _diversity(analysis: Analysis) -> Any:
     table = analysis.diversity_by_target_bucket
     figure = go.Figure()
-    for colour, target in zip(COLOURS, TARGETS, strict=False):
-        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows if row[0] == target]
+    for colour, target in zip(COLOURS, analysis.target_names, strict=False):
+        rows = [row for row in table.records() if row["target"] == target]
         buckets = [row["bucket"] for row in rows]
         figure.add_bar(x=buckets, y=[row["gain"] for row in rows], name=f"{target}: gain", marker={"color": colour})
         figure.add_scatter(

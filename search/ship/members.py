@@ -14,6 +14,7 @@ from search.study.open import SEEDS, load_study, open_study, spec_of
 from search.study.replication import find_replicates
 from search.study.retention import by_value
 from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete
+from storage.optuna_internals import storage_of
 
 if TYPE_CHECKING:
     import optuna
@@ -74,7 +75,7 @@ def load_members(study: optuna.Study, runs: Sequence[Run]) -> list[Checkpoint]:
     members = []
     for run in runs:
         if run.study not in studies:
-            studies[run.study] = load_study(study._storage, run.study)
+            studies[run.study] = load_study(storage_of(study), run.study)
         members.append(dataclasses.replace(load_checkpoint(studies[run.study], run), name=run.name))
     return members
 

@@ -16,9 +16,10 @@ from search.study.open import load_study, revisions, spec_of
 from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
-from storage.artifacts.stores import ATTRIBUTE, open_artifacts
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.claims import REASON
+from storage.optuna_internals import storage_of, trial_id_of
+from storage.store import ARTIFACTS, open_artifacts
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -83,7 +84,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
     sees both.
     """
-    storage = study._storage
+    storage = storage_of(study)
     seen: set[Hashable] = set()
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
@@ -93,8 +94,8 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
         if name not in seen:
             seen.add(name)
         elif trial.state == TrialState.WAITING and _claim(storage, trial):
-            storage.set_trial_user_attr(trial._trial_id, REASON, DUPLICATE)
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            storage.set_trial_user_attr(trial_id_of(trial), REASON, DUPLICATE)
+            storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
             withdrawn += 1
     return withdrawn
 
@@ -102,7 +103,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
 def _claim(storage: BaseStorage, trial: FrozenTrial) -> bool:
     """Take a queued trial out of the queue; False where another process has, to run it or to withdraw it."""
     try:
-        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        return storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
 
@@ -151,8 +152,8 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
             "name"
         )
     if artifacts is not None:
-        open_artifacts(artifacts, study._storage)  # refuse a URL that cannot work now, not in the first worker
-        study.set_user_attr(ATTRIBUTE, artifacts)
+        open_artifacts(artifacts)  # refuse a URL that cannot work now, not in the first worker
+        study.set_user_attr(ARTIFACTS, artifacts)
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     study.set_user_attr(VERSION, version("lobtuna"))
@@ -163,8 +164,8 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:
     found = differences(spec_of(study), spec)
     found.pop("question", None)
-    if artifacts is not None and artifacts != study.user_attrs.get(ATTRIBUTE):
-        found["artifacts"] = (study.user_attrs.get(ATTRIBUTE) or "the database", artifacts)
+    if artifacts is not None and artifacts != study.user_attrs.get(ARTIFACTS):
+        found["artifacts"] = (study.user_attrs.get(ARTIFACTS) or "the database", artifacts)
         raise StudyExistsError(
             f"study {spec.name!r} is there already with other artifacts ({describe_differences(found)}): they stay "
             "where they are; leave --artifacts out, or create a study under another name"
@@ -176,8 +177,9 @@ def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -
     else:
         effect = "opens the next revision and imports the trials that fit"
     hint = f"add --revise, which {effect}, or give the study file another name"
-    newest = revisions(study._storage, spec.name)[-1]
-    if newest != spec.name and not set(differences(spec_of(load_study(study._storage, newest)), spec)) - {"question"}:
+    storage = storage_of(study)
+    newest = revisions(storage, spec.name)[-1]
+    if newest != spec.name and not set(differences(spec_of(load_study(storage, newest)), spec)) - {"question"}:
         hint = f"its revision {newest!r} has the definition of the file: work on that one"
     raise StudyExistsError(
         f"study {spec.name!r} is there already with another definition ({describe_differences(found)}): {hint}"

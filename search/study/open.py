@@ -13,8 +13,9 @@ from search.study.pruners import build_pruner
 from search.study.record import SPEC
 from search.study.samplers import build_sampler
 from search.studyfile.spec import StudySpec
-from storage.backends.database import PATIENCE, open_storage
-from storage.url import parse_url, redact
+from storage.backends.registry import PATIENCE, open_storage, parse_url
+from storage.optuna_internals import study_id_of
+from storage.url import redact
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -58,7 +59,7 @@ def load_study(storage: BaseStorage, name: str, where: str = "the database") -> 
 
 def study_names(storage: BaseStorage) -> list[str]:
     """Names of all studies, oldest first."""
-    studies = sorted(storage.get_all_studies(), key=lambda study: study._study_id)
+    studies = sorted(storage.get_all_studies(), key=study_id_of)
     return [study.study_name for study in studies]
 
 

@@ -23,7 +23,7 @@ from storage.claims import REASON, Batch
 if TYPE_CHECKING:
     from lobmodels.training.run import EpochRecord
 
-# Study user attributes. The artifact store's URL is one more: `storage.artifacts.stores.ATTRIBUTE`.
+# Study user attributes. The artifact store's URL is one more: `storage.store.ARTIFACTS`.
 SPEC = "spec"  # the study file as JSON; written last, so a study that has it is complete
 QUESTION = "question"
 VERSION = "lobtuna_version"  # of the lobtuna that created the study

@@ -23,7 +23,8 @@ from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_d
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
-from storage.artifacts.stores import ATTRIBUTE
+from storage.optuna_internals import storage_of
+from storage.store import ARTIFACTS
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -137,10 +138,10 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         "checkpoints": CheckpointSpec(keep=max(1000, spec.checkpoints.keep)),
     }
     return create_in(
-        study._storage,
+        storage_of(study),
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
-        artifacts=study.user_attrs.get(ATTRIBUTE),
+        artifacts=study.user_attrs.get(ARTIFACTS),
         attributes={PARENT_STUDY: study.study_name},
     )
 
@@ -148,10 +149,10 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
 def find_replicates(study: optuna.Study) -> optuna.Study | None:
     """The study of replicates of `study`, or None while nothing has been replicated."""
     try:
-        study._storage.get_study_id_from_name(study.study_name + SEEDS)
+        storage_of(study).get_study_id_from_name(study.study_name + SEEDS)
     except KeyError:
         return None
-    return load_study(study._storage, study.study_name + SEEDS)
+    return load_study(storage_of(study), study.study_name + SEEDS)
 
 
 def pool(study: optuna.Study) -> list[Run]:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.open import spec_of
 from search.study.record import CHECKPOINT, IMPORTED, SPEC, stored_state_of
-from storage.artifacts.entry import Entry, Listing, Store
+from storage.artifacts import Artifacts, ArtifactStore, Entry
 from storage.artifacts.transfer import PREFIX
 
 YOUNGEST = 3600.0  # seconds; a younger artifact may belong to an upload whose record is not written yet
@@ -35,7 +35,7 @@ def by_value(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(complete, key=lambda t: (-float(t.value or 0.0), t.number))
 
 
-def make_room(store: Store, trials: Iterable[FrozenTrial], keep: int, newest: int) -> int | None:
+def make_room(store: ArtifactStore, trials: Iterable[FrozenTrial], keep: int, newest: int) -> int | None:
     """After trial `newest` has ended: remove the one checkpoint that is no longer among the best `keep`; returns its
     trial's number, or None where there is room."""
     past = [trial for trial in by_value(trials)[keep:] if IMPORTED not in trial.user_attrs]
@@ -46,7 +46,7 @@ def make_room(store: Store, trials: Iterable[FrozenTrial], keep: int, newest: in
     return dropped.number
 
 
-def remove(store: Store, artifact_id: str) -> None:
+def remove(store: ArtifactStore, artifact_id: str) -> None:
     """Remove an artifact, which another worker may have removed already."""
     try:
         store.remove(artifact_id)
@@ -54,7 +54,7 @@ def remove(store: Store, artifact_id: str) -> None:
         return
 
 
-def collect(storage: BaseStorage, store: Listing, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
+def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
     """Remove from `store` what no study of `storage` needs: checkpoints beyond each study's limit, states of finished
     trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay."""
     needed = _needed(storage)

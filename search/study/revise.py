@@ -19,7 +19,7 @@ from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, QU
 from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
-from storage.artifacts.stores import ATTRIBUTE
+from storage.store import ARTIFACTS
 from storage.url import redact
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Re
     number = int(names[-1].partition("@")[2] or 1) + 1
     renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
     attributes = {REVISION_OF: latest.study_name}
-    if ATTRIBUTE in latest.user_attrs:
-        attributes[ATTRIBUTE] = latest.user_attrs[ATTRIBUTE]
+    if ARTIFACTS in latest.user_attrs:
+        attributes[ARTIFACTS] = latest.user_attrs[ARTIFACTS]
     study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     return _finish(study, latest, renamed, changes)
 

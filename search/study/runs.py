@@ -14,6 +14,7 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.record import TrialRecord, read_trial, state_of
 from storage.claims import REASON
+from storage.optuna_internals import trial_id_of
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ def run_of(record: TrialRecord) -> Run | None:
     return Run(
         study=record.study,
         number=record.number,
-        trial_id=record.frozen._trial_id,
+        trial_id=trial_id_of(record.frozen),
         state=record.state,
         value=record.value,
         seed=record.seed,
@@ -97,7 +98,8 @@ def load_checkpoint(study: optuna.Study, run: Run | TrialRecord, store: Any = No
     Raises `SearchError` where the run has none, `ArtifactError` where the bytes are missing or corrupt.
     """
     from lobmodels.checkpoint import Checkpoint
-    from storage.artifacts import artifacts_of, download
+    from storage.artifacts import download
+    from storage.store import artifacts_of
 
     if run.checkpoint is None:
         raise SearchError(

@@ -18,7 +18,9 @@ from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
 from storage.claims import DEFAULT_GRACE, REASON
-from storage.fleet import Fleet, PlainFleet, fleet_of
+from storage.fleet import Fleet
+from storage.optuna_internals import study_id_of
+from storage.store import store_of
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ class Status:
         }
 
 
-def status_of(study: optuna.Study, fleet: Fleet | None = None) -> Status:
-    """Read a study and its replicates. Pass the same `fleet` again to see whether journal workers still beat."""
-    fleet = fleet or fleet_of(study._storage)
+def status_of(study: optuna.Study) -> Status:
+    """Read a study and its replicates."""
+    fleet = store_of(study).fleet
     trials = study.get_trials(deepcopy=False)
     seeds = find_replicates(study)
     workers = at_work(study, trials, fleet)
@@ -124,9 +126,8 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
     running = [read_trial(study.study_name, trial) for trial in trials if trial.state == TrialState.RUNNING]
     if not running:
         return []
-    silent = set(fleet.unheard(study._study_id, fleet.now() - DEFAULT_GRACE))
-    seen = not isinstance(fleet, PlainFleet)  # a journal has no clock: one look cannot tell whether a worker lives
-    return [_at_work(trial, trial.number in silent if seen else None) for trial in running]
+    silent = set(fleet.unheard(study_id_of(study), fleet.now() - DEFAULT_GRACE))
+    return [_at_work(trial, trial.number in silent if fleet.shares_clock else None) for trial in running]
 
 
 def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:

@@ -23,45 +23,6 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("validation", ValidationSpec),
     ("checkpoints", CheckpointSpec),
 )
-MEANINGS = {
-    "architecture": "the recurrent network; `gru_attention` lets every state look back at earlier ones",
-    "input_block": "`projection`: linear layer, layer norm and dropout before the recurrence",
-    "head": "`mlp`: one hidden layer of half the width; `linear`: none",
-    "hidden_size": "width of the recurrence; with attention a multiple of `attention_heads`",
-    "num_layers": "recurrent layers",
-    "dropout": "between recurrent layers, in the input block and in the mlp head",
-    "attention_heads": "heads of the attention",
-    "attention_window": "states a query sees, its own included, in training as online",
-    "attention_dropout": "dropout of the attention weights",
-    "derived": "10 columns: spreads, pressures, trade intensity",
-    "temporal": "3 columns: changes of the spread, recent trade intensity",
-    "interaction": "3 columns: products of prices and volumes",
-    "microstructure": "6 columns: order-flow imbalance and its kin",
-    "lag": "12 columns: changes over 1, 4 and 16 steps",
-    "normalizer": "`zscore`: per column, fitted on the train rows",
-    "input_noise": "standard deviation of noise added to the inputs while training",
-    "feature_dropout": "chance that a column is silenced for a whole sequence while training",
-    "loss": "what is minimised",
-    "huber_delta": "error beyond which the Huber loss is linear",
-    "weighted_ratio": "share of the weighted MSE in the combined losses",
-    "pearson_alpha": "share of the combined loss beside the correlation",
-    "t0_weight": "weight of target t0; equal weights change nothing",
-    "t1_weight": "weight of target t1",
-    "temporal_consistency": "weight of the penalty on errors of first differences",
-    "lr": "learning rate",
-    "weight_decay": "of AdamW",
-    "batch_size": "sequences a step",
-    "epochs": "most epochs of a run",
-    "early_stopping": "epochs without a better score that end a run",
-    "grad_clip": "largest gradient norm; 0: no clipping",
-    "ema_decay": "of the moving average of the weights, which is then validated and kept; 0: none",
-    "scheduler": "of the learning rate",
-    "plateau_patience": "epochs without a better score before the learning rate falls",
-    "plateau_factor": "by which it falls",
-    "onecycle_peak": "highest learning rate as a multiple of `lr`",
-    "warmup_epochs": "epochs of linear warm-up",
-    "amp": "half precision on a GPU; the score is float32 all the same",
-}
 
 INTRODUCTION = """\
 # The study file
@@ -149,7 +110,7 @@ def _section(name: str, model: type[Any]) -> str:
 
 def _parameters() -> str:
     fields = RunConfig.model_fields
-    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), MEANINGS[n]) for n in NAMES]
+    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), fields[n].description) for n in NAMES]
     return "## Parameters\n\n" + _table(("name", "values", "default", "only with", "meaning"), rows)
 
 

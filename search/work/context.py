@@ -12,7 +12,6 @@ import torch
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
-from lobmodels.errors import ConfigError
 from lobmodels.training.batches import RunData, fits
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit
@@ -43,11 +42,7 @@ class WorkerContext:
 
     def data_for(self, config: RunConfig, report_fraction: float) -> RunData:
         """The data prepared for the inputs of `config`. Raises `ConfigError` for a batch larger than the data."""
-        if config.batch_size > len(self.dataset.train):
-            raise ConfigError(
-                f"batch_size={config.batch_size} is larger than the data: there are {len(self.dataset.train)} train "
-                "sequences; choose a smaller batch_size"
-            )
+        self.dataset.check_batch_size(config.batch_size)
         key = (config.feature_groups(), config.normalizer, report_fraction)
         if key not in self._prepared:
             while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):

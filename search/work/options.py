@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from storage.backends.database import PATIENCE
+from storage.backends.registry import PATIENCE
 from storage.claims import DEFAULT_GRACE
 
 

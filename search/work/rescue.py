@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.errors import SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
-from storage.artifacts import artifacts_of, attribute_of, upload_all
+from storage.artifacts import attribute_of, upload_all
 from storage.claims import Batch, Claim
-from storage.fleet import fleet_of
+from storage.optuna_internals import trial_id_of
+from storage.store import artifacts_of, store_of
 
 FORMAT = 1
 SUFFIX = ".run"
@@ -103,9 +104,9 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
     if trial is None or trial.state.is_finished():
         return _add(study, batch), "stored as a new trial, because its own has ended without it"
     claim = Claim(worker)
-    fleet = fleet_of(storage)
-    fleet.seize(trial._trial_id, claim)
-    fleet.write(trial._trial_id, claim, batch)
+    fleet = store_of(storage).fleet
+    fleet.seize(trial_id_of(trial), claim)
+    fleet.write(trial_id_of(trial), claim, batch)
     return trial.number, "stored"
 
 

@@ -9,8 +9,7 @@ from lobmodels.errors import CheckpointError
 from lobmodels.training.run import TrainingRun
 from search.study.record import StoredState, write_stored_state
 from search.study.retention import remove
-from storage.artifacts import download, upload_bytes
-from storage.artifacts.entry import Listing
+from storage.artifacts import Artifacts, download, upload_bytes
 from storage.claims import Batch
 from storage.errors import ArtifactError, Unavailable
 from storage.worker.background import BackgroundStorage
@@ -23,7 +22,7 @@ class ResumeState:
     """
 
     def __init__(
-        self, storage: BackgroundStorage, store: Listing, stored: StoredState | None, note: Callable[[str], None]
+        self, storage: BackgroundStorage, store: Artifacts, stored: StoredState | None, note: Callable[[str], None]
     ) -> None:
         self.storage, self.store, self.note = storage, store, note
         self.artifact = None if stored is None else stored.artifact  # of the last stored state

@@ -18,10 +18,11 @@ from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
 from search.study.record import VERSION
 from search.studyfile.spec import StudySpec
-from storage.artifacts import artifacts_of
-from storage.artifacts.entry import Listing
+from storage.artifacts import Artifacts
 from storage.claims import Claim
 from storage.fleet import Recovered
+from storage.optuna_internals import study_id_of, trial_id_of
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
 
@@ -32,7 +33,7 @@ class StudySession:
     spec: StudySpec
     study: optuna.Study
     storage: BackgroundStorage
-    artifacts: Listing
+    artifacts: Artifacts
     last_recovery: float = float("-inf")  # time.monotonic()
 
     @staticmethod
@@ -41,7 +42,8 @@ class StudySession:
         stored = load_study(inner, name)
         spec = spec_of(stored)
         require_version(stored)
-        storage = BackgroundStorage(inner, stored._study_id, claim, patience=patience, background=background)
+        study_id = study_id_of(stored)
+        storage = BackgroundStorage(store_of(inner), study_id, claim, patience=patience, background=background)
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))
 
@@ -60,7 +62,7 @@ class StudySession:
     def trials(self) -> list[FrozenTrial]:
         """All trials. Raises `SearchError` where the study was deleted."""
         try:
-            return self.storage.get_all_trials(self.study._study_id, deepcopy=False)
+            return self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         except KeyError:
             raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
@@ -73,7 +75,7 @@ class StudySession:
         if time.monotonic() - self.last_recovery < every:
             return []
         self.last_recovery = time.monotonic()
-        found = self.storage.fleet.recover(self.study._study_id, self.spec.max_retries)
+        found = self.storage.fleet.recover(study_id_of(self.study), self.spec.max_retries)
         if found:
             self.storage.forget()
         return found
@@ -89,9 +91,9 @@ class StudySession:
         """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued."""
         for trial in self.trials():
             if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
-                trial._trial_id, TrialState.RUNNING
+                trial_id_of(trial), TrialState.RUNNING
             ):
-                return optuna.Trial(self.study, trial._trial_id)
+                return optuna.Trial(self.study, trial_id_of(trial))
         return None
 
 

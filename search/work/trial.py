@@ -37,6 +37,7 @@ from search.work.session import StudySession
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
 from storage.errors import ClaimLost, StorageError, Unavailable
+from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE, TEXT = "application/octet-stream", "text/csv", "text/plain"
 
@@ -62,7 +63,7 @@ class TrialInProgress:
         self.context, self.session, self.trial = context, session, trial
         self.storage = session.storage
         frozen = self._frozen()
-        self.number, self.trial_id = frozen.number, frozen._trial_id
+        self.number, self.trial_id = frozen.number, trial_id_of(frozen)
         self.attempt = 1 + int(frozen.system_attrs.get(LOSSES, 0))
         self.resume = ResumeState(self.storage, session.artifacts, stored_state_of(frozen), self._note)
         self.training: TrainingRun | None = None

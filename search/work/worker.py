@@ -27,6 +27,7 @@ from search.work.stopping import Stop
 from search.work.trial import Outcome, TrialInProgress
 from storage.claims import Claim
 from storage.errors import StorageError
+from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class _Worker:
         self.emit(Event("wait", self.name, text=why))
         sessions = [session for session in (self.session, self.replicates) if session is not None]
         since = {session.name: session.storage.fleet.now() for session in sessions}
-        while any(s.storage.fleet.unheard(s.study._study_id, since[s.name]) for s in sessions):
+        while any(s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in sessions):
             self.stop.sleep(min(LOOK_AGAIN, self.options.grace / 4))
             if self.stop.due() or self._recover(every=0.0):
                 return

@@ -4,12 +4,14 @@ An artifact's id ends in the SHA-256 of its bytes, so that every reader can chec
 than the bytes themselves.
 """
 
-from storage.artifacts.stores import Entry, artifacts_of, open_artifacts
+from storage.artifacts.entry import Artifacts, ArtifactStore, Entry
+from storage.artifacts.stores import open_artifacts
 from storage.artifacts.transfer import attribute_of, download, new_artifact_id, upload, upload_all, upload_bytes
 
 __all__ = [
+    "Artifacts",
+    "ArtifactStore",
     "Entry",
-    "artifacts_of",
     "attribute_of",
     "download",
     "new_artifact_id",

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from storage.artifacts.entry import Entry
+from storage.artifacts.entry import Artifacts, Entry
 from storage.errors import ArtifactError, ArtifactNotStored
 
 
-class S3Artifacts:
+class S3Artifacts(Artifacts):
     """Optuna's artifact protocol over S3. Credentials and endpoint come from the environment, as for every AWS tool
     (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, ...), never from the URL."""
 
@@ -63,7 +63,7 @@ class S3Artifacts:
             raise ArtifactNotStored(f"s3://{self.bucket}: {error}") from error
 
 
-class GoogleArtifacts:
+class GoogleArtifacts(Artifacts):
     """Optuna's artifact protocol over Google Cloud Storage, with the machine's default credentials."""
 
     def __init__(self, bucket: str, prefix: str) -> None:

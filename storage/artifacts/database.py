@@ -9,22 +9,26 @@ from typing import Any, BinaryIO, TypeVar
 import sqlalchemy as sa
 from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import Engine
-from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.artifacts.entry import Entry
+from storage.artifacts.entry import Artifacts, Entry
+from storage.dialect import Dialect
 from storage.retry import with_retry
-from storage.tables import artifacts, chunks, now
+from storage.tables import artifacts, chunks
 
 T = TypeVar("T")
 
 CHUNK = 1 << 20  # bytes a row: small enough for any packet limit, large enough to hide the round trips
 
 
-class DatabaseArtifacts:
-    """Optuna's artifact protocol over two tables beside Optuna's own, which `open_storage` has created."""
+class DatabaseArtifacts(Artifacts):
+    """Optuna's artifact protocol over two tables beside Optuna's own, which `open_store` has created.
 
-    def __init__(self, engine: Engine, patience: float = 60.0) -> None:
+    Calls wait up to `patience` seconds for a database that is away.
+    """
+
+    def __init__(self, engine: Engine, dialect: Dialect, patience: float) -> None:
         self.engine = engine
+        self.dialect = dialect
         self.patience = patience
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
@@ -51,11 +55,10 @@ class DatabaseArtifacts:
         def store() -> None:
             with self.engine.begin() as connection:
                 for artifact_id, body in bodies.items():
-                    for number, start in enumerate(range(0, len(body), CHUNK)):
-                        row = {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
+                    for row in _chunk_rows(artifact_id, body):
                         connection.execute(self._insert(chunks).values(row))
                 heads = [
-                    {"artifact_id": artifact_id, "size": len(body), "created": now(self.engine)}
+                    {"artifact_id": artifact_id, "size": len(body), "created": self.dialect.now}
                     for artifact_id, body in bodies.items()
                 ]
                 connection.execute(self._insert(artifacts).values(heads))
@@ -77,17 +80,21 @@ class DatabaseArtifacts:
 
         def read() -> list[Entry]:
             with self.engine.begin() as connection:
-                rows = connection.execute(sa.select(artifacts, now(self.engine).label("now"))).all()
+                rows = connection.execute(sa.select(artifacts, self.dialect.now.label("now"))).all()
             return [Entry(row.artifact_id, row.size, float(row.now) - row.created) for row in rows]
 
         yield from self._retry(read)
 
     def _insert(self, table: sa.Table) -> Any:
-        dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        return dialect.insert(table).on_conflict_do_nothing()
+        return self.dialect.insert(table).on_conflict_do_nothing()
 
     def _retry(self, call: Callable[[], T]) -> T:
         return with_retry(call, self.patience, what="artifacts")
+
+
+def _chunk_rows(artifact_id: str, body: bytes) -> Iterator[dict[str, Any]]:
+    for number, start in enumerate(range(0, len(body), CHUNK)):
+        yield {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
 
 
 def _delete(connection: sa.Connection, artifact_id: str) -> int:

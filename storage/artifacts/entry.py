@@ -1,8 +1,9 @@
-"""What a store tells about an artifact it holds."""
+"""What an artifact store can do: Optuna's protocol and what lobtuna needs beyond it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -16,17 +17,30 @@ class Entry:
     age: float
 
 
-class Store(Protocol):
+class ArtifactStore(Protocol):
     """Optuna's artifact store. Missing artifacts raise `optuna.artifacts.exceptions.ArtifactNotFound`."""
 
-    def open_reader(self, artifact_id: str) -> BinaryIO: ...
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes as a readable file. Raises `ArtifactNotFound`."""
+        ...
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None: ...
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Store all bytes or nothing. Raises `ArtifactNotStored` where the store takes none at the moment."""
+        ...
 
-    def remove(self, artifact_id: str) -> None: ...
+    def remove(self, artifact_id: str) -> None:
+        """Delete the artifact. Raises `ArtifactNotFound` where the store can tell."""
+        ...
 
 
-class Listing(Store, Protocol):
-    """A store that can say what it holds: `lobtuna gc` needs it."""
+class Artifacts(ArtifactStore, Protocol):
+    """A store that also lists what it holds, for `lobtuna gc`, and takes several artifacts in one call."""
 
-    def entries(self) -> Iterator[Entry]: ...
+    def entries(self) -> Iterator[Entry]:
+        """Every stored artifact."""
+        ...
+
+    def write_all(self, bodies: Mapping[str, bytes]) -> None:
+        """Store several artifacts by id; stores with transactions store all of them or none."""
+        for artifact_id, body in bodies.items():
+            self.write(artifact_id, io.BytesIO(body))

@@ -13,21 +13,29 @@ from typing import BinaryIO
 
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from storage.artifacts.entry import Entry
+from storage.artifacts.entry import Artifacts, Entry
 from storage.errors import ArtifactError, ArtifactNotStored
 
 NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # what ids are made of; nothing that could leave the folder
 
 
-class FolderArtifacts:
-    """Optuna's artifact protocol over a folder. A file appears whole, under its name, or not at all."""
+class FolderArtifacts(Artifacts):
+    """Optuna's artifact protocol over a folder, which the first write creates.
+
+    A file appears whole, under its name, or not at all.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def create(self) -> None:
+        """Make the folder now. Raises `ArtifactError` where that is impossible."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArtifactError(f"artifact folder {folder}: {error.strerror}; name one that can be written") from None
+            raise ArtifactError(
+                f"artifact folder {self.folder}: {error.strerror}; name one that can be written"
+            ) from None
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The file, opened. Raises `ArtifactNotFound`."""
@@ -41,6 +49,7 @@ class FolderArtifacts:
         path = self._path(artifact_id)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 shutil.copyfileobj(content_body, file)
                 file.flush()
@@ -59,6 +68,8 @@ class FolderArtifacts:
 
     def entries(self) -> Iterator[Entry]:
         """Every file, unfinished ones too: their writers may be dead."""
+        if not self.folder.exists():
+            return
         now = time.time()
         for path in sorted(self.folder.iterdir()):
             status = path.stat()
@@ -67,5 +78,5 @@ class FolderArtifacts:
     def _path(self, artifact_id: str) -> Path:
         stem, _, rest = artifact_id.partition(".")
         if not NAME.fullmatch(stem) or (rest and not re.fullmatch(r"[0-9a-f]{32}\.partial", rest)):
-            raise ArtifactError(f"artifact id {artifact_id!r} is none: ids are hexadecimal digits and dashes")
+            raise ArtifactError(f"artifact id {artifact_id!r} is not valid: ids are hexadecimal digits and dashes")
         return self.folder / artifact_id

@@ -1,4 +1,4 @@
-"""Moving artifacts in and out: bytes before metadata, and a checksum on the way back."""
+"""Uploads and downloads artifacts: bytes are stored before metadata, and checked against their id when read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from optuna.artifacts import ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from storage.artifacts.entry import Store
+from storage.artifacts.entry import Artifacts, ArtifactStore
 from storage.errors import ArtifactError
+from storage.optuna_internals import study_id_of, trial_id_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -32,22 +33,17 @@ def new_artifact_id(data: bytes) -> str:
     return f"{secrets.token_hex(8)}-{hashlib.sha256(data).hexdigest()}"
 
 
-def upload_bytes(store: Store, data: bytes) -> str:
+def upload_bytes(store: ArtifactStore, data: bytes) -> str:
     """Store `data` under a fresh id and return it; nothing refers to it yet."""
     artifact_id = new_artifact_id(data)
     store.write(artifact_id, io.BytesIO(data))
     return artifact_id
 
 
-def upload_all(store: Store, items: Sequence[bytes]) -> list[str]:
-    """Store several blobs, in one go where the store can; returns their fresh ids in order."""
+def upload_all(store: Artifacts, items: Sequence[bytes]) -> list[str]:
+    """Store several blobs, in one transaction where the store has them; returns their fresh ids in order."""
     ids = [new_artifact_id(data) for data in items]
-    write_all = getattr(store, "write_all", None)
-    if write_all is not None:
-        write_all(dict(zip(ids, items, strict=True)))
-    else:
-        for artifact_id, data in zip(ids, items, strict=True):
-            store.write(artifact_id, io.BytesIO(data))
+    store.write_all(dict(zip(ids, items, strict=True)))
     return ids
 
 
@@ -58,7 +54,7 @@ def attribute_of(artifact_id: str, filename: str, mimetype: str) -> tuple[str, s
 
 
 def upload(
-    store: Store,
+    store: ArtifactStore,
     owner: Study | Trial | FrozenTrial,
     storage: BaseStorage,
     data: bytes,
@@ -71,13 +67,13 @@ def upload(
     artifact_id = upload_bytes(store, data)
     key, value = attribute_of(artifact_id, filename, mimetype)
     if isinstance(owner, Study):
-        storage.set_study_system_attr(owner._study_id, key, value)
+        storage.set_study_system_attr(study_id_of(owner), key, value)
     else:
-        storage.set_trial_system_attr(owner._trial_id, key, value)
+        storage.set_trial_system_attr(trial_id_of(owner), key, value)
     return artifact_id
 
 
-def download(store: Store, artifact_id: str) -> bytes:
+def download(store: ArtifactStore, artifact_id: str) -> bytes:
     """The artifact's bytes, checked against the SHA-256 in its id. Raises `ArtifactError`."""
     try:
         with store.open_reader(artifact_id) as reader:

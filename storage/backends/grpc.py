@@ -9,24 +9,28 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages._grpc.auto_generated import api_pb2_grpc
-from optuna.storages._grpc.client import GrpcClientCache, GrpcStorageProxy
 from optuna.trial import FrozenTrial
 
-from storage.artifacts.entry import Entry
+from storage.artifacts.entry import Artifacts, Entry
+from storage.backends.backend import Backend
 from storage.claims import CLAIM, Batch, Claim
-from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
-from storage.fleet import Recovered
+from storage.errors import ClaimLost, DatabaseUnavailable, StorageError, UrlError
+from storage.fleet import Fleet, Recovered
+from storage.optuna_internals import OptunaProxy
 from storage.retry import FIRST_WAIT, LONGEST_WAIT
+from storage.store import Store, StoreStorage
+from storage.url import StorageUrl, redact
 
 T = TypeVar("T")
 
 SERVICE = "lobtuna.Fleet"
-DEADLINE = 30.0  # seconds a call; a dead proxy is noticed after that, not never
+DEFAULT_PORT = 13000
+DEADLINE = 30.0  # seconds that one call may take; without it a call to a dead proxy would wait for ever
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -52,7 +56,7 @@ class _Deadlines(grpc.UnaryUnaryClientInterceptor):
         return continuation(_Details(details, DEADLINE), request)
 
 
-class ProxyStorage(GrpcStorageProxy):
+class ProxyStorage(StoreStorage, OptunaProxy):
     """Optuna's client with deadlines and patience, and the fleet's calls beside it."""
 
     def __init__(self, host: str, port: int, patience: float) -> None:
@@ -61,15 +65,13 @@ class ProxyStorage(GrpcStorageProxy):
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(host=host, port=port)
 
-    def _setup(self) -> None:
-        channel = grpc.insecure_channel(f"{self._host}:{self._port}", options=OPTIONS)
-        self._channel = grpc.intercept_channel(channel, _Deadlines())
-        self._stub = api_pb2_grpc.StorageServiceStub(self._channel)
-        self._cache = GrpcClientCache(self._stub)
+    def open_channel(self) -> grpc.Channel:
+        """A channel that gives every call a deadline."""
+        return grpc.intercept_channel(grpc.insecure_channel(self.address, options=OPTIONS), _Deadlines())
 
     def call(self, method: str, request: bytes) -> bytes:
         """One call of the fleet's service. Raises `DatabaseUnavailable`, `ClaimLost` or `ArtifactNotFound`."""
-        stub = self._channel.unary_unary(f"/{SERVICE}/{method}")
+        stub = self.channel.unary_unary(f"/{SERVICE}/{method}")
         return self.retry(lambda: stub(request))
 
     def ask(self, method: str, **request: Any) -> Any:
@@ -85,7 +87,7 @@ class ProxyStorage(GrpcStorageProxy):
             except grpc.RpcError as error:
                 left = end - time.monotonic()
                 if error.code() not in TRANSIENT or left <= 0:
-                    raise _expected(error, f"grpc://{self._host}:{self._port}") from error
+                    raise _expected(error, f"grpc://{self.address}") from error
                 time.sleep(min(wait, left))
                 wait = min(wait * 2, LONGEST_WAIT)
 
@@ -97,8 +99,8 @@ class ProxyStorage(GrpcStorageProxy):
             sent += 1
             if sent == 2 and template_trial is not None and CLAIM in template_trial.system_attrs:
                 template_trial = copy.deepcopy(template_trial)
-                template_trial.system_attrs[CLAIM]["again"] = True  # the first one may have been heard
-            return GrpcStorageProxy.create_new_trial(self, study_id, template_trial)
+                template_trial.system_attrs[CLAIM]["again"] = True  # the first call may have succeeded
+            return OptunaProxy.create_new_trial(self, study_id, template_trial)
 
         return self.retry(create)
 
@@ -126,7 +128,7 @@ RETRIED = (
 
 
 def _retried(name: str) -> Callable[..., Any]:
-    original = getattr(GrpcStorageProxy, name)
+    original = getattr(OptunaProxy, name)
 
     def method(self: ProxyStorage, *args: Any, **kwargs: Any) -> Any:
         return self.retry(lambda: original(self, *args, **kwargs))
@@ -139,15 +141,10 @@ for _name in RETRIED:
     setattr(ProxyStorage, _name, _retried(_name))
 
 
-def connect(host: str, port: int, *, patience: float) -> ProxyStorage:
-    """A storage behind a proxy. Raises `DatabaseUnavailable` where none answers."""
-    storage = ProxyStorage(host, port, patience)
-    storage.ask("Now")
-    return storage
-
-
-class ProxyFleet:
+class ProxyFleet(Fleet):
     """`Fleet` through the proxy."""
+
+    shares_clock = True  # that of the database behind the proxy
 
     def __init__(self, storage: ProxyStorage) -> None:
         self.storage = storage
@@ -175,7 +172,7 @@ class ProxyFleet:
         return float(self.storage.ask("Now"))
 
 
-class ProxyArtifacts:
+class ProxyArtifacts(Artifacts):
     """Optuna's artifact protocol through the proxy, into the database behind it."""
 
     def __init__(self, storage: ProxyStorage) -> None:
@@ -209,3 +206,26 @@ def _expected(error: grpc.RpcError, where: str) -> Exception:
     if code == Code.UNIMPLEMENTED:
         return StorageError(f"{where} is not a proxy of this lobtuna: start one with lobtuna proxy")
     return StorageError(f"{where}: {code.name.lower()}: {text}")
+
+
+def parse(rest: str, url: str) -> StorageUrl:
+    """Read `grpc://HOST:PORT`. Raises `UrlError`."""
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname, parts.port or DEFAULT_PORT
+    except ValueError as error:
+        raise UrlError(f"storage {redact(url)!r}: {error}; use grpc://HOST:PORT") from None
+    if not host or parts.username or parts.path.strip("/") or parts.query:
+        raise UrlError(f"storage {redact(url)!r} must be grpc://HOST:PORT: the proxy knows the database")
+    return StorageUrl(f"grpc://{host}:{port}", host=host, port=port)
+
+
+def open_proxy(url: StorageUrl, *, patience: float, opening: float) -> Store:
+    """Connect to a proxy. Raises `DatabaseUnavailable` where none answers within `opening` seconds."""
+    storage = ProxyStorage(url.host, url.port, opening)
+    storage.ask("Now")
+    storage.patience = patience
+    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage))
+
+
+BACKEND = Backend(parse, open_proxy)

@@ -1,7 +1,7 @@
 """The gRPC proxy for large fleets: Optuna's own service, and beside it what workers need more.
 
 Optuna's proxy has neither beats nor deadlines nor artifacts. A second service on the same port carries them as JSON
-and bytes, and an outage of the database is answered as "not now", so that clients try again.
+and bytes. While the database is away both services answer UNAVAILABLE, so that clients try again.
 """
 
 from __future__ import annotations
@@ -14,44 +14,41 @@ from typing import Any, TypeVar
 
 import grpc
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.storages import BaseStorage
-from optuna.storages._grpc.auto_generated import api_pb2_grpc
-from optuna.storages._grpc.servicer import OptunaStorageProxyService
 
-from storage.artifacts.entry import Listing
+from storage.artifacts.entry import Artifacts
 from storage.backends.grpc import OPTIONS, SERVICE, Code
 from storage.claims import Batch, Claim
 from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.fleet import Fleet
+from storage.optuna_internals import add_study_service
+from storage.store import Store
 
 T = TypeVar("T")
 
+# By default a second server on Linux would share the port, and half of the calls would reach the wrong database.
+SERVER_OPTIONS = [*OPTIONS, ("grpc.so_reuseport", 0)]
 
-def make_server(
-    storage: BaseStorage, fleet: Fleet, artifacts: Listing, host: str, port: int, threads: int = 16
-) -> tuple[grpc.Server, int]:
+
+def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[grpc.Server, int]:
     """A server, not started, for Optuna's service and the fleet's, and the port it got (0 asks for any).
 
     Raises `StorageError` where the address is taken.
     """
-    server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=OPTIONS)
-    api_pb2_grpc.add_StorageServiceServicer_to_server(_StudyService(storage), server)
-    server.add_generic_rpc_handlers([_fleet_handlers(fleet, artifacts)])
+    server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=SERVER_OPTIONS)
+    add_study_service(server, store.storage, _answering)
+    server.add_generic_rpc_handlers([_fleet_handlers(store.fleet, store.artifacts)])
     try:
         return server, server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError as error:
-        raise StorageError(f"cannot listen on {host}:{port}: {error}; choose another --port") from None
-
-
-class _StudyService(OptunaStorageProxyService):
-    """Optuna's service, which answers "not now" instead of an unknown error while the database is away."""
-
-    def __getattribute__(self, name: str) -> Any:
-        value = super().__getattribute__(name)
-        return _answering(value) if name[0].isupper() else value
+    except RuntimeError:  # its text only says which variable makes gRPC say more
+        raise StorageError(
+            f"cannot listen on {host}:{port}: the port is taken, or the address is not this machine's; choose another "
+            "--port or --host"
+        ) from None
 
 
 def _answering(method: Callable[[Any, grpc.ServicerContext], T]) -> Callable[[Any, grpc.ServicerContext], T]:
+    """`method` with expected failures as status codes that the client turns back into exceptions."""
+
     def answer(request: Any, context: grpc.ServicerContext) -> T:
         try:
             return method(request, context)
@@ -66,35 +63,34 @@ def _answering(method: Callable[[Any, grpc.ServicerContext], T]) -> Callable[[An
     return answer
 
 
-def _fleet_handlers(fleet: Fleet, artifacts: Listing) -> grpc.GenericRpcHandler:
-    def claimed(request: dict[str, Any]) -> tuple[int, Claim]:
-        claim = Claim.from_json(request["claim"])
-        assert claim is not None
-        return request["trial_id"], claim
-
-    def beats(request: dict[str, Any]) -> list[int]:
-        return fleet.unheard(request["study_id"], request["since"])
-
-    def recover(request: dict[str, Any]) -> list[dict[str, Any]]:
-        return [vars(found) for found in fleet.recover(request["study_id"], request["max_retries"])]
-
-    calls: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "Claim": lambda r: fleet.claim(*claimed(r)),
-        "Beat": lambda r: fleet.beat(*claimed(r)),
-        "Seize": lambda r: fleet.seize(*claimed(r)),
-        "Write": lambda r: fleet.write(*claimed(r), Batch.from_json(r["batch"])),
-        "Recover": recover,
-        "Unheard": beats,
-        "Now": lambda r: fleet.now(),
-        "Remove": lambda r: artifacts.remove(r["artifact_id"]),
-        "Entries": lambda r: [vars(entry) for entry in artifacts.entries()],
-    }
-    handlers = {name: _json_handler(call) for name, call in calls.items()}
+def _fleet_handlers(fleet: Fleet, artifacts: Artifacts) -> grpc.GenericRpcHandler:
+    handlers = {name: _json_handler(call) for name, call in _json_calls(fleet, artifacts).items()}
     handlers["Read"] = grpc.unary_unary_rpc_method_handler(
         _answering(lambda request, _: artifacts.open_reader(request.decode()).read())
     )
     handlers["Store"] = grpc.unary_unary_rpc_method_handler(_answering(lambda request, _: _store(artifacts, request)))
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _json_calls(fleet: Fleet, artifacts: Artifacts) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """The calls that travel as JSON: from the request's fields to what is answered."""
+    return {
+        "Claim": lambda r: fleet.claim(*_claimed(r)),
+        "Beat": lambda r: fleet.beat(*_claimed(r)),
+        "Seize": lambda r: fleet.seize(*_claimed(r)),
+        "Write": lambda r: fleet.write(*_claimed(r), Batch.from_json(r["batch"])),
+        "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"])],
+        "Unheard": lambda r: fleet.unheard(r["study_id"], r["since"]),
+        "Now": lambda r: fleet.now(),
+        "Remove": lambda r: artifacts.remove(r["artifact_id"]),
+        "Entries": lambda r: [vars(entry) for entry in artifacts.entries()],
+    }
+
+
+def _claimed(request: dict[str, Any]) -> tuple[int, Claim]:
+    claim = Claim.from_json(request["claim"])
+    assert claim is not None
+    return request["trial_id"], claim
 
 
 def _json_handler(call: Callable[[dict[str, Any]], Any]) -> grpc.RpcMethodHandler:
@@ -104,7 +100,7 @@ def _json_handler(call: Callable[[dict[str, Any]], Any]) -> grpc.RpcMethodHandle
     return grpc.unary_unary_rpc_method_handler(_answering(answer))
 
 
-def _store(artifacts: Listing, request: bytes) -> bytes:
+def _store(artifacts: Artifacts, request: bytes) -> bytes:
     artifact_id, _, body = request.partition(b"\n")
     artifacts.write(artifact_id.decode(), io.BytesIO(body))
     return b""

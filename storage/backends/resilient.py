@@ -6,17 +6,18 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import sqlalchemy
+import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from storage.claims import CLAIM, Claim
+from storage.dialect import Dialect
+from storage.new_trial import new_trial
+from storage.optuna_internals import OptunaDatabase, identify, lock_study, trial_rows, trials
 from storage.retry import with_retry
-from storage.tables import claims, now
+from storage.tables import claims
 
 T = TypeVar("T")
 
@@ -31,7 +32,6 @@ REPEATABLE = (
     "get_study_system_attrs",
     "get_study_directions",
     "get_all_studies",
-    "_set_trial_param",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_system_attr",
@@ -40,16 +40,16 @@ REPEATABLE = (
     "get_trial",
     "get_trial_user_attrs",
     "get_trial_system_attrs",
-    "_get_trials",
-    "_get_best_trial_id",
     "record_heartbeat",
+    *OptunaDatabase.PRIVATE_TRANSACTIONS,
 )
 
 
-class ResilientStorage(RDBStorage):
+class ResilientStorage(OptunaDatabase):
     """`RDBStorage` whose calls are tried again for `patience` seconds while the database is away."""
 
-    def __init__(self, url: str, *, patience: float, **options: Any) -> None:
+    def __init__(self, url: str, *, dialect: Dialect, patience: float, **options: Any) -> None:
+        self.dialect = dialect
         self.patience = patience
         super().__init__(url, **options)
 
@@ -58,25 +58,25 @@ class ResilientStorage(RDBStorage):
         return with_retry(call, self.patience, what=what)
 
     def create_new_study(self, directions: Sequence[Any], study_name: str | None = None) -> int:
-        # An ambiguous commit makes the repeat say "duplicate"; whoever made the study, it is there to be loaded.
+        # A commit whose answer was lost makes the repeat raise "duplicate": the study is there and can be loaded.
         return self.retry(lambda: RDBStorage.create_new_study(self, directions, study_name))
 
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        claim, template_trial = _take_claim(template_trial)
+    def store_new_trial(self, study_id: int, template: FrozenTrial | None) -> FrozenTrial:
+        """Create a trial together with the claim that its template may carry, once, however often it is tried."""
+        claim, template = _take_claim(template)
         attempts = int(claim is not None and claim.again)
 
         def attempt() -> FrozenTrial:
             nonlocal attempts
             attempts += 1
-            with _create_scoped_session(self.scoped_session) as session:
-                # Locks the study: numbers are counted, and a repeat must see what the first try committed.
-                models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-                trial = _already_created(session, claim) if attempts > 1 and claim else None
-                if trial is None:
-                    trial = self._get_prepared_new_trial(study_id, template_trial, session)
-                    if claim is not None:  # in the same transaction: no moment without an owner
-                        session.execute(insert_claim(self.engine, int(trial.trial_id), claim))
-                return _frozen(trial, template_trial)
+            with self.session() as session:
+                lock_study(session, study_id)  # a repeat must see what the first try committed
+                row = _already_created(session, claim) if attempts > 1 and claim else None
+                if row is None:
+                    row = self.insert_trial(session, study_id, template)
+                    if claim is not None:  # in the same transaction: the trial never exists without an owner
+                        session.execute(insert_claim(self.dialect, int(row.trial_id), claim))
+                return _frozen(row, template)
 
         return self.retry(attempt, "ask")
 
@@ -114,6 +114,13 @@ for _name in REPEATABLE:
     setattr(ResilientStorage, _name, _repeatable(_name))
 
 
+def insert_claim(dialect: Dialect, trial_id: int, claim: Claim) -> sa.Insert:
+    """The statement that records `claim`, its first beat included."""
+    return claims.insert().values(
+        trial_id=trial_id, token=claim.token, worker=claim.worker, grace=claim.grace, beat=dialect.now
+    )
+
+
 def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial | None]:
     """The claim that came with a new trial, as an attribute since Optuna's interface has no other room for it."""
     if template is None or CLAIM not in template.system_attrs:
@@ -124,39 +131,16 @@ def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial
     return claim, None if empty and rest.state == TrialState.RUNNING else rest
 
 
-def insert_claim(engine: sqlalchemy.Engine, trial_id: int, claim: Claim) -> sqlalchemy.Insert:
-    """The statement that records `claim`, its first beat included."""
-    return claims.insert().values(
-        trial_id=trial_id, token=claim.token, worker=claim.worker, grace=claim.grace, beat=now(engine)
-    )
-
-
 def _already_created(session: Session, claim: Claim) -> Any:
     """The trial that an earlier try with this claim committed, if it did."""
-    return session.scalars(
-        sqlalchemy.select(models.TrialModel)
-        .join(claims, claims.c.trial_id == models.TrialModel.trial_id)
-        .where(claims.c.token == claim.token)
-    ).one_or_none()
+    query = trial_rows().join(claims, claims.c.trial_id == trials.c.trial_id).where(claims.c.token == claim.token)
+    return session.scalars(query).one_or_none()
 
 
-def _frozen(trial: Any, template: FrozenTrial | None) -> FrozenTrial:
+def _frozen(row: Any, template: FrozenTrial | None) -> FrozenTrial:
     """The trial as Optuna's cache wants it back: the template with the number it was given."""
-    if template is not None:
-        frozen = copy.deepcopy(template)
-        frozen.number, frozen._trial_id = trial.number, trial.trial_id
-        frozen.datetime_start = trial.datetime_start
-        return frozen
-    return FrozenTrial(
-        number=trial.number,
-        state=trial.state,
-        value=None,
-        datetime_start=trial.datetime_start,
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=trial.trial_id,
-    )
+    if template is None:
+        return new_trial(row.number, row.trial_id, row.datetime_start)
+    frozen = identify(copy.deepcopy(template), row.number, row.trial_id)
+    frozen.datetime_start = row.datetime_start
+    return frozen

@@ -8,37 +8,41 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import distribution_to_json
-from optuna.storages._rdb import models
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import TrialState
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.backends.resilient import ResilientStorage, insert_claim
 from storage.claims import LOSSES, REASON, Batch, Claim, lost_reason
 from storage.errors import ClaimLost
-from storage.fleet import Recovered
+from storage.fleet import Fleet, Recovered
+from storage.optuna_internals import (
+    outcomes,
+    params,
+    reports,
+    stored_outcome,
+    stored_report,
+    system_attrs,
+    trials,
+    user_attrs,
+)
 from storage.retry import with_retry
-from storage.tables import claims, now
+from storage.tables import claims
 
-trials: sa.Table = models.TrialModel.__table__
-params: sa.Table = models.TrialParamModel.__table__
-outcomes: sa.Table = models.TrialValueModel.__table__
-reports: sa.Table = models.TrialIntermediateValueModel.__table__
-user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
-system_attrs: sa.Table = models.TrialSystemAttributeModel.__table__
-
-BEAT_PATIENCE = 1.0  # seconds
+BEAT_PATIENCE = 1.0  # seconds: a beat that does not get through is given up soon, since the next one is due
 
 RUNNING, WAITING, FAIL = TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
 
 
-class SqlFleet:
+class SqlFleet(Fleet):
     """`Fleet` over Optuna's tables and `lobtuna_claims`. Each method is one transaction and may be repeated."""
+
+    shares_clock = True  # the database's
 
     def __init__(self, storage: ResilientStorage) -> None:
         self.storage = storage
         self.engine = storage.engine
+        self.dialect = storage.dialect
 
     def claim(self, trial_id: int, claim: Claim) -> bool:
         def attempt() -> bool:
@@ -47,7 +51,7 @@ class SqlFleet:
                 if state != WAITING:
                     return state == RUNNING and token == claim.token
                 connection.execute(claims.delete().where(claims.c.trial_id == trial_id))
-                connection.execute(insert_claim(self.engine, trial_id, claim))
+                connection.execute(insert_claim(self.dialect, trial_id, claim))
                 _set_trial(connection, trial_id, state=RUNNING, datetime_start=_utc())
                 return True
 
@@ -57,9 +61,8 @@ class SqlFleet:
         def attempt() -> bool:
             with self.engine.begin() as connection:
                 own = (claims.c.trial_id == trial_id) & (claims.c.token == claim.token)
-                return connection.execute(claims.update().where(own).values(beat=now(self.engine))).rowcount == 1
+                return connection.execute(claims.update().where(own).values(beat=self.dialect.now)).rowcount == 1
 
-        # Late is as good as never: a short try, and the next beat is due soon.
         return with_retry(attempt, BEAT_PATIENCE, what="beat")
 
     def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
@@ -81,7 +84,7 @@ class SqlFleet:
                 if state.is_finished():
                     raise ClaimLost(f"trial {number} is {state.name} already")
                 connection.execute(claims.delete().where(claims.c.trial_id == trial_id))
-                connection.execute(insert_claim(self.engine, trial_id, claim))
+                connection.execute(insert_claim(self.dialect, trial_id, claim))
                 _set_trial(connection, trial_id, state=RUNNING)
 
         self.storage.retry(attempt, "seize")
@@ -112,23 +115,24 @@ class SqlFleet:
     def now(self) -> float:
         def read() -> float:
             with self.engine.begin() as connection:
-                return float(connection.execute(sa.select(now(self.engine))).scalar_one())
+                return float(connection.execute(sa.select(self.dialect.now)).scalar_one())
 
         return self.storage.retry(read, "clock")
 
     def _silent(self) -> sa.Select[Any]:
         """Running trials whose claim has had no beat for its grace, by the database's clock.
 
-        Nobody could beat while a server was down: its start counts as a beat of everyone.
+        While a server is down no worker can send a beat, so its start counts as a beat of every worker.
         """
         last: sa.ColumnElement[float] = claims.c.beat
-        if self.engine.dialect.name == "postgresql":
-            last = sa.func.greatest(last, sa.func.extract("epoch", sa.func.pg_postmaster_start_time()))
+        started = self.dialect.server_start
+        if started is not None:
+            last = sa.case((last < started, started), else_=last)
         return (
             sa.select(trials.c.number, claims.c.worker)
             .join(claims, claims.c.trial_id == trials.c.trial_id)
             .where(trials.c.state == RUNNING)
-            .where(now(self.engine) - last > claims.c.grace)
+            .where(self.dialect.now - last > claims.c.grace)
         )
 
     def _take_back(self, trial_id: int, max_retries: int) -> Recovered | None:
@@ -161,27 +165,15 @@ class SqlFleet:
         return row.state, row.number, row.token
 
     def _apply(self, connection: Connection, trial_id: int, batch: Batch) -> None:
-        json_of = {name: (value, distribution_to_json(d)) for name, (value, d) in batch.params.items()}
-        rows = [{"param_name": n, "param_value": v, "distribution_json": d} for n, (v, d) in json_of.items()]
-        self._upsert(connection, params, trial_id, ("param_name",), rows)
+        self._upsert(connection, params, trial_id, ("param_name",), _param_rows(batch.params))
         self._upsert(connection, user_attrs, trial_id, ("key",), _attribute_rows(batch.user_attrs))
         self._upsert(connection, system_attrs, trial_id, ("key",), _attribute_rows(batch.system_attrs))
-        represent = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
-        stored = {step: represent(value) for step, value in batch.intermediate.items()}
-        rows = [
-            {"step": step, "intermediate_value": value, "intermediate_value_type": kind}
-            for step, (value, kind) in stored.items()
-        ]
-        self._upsert(connection, reports, trial_id, ("step",), rows)
+        self._upsert(connection, reports, trial_id, ("step",), _report_rows(batch.intermediate))
         if batch.state is not None:
             self._end_claim(connection, trial_id, batch.state, batch.values)
 
     def _end_claim(self, connection: Connection, trial_id: int, state: TrialState, values: list[float] | None) -> None:
-        rows = []
-        for objective, value in enumerate(values or ()):
-            stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-            rows.append({"objective": objective, "value": stored, "value_type": kind})
-        self._upsert(connection, outcomes, trial_id, ("objective",), rows)
+        self._upsert(connection, outcomes, trial_id, ("objective",), _outcome_rows(values or []))
         connection.execute(claims.delete().where(claims.c.trial_id == trial_id))
         times = {"datetime_complete": _utc()} if state.is_finished() else {}
         _set_trial(connection, trial_id, state=state, **times)
@@ -196,10 +188,29 @@ class SqlFleet:
     ) -> None:
         if not rows:
             return
-        dialect: Any = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).values([{"trial_id": trial_id, **row} for row in rows])
+        statement = self.dialect.insert(table).values([{"trial_id": trial_id, **row} for row in rows])
         changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
         connection.execute(statement.on_conflict_do_update(index_elements=["trial_id", *key], set_=changed))
+
+
+def _param_rows(chosen: Mapping[str, tuple[float, BaseDistribution]]) -> list[dict[str, Any]]:
+    return [
+        {"param_name": name, "param_value": value, "distribution_json": distribution_to_json(distribution)}
+        for name, (value, distribution) in chosen.items()
+    ]
+
+
+def _report_rows(reported: Mapping[int, float]) -> list[dict[str, Any]]:
+    stored = {step: stored_report(value) for step, value in reported.items()}
+    return [
+        {"step": step, "intermediate_value": value, "intermediate_value_type": kind}
+        for step, (value, kind) in stored.items()
+    ]
+
+
+def _outcome_rows(values: list[float]) -> list[dict[str, Any]]:
+    stored = [stored_outcome(value) for value in values]
+    return [{"objective": i, "value": value, "value_type": kind} for i, (value, kind) in enumerate(stored)]
 
 
 def _attribute_rows(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:

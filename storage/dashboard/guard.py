@@ -1,4 +1,4 @@
-"""What stands in front of the dashboard: who may ask, what may be asked, and what a browser may do with the answer.
+"""Checks every request to the dashboard: who may send it, what it may do, and what a browser may do with the answer.
 
 optuna-dashboard authenticates nobody and deletes studies on request. This WSGI middleware adds the missing part: it
 refuses writing unless asked otherwise, checks a password, turns away pages of other sites, and sets the headers that
@@ -59,6 +59,7 @@ class Credentials:
 
     @classmethod
     def of(cls, user: str, password: str) -> "Credentials":
+        """The credentials of a user and a password in plain text."""
         return cls(user, hashlib.sha256(f"{user}:{password}".encode()).digest())
 
     def match(self, header: str) -> bool:
@@ -83,7 +84,7 @@ class Rules:
 
 
 class Guard:
-    """WSGI application that asks `application` only what `rules` allow."""
+    """WSGI application that passes on to `application` only what `rules` allow."""
 
     def __init__(self, application: Application, rules: Rules) -> None:
         self._application = application

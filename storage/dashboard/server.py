@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.storages import BaseStorage
 
-from storage.artifacts import open_artifacts
-from storage.artifacts.entry import Store
-from storage.artifacts.stores import ATTRIBUTE
-from storage.dashboard.compact import ShownStorage
+from storage.artifacts.entry import ArtifactStore
+from storage.dashboard.compact import CompactStorage
 from storage.dashboard.guard import Application, Credentials, Guard, Rules, is_local
 from storage.errors import DashboardError, StorageError
+from storage.store import ARTIFACTS, Store
 
 T = TypeVar("T")
 
@@ -78,8 +76,8 @@ def read_credentials(auth: str) -> Credentials:
 class EveryStudysArtifacts:
     """One artifact store over those of all studies: the application asks by id and does not say whose it is."""
 
-    def __init__(self, storage: BaseStorage) -> None:
-        self._storage = storage
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The bytes from whichever study's store has them. Raises `ArtifactNotFound`, or why a store is closed."""
@@ -87,18 +85,18 @@ class EveryStudysArtifacts:
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Store beside the database: what is added by hand belongs to no study's bucket."""
-        open_artifacts(None, self._storage).write(artifact_id, content_body)
+        self._store.artifacts.write(artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
         """Delete from whichever store has it. Raises `ArtifactNotFound`, or why a store is closed."""
         self._first(artifact_id, lambda store: store.remove(artifact_id))
 
-    def _first(self, artifact_id: str, call: Callable[[Store], T]) -> T:
-        urls = [study.user_attrs.get(ATTRIBUTE) for study in self._storage.get_all_studies()]
+    def _first(self, artifact_id: str, call: Callable[[ArtifactStore], T]) -> T:
+        urls = [study.user_attrs.get(ARTIFACTS) for study in self._store.storage.get_all_studies()]
         closed: StorageError | None = None
         for url in dict.fromkeys([None, *urls]):
             try:
-                return call(open_artifacts(url, self._storage))
+                return call(self._store.artifacts_for(url))
             except ArtifactNotFound:
                 continue
             except StorageError as error:  # a bucket without its package hides no other study's files
@@ -106,13 +104,13 @@ class EveryStudysArtifacts:
         raise closed or ArtifactNotFound(f"artifact {artifact_id} is in no study's store")
 
 
-def build(storage: BaseStorage, rules: Rules) -> Application:
+def build(store: Store, rules: Rules) -> Application:
     """The guarded WSGI application."""
     import optuna_dashboard
 
     # Renaming copies a study through what the application sees: where it may write, it has to see everything.
-    seen = storage if rules.writable else ShownStorage(storage)
-    return Guard(optuna_dashboard.wsgi(seen, EveryStudysArtifacts(storage)), rules)
+    seen = store.storage if rules.writable else CompactStorage(store.storage)
+    return Guard(optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store)), rules)
 
 
 @dataclass(frozen=True)
@@ -124,18 +122,20 @@ class Server:
     _server: Any
 
     def run(self) -> None:
+        """Answer requests until `close` or Ctrl-C."""
         self._server.run()
 
     def close(self) -> None:
+        """Stop listening."""
         self._server.close()
 
 
 @contextmanager
-def listening(storage: BaseStorage, settings: Settings) -> Iterator[Server]:
+def listening(store: Store, settings: Settings) -> Iterator[Server]:
     """A server bound to its port. Raises `DashboardError` for unsafe settings or a port that cannot be had."""
     import waitress
 
-    application = build(storage, settings.rules())
+    application = build(store, settings.rules())
     host = settings.host.strip("[]")
     # One address: `localhost` may resolve to two, and a random port would then differ between them.
     address = "127.0.0.1" if host.lower() == "localhost" else host

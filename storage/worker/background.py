@@ -1,8 +1,8 @@
-"""An Optuna storage for one worker: its running trial lives in memory, and what is written travels in the background.
+"""An Optuna storage for one worker: its running trial is kept in memory and written by a background thread.
 
-Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. Over an ocean
-that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is exact,
-that of the others is at most an epoch old.
+Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. With a distant
+database that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is
+exact, that of the others is at most an epoch old.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from datetime import datetime
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from storage.backends.database import number_of
 from storage.claims import CLAIM, Batch, Claim
 from storage.errors import ClaimLost
-from storage.fleet import Fleet, fleet_of
+from storage.fleet import Fleet
 from storage.forwarding import ForwardingStorage
+from storage.new_trial import new_trial
+from storage.optuna_internals import trial_id_of
+from storage.store import Store, StoreStorage
 from storage.worker.channel import Channel, Job
 from storage.worker.heartbeat import Heartbeat
 
-FRESH = 0.5  # seconds for which one look at all trials serves both the budget and the question for a new one
+FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 
 class Running:
@@ -36,7 +37,7 @@ class Running:
         self.trial, self.claim = trial, claim
         self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
         self.looking = threading.Lock()
-        trial_id = trial._trial_id
+        trial_id = trial_id_of(trial)
         self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch))
         self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
 
@@ -49,18 +50,23 @@ class Running:
         self.channel.close()
 
 
-class BackgroundStorage(ForwardingStorage):
-    """`inner` for one worker of one study. `claim` is the worker's name and grace; each trial gets a fresh token."""
+class BackgroundStorage(ForwardingStorage, StoreStorage):
+    """The storage of `store` for one worker of one study.
+
+    `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
+    waits for the database, in seconds. Without `background` every write is waited for, which only benchmarks want.
+    """
 
     def __init__(
-        self, inner: BaseStorage, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
+        self, store: Store, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
     ) -> None:
-        super().__init__(inner)
+        super().__init__(store.storage)
+        self.store = store
+        self.fleet = store.fleet
         self.study_id = study_id
-        self.fleet = fleet_of(inner)
         self.claim = claim
         self.patience = patience
-        self.background = background  # False: every write is waited for; only the benchmark wants that
+        self.background = background
         self.running: Running | None = None
         self._others: list[FrozenTrial] = []  # replaced, never changed: both threads may hold it
         self._fetched = float("-inf")  # time.monotonic() of `_others`, while no trial runs
@@ -71,10 +77,10 @@ class BackgroundStorage(ForwardingStorage):
         if template_trial is not None or study_id != self.study_id:
             return self.inner.create_new_trial(study_id, template_trial)
         claim = self.claim.renewed()
-        trial_id = self.inner.create_new_trial(study_id, _blank(claim))
-        trial = _blank(None)
-        trial._trial_id, trial.number = trial_id, number_of(self.inner, trial_id)
-        self._hold(trial, claim)
+        template = new_trial(-1, -1, datetime.now(), {CLAIM: claim.to_json()})
+        trial_id = self.inner.create_new_trial(study_id, template)
+        number = self.inner.get_trial_number_from_id(trial_id)
+        self._hold(new_trial(number, trial_id, datetime.now()), claim)
         return trial_id
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -103,7 +109,7 @@ class BackgroundStorage(ForwardingStorage):
     def refresh(self, then: Callable[[], None] = lambda: None) -> None:
         """Fetch what the other workers have done, in the background, and call `then` from there.
 
-        While one such look is still queued, a further one joins it.
+        While one such fetch is still queued, a further one joins it.
         """
         running = self._held()
         with running.looking:
@@ -123,7 +129,8 @@ class BackgroundStorage(ForwardingStorage):
     def end(self, batch: Batch) -> None:
         """Commit all that is queued, then `batch`, which ends the trial; wait for it.
 
-        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held; `end(Batch())` waits on.
+        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held, and
+        `end(Batch())` continues to wait.
         """
         running = self._held()
         if batch:
@@ -132,14 +139,14 @@ class BackgroundStorage(ForwardingStorage):
         self.drop()
 
     def drop(self) -> None:
-        """Let go of the running trial without another word to the database."""
+        """Let go of the running trial without writing anything more to the database."""
         if self.running is not None:
             self.running.release()
             self.running = None
         self._fetched = float("-inf")
 
     def own(self) -> FrozenTrial:
-        """The record of the trial that runs here, as it will be in the database."""
+        """The record of the trial that runs here, as it will be in the database. Raises `RuntimeError` without one."""
         return self._held().trial
 
     def forget_reports(self, epoch: int) -> None:
@@ -149,7 +156,7 @@ class BackgroundStorage(ForwardingStorage):
             del reports[step]
 
     def forget(self) -> None:
-        """Look at all trials anew before the next one is asked for."""
+        """Fetch all trials again before the next one is asked for."""
         self._fetched = float("-inf")
 
     def _hold(self, trial: FrozenTrial, claim: Claim) -> None:
@@ -163,7 +170,7 @@ class BackgroundStorage(ForwardingStorage):
 
     def _own(self, trial_id: int) -> FrozenTrial:
         trial = self._held().trial
-        if trial._trial_id != trial_id:
+        if trial_id_of(trial) != trial_id:
             raise RuntimeError(f"trial {trial_id} is not the one that runs here")
         return trial
 
@@ -190,7 +197,7 @@ class BackgroundStorage(ForwardingStorage):
     # Reads ------------------------------------------------------------------------------------------------------
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        if self.running is not None and self.running.trial._trial_id == trial_id:
+        if self.running is not None and trial_id_of(self.running.trial) == trial_id:
             return copy.deepcopy(self.running.trial)
         return self.inner.get_trial(trial_id)
 
@@ -216,25 +223,8 @@ class BackgroundStorage(ForwardingStorage):
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         if self.running is not None and study_id == self.study_id and self.running.trial.number == trial_number:
-            return self.running.trial._trial_id
+            return trial_id_of(self.running.trial)
         return self.inner.get_trial_id_from_study_id_trial_number(study_id, trial_number)
-
-
-def _blank(claim: Claim | None) -> FrozenTrial:
-    """A running trial that knows nothing yet."""
-    return FrozenTrial(
-        number=-1,
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=datetime.now(),
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={} if claim is None else {CLAIM: claim.to_json()},
-        intermediate_values={},
-        trial_id=-1,
-    )
 
 
 def _apply(trial: FrozenTrial, batch: Batch) -> None:

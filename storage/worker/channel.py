@@ -1,4 +1,4 @@
-"""A queue of writes with one thread behind it, so that training never waits for a database far away."""
+"""A queue of writes that one thread works off, so that training never waits for a distant database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Job = Batch | Callable[[], Batch | None]  # what a callable returns is written i
 class Channel:
     """Jobs in the order they were put; neighbouring batches are committed together.
 
-    While the database is away or full the thread keeps trying and the queue keeps what is due. Any other failure
+    While the database is away or full the thread keeps trying and nothing in the queue is lost. Any other failure
     ends the channel, and the next `put` or `flush` raises it.
     """
 
@@ -39,7 +39,7 @@ class Channel:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """Queue `job`, waiting while the queue is full. Raises what ended the channel."""
+        """Queue `job`, waiting while the queue is full. Raises the error that ended the channel."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._jobs) < self._capacity or self._failure is not None)
             self._raise_failure()
@@ -47,7 +47,7 @@ class Channel:
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> None:
-        """Wait until every job is done. Raises what ended the channel, or the outage that outlasts `timeout` s."""
+        """Wait until every job is done. Raises what ended the channel, or an outage longer than `timeout` seconds."""
         with self._changed:
             done = self._changed.wait_for(lambda: self._failure is not None or not (self._jobs or self._busy), timeout)
             self._raise_failure()
@@ -55,7 +55,7 @@ class Channel:
                 raise self._outage or DatabaseUnavailable(f"the database took longer than {timeout:.0f} s")
 
     def check(self) -> None:
-        """Raise what ended the channel, if anything did."""
+        """Raise the error that ended the channel, if it has ended."""
         with self._changed:
             self._raise_failure()
 

@@ -1,4 +1,4 @@
-"""A beat of our own: one thread a running trial that survives errors and notices when the trial is gone."""
+"""Sends beats for one running trial from a thread that survives errors and notices when the trial is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """No further beat is sent; one on its way is not waited for."""
+        """Send no further beat. One that is being sent is not waited for."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -35,7 +35,7 @@ class Heartbeat:
         while not self._stopped.wait(self._interval):
             try:
                 alive = self._beat()
-            except StorageError as error:  # the database is away: it judges silence by its own clock when it is back
+            except StorageError as error:  # an outage: once the database is back, it judges by its own clock
                 if not silent:
                     log.warning("no beat reaches the database: %s; training goes on", error)
                 silent = True

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lobmodels.checkpoint import Checkpoint
+from lobmodels.ensemble import graph
 from lobmodels.ensemble.bundle import Bundle, write_submission
 from lobmodels.inputs import as_tensor
 from tests.lobmodels.ensemble.made_runs import rows, run
@@ -79,6 +80,7 @@ def test_step(case: str) -> None:
         "ours, numpy": ours(members, raw, "numpy"),
         "torch module a model": torch_modules(members, raw),
         "onnxruntime session a model": sessions(members, raw),
+        "our ONNX graph": one_graph(members, raw),
         "floor: weights read once": floor(members),
     }
     times = interleave(contenders)
@@ -175,6 +177,19 @@ def sessions(members: list[Checkpoint], raw: np.ndarray) -> Step:
         for i in range(1, len(found)):
             total = total + found[i].step(inputs[i][t])
         return total[0, 0] / len(found)
+
+    return step
+
+
+def one_graph(members: list[Checkpoint], raw: np.ndarray) -> Step:
+    """The graph of `export --onnx`, raw row in, its state fed back."""
+    session = graph.open_session(graph.graph_bytes(Bundle.of(members)))
+    state, wide = graph.initial_state(session), raw.astype(np.float64)
+
+    def step(t: int) -> Any:
+        nonlocal state
+        y, state = graph.step(session, wide[t], t, state)
+        return y
 
     return step
 

@@ -26,9 +26,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from storage.artifacts import artifacts_of, upload_bytes
-from storage.backends.database import open_storage
+from storage.artifacts import upload_bytes
+from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
+from storage.store import artifacts_of
 from storage.worker.background import BackgroundStorage
 from tests.machines import CONTEXT
 from tests.servers import Postgres, TcpProxy
@@ -75,7 +76,7 @@ def _ours(url: str, background: bool) -> float:
     """Seconds of one trial as our worker runs it."""
     inner = open_storage(url)
     study_id = inner.get_study_id_from_name("s")
-    storage = BackgroundStorage(inner, study_id, Claim("host:1"), background=background)
+    storage = BackgroundStorage(inner.store, study_id, Claim("host:1"), background=background)
     study = optuna.Study("s", storage, sampler=_sampler(), pruner=_pruner())
     store = artifacts_of(study)
     storage.forget()
@@ -156,7 +157,7 @@ def _many(url: str, queue, share: int) -> None:  # type: ignore[no-untyped-def]
 
     def work(number: int) -> None:
         claim = Claim(f"host{share}:{number}", grace=120)
-        storage = BackgroundStorage(inner, study_id, claim, patience=300)
+        storage = BackgroundStorage(inner.store, study_id, claim, patience=300)
         study = optuna.Study("s", storage, sampler=optuna.samplers.RandomSampler(), pruner=_pruner())
         while True:
             started = time.perf_counter()
@@ -210,7 +211,7 @@ def test_a_large_fleet(server: Postgres) -> None:
     last = [took for number, took in asks if number >= len(trials) - len(trials) // 4]
     # One worker alone on the full study: what `ask` costs when the machine is not itself 64 workers and a server.
     inner = open_storage(url)
-    storage = BackgroundStorage(inner, study._study_id, Claim("host:x"))
+    storage = BackgroundStorage(inner.store, study._study_id, Claim("host:x"))
     mine = optuna.Study("s", storage, sampler=optuna.samplers.RandomSampler())
     storage.get_all_trials(study._study_id, deepcopy=False)
     alone = []

@@ -8,7 +8,7 @@ import pytest
 
 from search.report.note import write_note
 from search.studyfile.spec import StudySpec
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.dashboard.server import Settings, listening
 from tests.browser.conftest import Visit
 from tests.made_study import SPEC, make_study
@@ -23,7 +23,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = StudySpec.from_json(SPEC.to_json() | {"question": EVIL})
     study = make_study(storage, 60, spec=spec, replicates=(3, 3), artifacts=True, failures=0.1)
     write_note(study, "host:1")
-    with listening(storage, Settings(port=0)) as server:
+    with listening(storage.store, Settings(port=0)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         yield server.url
 
@@ -108,14 +108,14 @@ def test_a_stored_page_cannot_run(visit: Callable[..., Visit], tmp_path: Path) -
     """A file that claims to be a page, opened by itself, runs no script."""
     import optuna
 
-    from storage.artifacts import open_artifacts, upload
+    from storage.artifacts import upload
 
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     study = optuna.create_study(storage=storage, study_name="s")
     trial = study.ask()
     body = b"<body>quiet<script>document.body.textContent = 'ran'</script>"
-    artifact = upload(open_artifacts(None, storage), trial, storage, body, "page.html", "text/html")
-    with listening(storage, Settings(port=0)) as server:
+    artifact = upload(storage.store.artifacts, trial, storage, body, "page.html", "text/html")
+    with listening(storage.store, Settings(port=0)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         found = visit(f"{server.url}/artifacts/{study._study_id}/{trial._trial_id}/{artifact}")
         assert found.page.inner_text("body") == "quiet"

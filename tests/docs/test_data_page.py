@@ -35,7 +35,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
                 assert name == "lobtuna"
                 found[line] = run(arguments)
         assert Path("profile/profile.html").is_file()
-        assert "What the run smoke#0 leans on" in Path("profile-smoke/profile.html").read_text()
+        assert "What the run smoke#0 depends on" in Path("profile-smoke/profile.html").read_text()
         yield found
 
 

@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from search.cli import app, main
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from tests.docs.pages import PAGES, blocks
 from tests.docs.pages import commands as lines_of
 from tests.made_study import make_study

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from tests.docs.pages import PAGES, blocks, commands
 from tests.made_study import make_study
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lobmodels.features import BOUND, GROUPS, HISTORY, NAMES, bounded_ratio, compiled
-from lobmodels.inputs import InputPipeline, Normalizer, append_features
+from lobmodels.features import BOUND, GROUPS, HISTORY, NAMES, bounded_ratio, compiled, group
+from lobmodels.inputs import InputPipeline, append_features
 from lobmodels.schema import LOB
 
 ALL = tuple(GROUPS)
@@ -102,65 +102,27 @@ def test_one_definition_for_step_and_sequence() -> None:
         np.testing.assert_allclose(fast, whole[t], rtol=1e-13, atol=1e-13)
 
 
-def test_causal() -> None:
-    """Changing a row changes no feature of an earlier step."""
-    x = raw(4)
-    before = append_features(torch.from_numpy(x), ALL)
-    x[:, 25:] += 1.0
-    after = append_features(torch.from_numpy(x), ALL)
-    assert torch.equal(before[:, :25], after[:, :25])
-
-
 @given(st.floats(-50, 50), st.floats(-50, 50))
 def test_ratio_is_bounded(numerator: float, denominator: float) -> None:
     """A ratio of signed volumes is finite and within its bound, wherever its pole is."""
     assert abs(bounded_ratio(numerator, denominator)) <= BOUND * (1 + 1e-12)
 
 
-def test_groups_are_appended_in_order() -> None:
-    """The raw columns come first, unchanged; then the groups in the order of the findings."""
-    x = torch.from_numpy(raw(5))
-    both = append_features(x, ("derived", "lag"))
-    assert both.shape[-1] == 32 + 10 + 12
-    assert torch.equal(both[..., :32].float(), x)
-    assert torch.equal(both[..., 32:42], append_features(x, ("derived",))[..., 32:])
-    assert torch.equal(both[..., 42:], append_features(x, ("lag",))[..., 32:])
+def test_a_helper_of_a_group_is_compiled_with_it() -> None:
+    """A definition may call other functions of its file, which may call others."""
+    compiled_names: list[str] = []
+
+    def jit(function):  # type: ignore[no-untyped-def]
+        compiled_names.append(function.__name__)
+        return function
+
+    compiled(jit, ("derived",))
+    assert compiled_names == ["bounded_ratio", "derived"]
 
 
-def test_normalizer_is_exact_on_many_rows() -> None:
-    """Fitted in float64: mean and deviation are right to 1e-10 where float32 sums drift; flat columns divide by 1."""
-    rng = np.random.default_rng(0)
-    x = (rng.normal(0, 1e-2, (40, 1000, 32)) + 1000).astype(np.float32)
-    x[..., 5] = 3.0
-    normalizer = InputPipeline.fit(x, (), "zscore").normalizer
-    assert normalizer is not None
-    rows = x.reshape(-1, 32).astype(np.float64)
-    np.testing.assert_allclose(normalizer.mean, rows.mean(0), rtol=1e-12)
-    expected = rows.std(0)
-    expected[5] = 1.0
-    np.testing.assert_allclose(normalizer.std, expected, rtol=1e-7)
+def test_a_group_is_defined_once() -> None:
+    """A second group of one name would replace the first without a word."""
+    with pytest.raises(ValueError, match="two feature groups are called 'lag'"):
 
-
-def test_pipeline_normalises_features_too() -> None:
-    """With z-scores every column of the train rows, features included, has mean 0 and deviation 1."""
-    x = raw(6, sequences=40, steps=100)
-    inputs = InputPipeline.fit(x, ALL, "zscore")(torch.from_numpy(x)).double().reshape(-1, 66)
-    assert inputs.mean(0).abs().max() < 1e-5
-    assert (inputs.std(0, correction=0) - 1).abs().max() < 1e-5
-
-
-def test_a_definition_cannot_look_past_the_kept_rows() -> None:
-    """A feature that looks further back than the online history fails at once, not in the submission."""
-    from lobmodels.inputs import _Rows
-
-    with pytest.raises(IndexError, match="17 rows"):
-        _Rows(torch.zeros(32, 1, 5))[HISTORY]
-
-
-def test_normalizer_needs_nothing_but_columns() -> None:
-    """Chunks of different lengths weigh by their rows."""
-    a, b = torch.randn(3, 2, 10, dtype=torch.float64), torch.randn(3, 5, 10, dtype=torch.float64)
-    fitted = Normalizer.fit(iter([a, b]))
-    rows = torch.cat([a.reshape(3, -1), b.reshape(3, -1)], 1)
-    np.testing.assert_allclose(fitted.mean, rows.mean(1).numpy(), atol=1e-14)
-    np.testing.assert_allclose(fitted.std, rows.std(1, correction=0).numpy(), atol=1e-14)
+        @group("p0_again")
+        def lag(rows: object, t: object, out: object) -> None: ...

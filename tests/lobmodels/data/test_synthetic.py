@@ -10,10 +10,10 @@ import torch
 
 from lobmodels.data import load_dataset
 from lobmodels.data.synthetic import CHUNK, Simulated, simulate, write_dataset
-from lobmodels.errors import DataError
+from lobmodels.distributions import ks_distance
+from lobmodels.errors import DataError, OutputError
 from lobmodels.metric import weighted_pearson
 from lobmodels.profile.audit import audit_file
-from lobmodels.profile.shift import ks_distance
 from lobmodels.schema import LOB
 
 WARMUP = LOB.warmup_steps
@@ -170,5 +170,5 @@ def test_refusals(tmp_path: Path) -> None:
     assert (tmp_path / "valid.parquet").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["valid.parquet"]
     write_dataset(tmp_path, 1, 1, overwrite=True)
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_dataset(tmp_path / "valid.parquet" / "below", 1, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from lobmodels.data import validation_split
 from lobmodels.ensemble.analysis import Analysis, analyse
 from lobmodels.errors import BundleError
 from lobmodels.metric import weighted_pearson
-from search.ship.figures import write_plots
 
 N = 24
 
@@ -60,7 +58,7 @@ def test_scores_are_of_the_named_sequences(analysis: Analysis) -> None:
             expected = weighted_pearson(predictions[names.index(name)][index], y[index])
             assert (t0, t1, mean) == pytest.approx((*expected, expected.mean()), abs=1e-12)
     assert analyse(names, predictions, y, parts(0.0)).on == "all"
-    with pytest.raises(BundleError, match="--on report: there are no such sequences"):
+    with pytest.raises(BundleError, match="on=report: there are no such sequences"):
         analyse(names, predictions, y, parts(0.0), "report")
 
 
@@ -136,17 +134,6 @@ def test_one_run_is_no_pool() -> None:
     names, predictions, y = pool(1)
     with pytest.raises(BundleError, match="compares runs, and there is 1"):
         analyse(names, predictions, y, parts())
-
-
-def test_plots(analysis: Analysis, tmp_path: Path) -> None:
-    """A page of each table that needs no network and names its sequences."""
-    pages = write_plots(analysis, tmp_path)
-    assert [page.stem for page in pages] == [*analysis.tables(), "optimal_weights"]
-    assert (tmp_path / "plotly.min.js").is_file()
-    for page in pages:
-        text = page.read_text()
-        assert "https://cdn" not in text and 'src="plotly.min.js"' in text
-    assert "6 report sequences, which no run was chosen by" in (tmp_path / "model_scores.html").read_text()
 
 
 def test_json_is_plain(analysis: Analysis) -> None:

@@ -19,7 +19,7 @@ from lobmodels.ensemble.bundle import (
     write_submission,
     zip_bytes,
 )
-from lobmodels.errors import BundleError
+from lobmodels.errors import BundleError, OutputError
 from lobmodels.scoring.limits import members_within_size
 from tests.lobmodels.ensemble.made_runs import rows, run
 
@@ -117,7 +117,7 @@ def test_fits_into_a_size() -> None:
 def test_an_unwritable_place(bundle: Bundle, tmp_path: Path) -> None:
     """A folder that is a file: one line, and no remains."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_submission(tmp_path / "file" / "s.zip", bundle)
 
 
@@ -130,7 +130,7 @@ def test_foreign_and_damaged_zips(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a zip"):
         read_submission(path)
     path.write_bytes(zip_bytes({"solution.py": b""}))
-    with pytest.raises(BundleError, match=r"not made by `lobtuna export`.*weights\.safetensors"):
+    with pytest.raises(BundleError, match=r"not exported by lobtuna.*weights\.safetensors"):
         read_submission(path)
     with zipfile.ZipFile(io.BytesIO(submission_bytes(bundle))) as archive:
         files = {name: archive.read(name) for name in FILES}

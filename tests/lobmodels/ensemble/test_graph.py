@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lobmodels.ensemble import graph
 from lobmodels.ensemble.bundle import Bundle
@@ -41,12 +43,57 @@ def test_equals_torch(bundle: Bundle, tmp_path: Path) -> None:
             assert np.abs(prediction - target[t]).max() < 1e-5
 
 
-def test_stacks_members_of_one_shape(bundle: Bundle) -> None:
-    """Two members of one shape share their products: the graph has one input state for both."""
+def test_states_are_inputs_and_outputs(bundle: Bundle) -> None:
+    """Every state of every member goes in and comes out under one name, beside the rows that features look back at."""
     session = graph.open_session(graph.graph_bytes(bundle))
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
-    assert shapes["state.stack0.h0"] == [2, 1, 8]
     assert shapes["row"] == [32] and shapes["state.rows"] == [16, 32]
+    assert shapes["state.member0.0"] == [2, 1, 8] and shapes["state.member4.1"] == [2, 1, 5]
+    following = {entry.name.replace("next.", "state.", 1) for entry in session.get_outputs()} - {"prediction"}
+    assert following == {name for name in shapes if name.startswith("state.")}
+
+
+@pytest.mark.parametrize("values", [{}, {"architecture": "gru_attention"}, {"architecture": "lstm", "derived": True}])
+def test_row_and_step_are_always_inputs(values: dict[str, Any], tmp_path: Path) -> None:
+    """Whether or not a feature looks at the step, a host gives the same inputs."""
+    bundle = Bundle.of([run(hidden_size=8, **values)])
+    path = graph.write_graph(tmp_path / "one.onnx", bundle)
+    names = {entry.name for entry in graph.open_session(path.read_bytes()).get_inputs()}
+    assert {"row", "step", "state.rows", "state.member0.0"} <= names
+
+
+def test_the_oldest_onnxruntime_can_read_it(bundle: Bundle) -> None:
+    """Operators of opset 17 and a file format of at most 8: what onnxruntime 1.18, the oldest we name, reads."""
+    import onnx
+
+    model = onnx.load_from_string(graph.graph_bytes(bundle))
+    assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", 17)}
+    assert model.ir_version <= 8
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_equal_pipelines_are_computed_once() -> None:
+    """Members that read the same inputs share one set of feature nodes."""
+    import onnx
+
+    values = {"hidden_size": 4, "derived": True, "normalizer": "zscore"}
+    sizes = []
+    for count in (1, 3):
+        members = [run(f"joint#{i}", i, **values) for i in range(count)]
+        graph_ = onnx.load_from_string(graph.graph_bytes(Bundle.of(members))).graph
+        sizes.append(sum(node.op_type == "Sub" for node in graph_.node))
+    assert sizes[0] == sizes[1] > 6
+
+
+def test_a_network_that_cannot_be_written(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation that ONNX does not have is one error that says what to do."""
+
+    def exponential(pipeline: object, history: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.matrix_exp(history.T @ history)[:1].float()
+
+    monkeypatch.setattr(graph, "_network_input", exponential)
+    with pytest.raises(BundleError, match=r"torch cannot write these networks as ONNX .*export them without the graph"):
+        graph.graph_bytes(Bundle.of(bundle.members[:1]))
 
 
 def test_deterministic(bundle: Bundle) -> None:

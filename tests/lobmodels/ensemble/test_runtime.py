@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,7 @@ def test_a_row_of_another_width_is_refused(predictor: Ensemble, state: Any) -> N
 
 def test_falls_back_when_numba_is_missing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Without numba the numpy step serves, and the log says so."""
+    runtime._compiled_advance.cache_clear()  # as in a fresh process
     monkeypatch.setitem(__import__("sys").modules, "numba", None)
     with caplog.at_level(logging.WARNING):
         predictor = Bundle.of([run(hidden_size=4, num_layers=1)]).predictor()
@@ -246,3 +248,31 @@ def test_missing_parts_are_named() -> None:
         Ensemble(broken, arrays, features)
     with pytest.raises(runtime.RuntimeFormatError, match="format 99"):
         Ensemble(manifest | {"format": 99}, arrays, features)
+
+
+def test_the_runtime_names_no_feature_group() -> None:
+    """Groups are found in `features`, so that a new one needs no line here; `temporal` and its like are not words."""
+    source = Path(str(runtime.__file__)).read_text()
+    assert not [name for name in features.GROUPS if f'"{name}"' in source or f"{name}(" in source]
+
+
+def test_weights_start_at_cache_lines() -> None:
+    """Every region and every constant of the compiled step starts where a cache line does."""
+    bundle = Bundle.of([run("joint#0", 0, hidden_size=5, derived=True), run("joint#1", 1, hidden_size=3, head="mlp")])
+    manifest, arrays = bundle.manifest(), bundle.tensors()
+    networks = [runtime.Weights(member, arrays, f"member.{k}").parts() for k, member in enumerate(manifest["members"])]
+    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0, 1])
+    assert program.memory().ctypes.data % (4 * runtime.LINE) == 0
+    assert not any(base % runtime.LINE for base in program.bases)
+    assert not any(len(constant) % runtime.LINE for constant in program.constants)
+
+
+def test_addresses_lie_in_the_memory() -> None:
+    """Every operand that is an address points into the memory once sizes are known; code has addresses of its own."""
+    bundle = Bundle.of([run("joint#0", 0, architecture="gru_attention", hidden_size=12, attention_window=9)])
+    manifest, arrays = bundle.manifest(), bundle.tensors()
+    networks = [runtime.Weights(manifest["members"][0], arrays, "member.0").parts()]
+    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0])
+    lines, size = program.instructions(), len(program.memory())
+    assert lines.shape == (len(program.lines), 9) and (lines[:, 1:] < size).all()
+    assert len(set(lines[:, 0].tolist())) == len({line[0] for line in program.lines}) == 5

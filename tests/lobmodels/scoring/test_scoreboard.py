@@ -11,7 +11,7 @@ import pytest
 
 from lobmodels.bootstrap import sequence_statistics
 from lobmodels.errors import ScoringError
-from lobmodels.scoring.scoreboard import Tally, compare_tallies, is_saved_score, to_csv, to_document
+from lobmodels.scoring.scoreboard import Tally, compare_tallies, is_saved_score, to_document, to_table
 
 SPLIT = {"select": np.arange(15), "report": np.arange(15, 20)}
 
@@ -30,7 +30,7 @@ def test_report_sequences_by_default() -> None:
     assert (on, comparison.sequences) == ("report", 5)
     comparison, on = compare_tallies(pair, "a.zip", on="all")
     assert (on, comparison.sequences) == ("all", 20)
-    with pytest.raises(ScoringError, match="--on some: choose from report, all, select"):
+    with pytest.raises(ScoringError, match="on=some: choose from report, all, select"):
         compare_tallies(pair, "a.zip", on="some")
 
 
@@ -38,7 +38,7 @@ def test_splits_that_differ() -> None:
     """Submissions of studies with different splits are compared on all sequences; one without a split joins any."""
     other = tally("b.zip", 1, {"select": np.arange(5), "report": np.arange(5, 20)})
     assert compare_tallies([tally("a.zip"), other], "a.zip")[1] == "all"
-    with pytest.raises(ScoringError, match="do not share a known validation split; use --on all"):
+    with pytest.raises(ScoringError, match="do not share a known validation split; use on=all"):
         compare_tallies([tally("a.zip"), other], "a.zip", on="report")
     assert compare_tallies([tally("a.zip"), tally("foreign.zip", 2, {})], "a.zip")[1] == "report"
     assert compare_tallies([tally("x.zip", 1, {}), tally("y.zip", 2, {})], "x.zip")[1] == "all"
@@ -63,7 +63,7 @@ def test_saved_scores(tmp_path: Path) -> None:
     assert compare_tallies([tally("new.zip", 1), kept], "old.zip") == fresh
     for content in (b"", b"text", b"\x80\x04K\x01."):
         path.write_bytes(content)
-        with pytest.raises(ScoringError, match="is no saved score of this version; make one with"):
+        with pytest.raises(ScoringError, match="is no saved score of this version"):
             Tally.load(path)
     np.savez(path.open("wb"), format=np.array(99))
     with pytest.raises(ScoringError, match="is no saved score"):
@@ -73,9 +73,9 @@ def test_saved_scores(tmp_path: Path) -> None:
 def test_documents() -> None:
     """CSV and JSON name the champion, the sequences and the choices; a handful of sequences makes none."""
     comparison, on = compare_tallies([tally("a.zip"), tally("b.zip", 1)], "a.zip")
-    header, first, second = to_csv(comparison, on).splitlines()
+    header, first, second = to_table(comparison, on).to_csv().splitlines()
     assert header.startswith("submission,t0,t1,mean,p10,p90,spread,difference,low,high,p_better,champion")
-    assert first.endswith("True,5,report,200") and second.endswith("False,5,report,200")
+    assert first.endswith("true,5,report,200") and second.endswith("false,5,report,200")
     document = json.loads(json.dumps(to_document(comparison, on), allow_nan=False))
     assert document["champion"] == "a.zip" and document["safe"] is document["bold"] is None
     whole = to_document(*compare_tallies([tally("a.zip"), tally("b.zip", 1)], "a.zip", "all"))

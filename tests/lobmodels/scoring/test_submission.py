@@ -236,7 +236,7 @@ def test_no_zip(tmp_path: Path, data: Sequences) -> None:
 def test_a_submission_that_hangs_is_ended(foreign: Callable[[str], Path], data: Sequences) -> None:
     """At the time limit the process is killed and the limit named."""
     source = "import time\nclass PredictionModel:\n    def predict(self, p): time.sleep(60)"
-    with pytest.raises(ScoringError, match="still not done after 1 s"):
+    with pytest.raises(ScoringError, match="not done after the limit of 1 s"):
         score_submission(foreign(source), data, 1, time_limit=1.0)
 
 

@@ -104,5 +104,5 @@ def test_incomplete(submission: Callable[..., Path], files: dict[str, bytes], sm
 
 def test_needs_two_sequences(submission: Callable[..., Path], small_dataset: Dataset) -> None:
     """One sequence shows no reset."""
-    with pytest.raises(ScoringError, match="--sequences 1 is not between 2 and the 12"):
+    with pytest.raises(ScoringError, match="sequences=1 is not between 2 and the 12"):
         verify(submission(), small_dataset.valid, sequences=1)

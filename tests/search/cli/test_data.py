@@ -100,7 +100,7 @@ def test_synth_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run("data", "check", str(tmp_path / "a")) == 0
     capsys.readouterr()
     assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments) == 1
-    assert "pass --overwrite" in capsys.readouterr().err
+    assert "set --overwrite" in capsys.readouterr().err
     assert run("data", "synth", "--output", str(tmp_path / "a"), *arguments, "--overwrite") == 0
     assert run("data", "synth", "--output", str(tmp_path / "c"), "--train", "0") == 1
     assert run("data", "synth") == 2
@@ -148,7 +148,7 @@ def test_profile_of_a_run(small_data: Path, storage: str, tmp_path: Path, capsys
     assert all(Path(name).is_file() for name in [document["page"], *document["tables"]])
     assert len(document["findings"]) == 8
     page = (tmp_path / "profile.html").read_text()
-    assert "What the run tiny#1 leans on" in page
+    assert "What the run tiny#1 depends on" in page
     assert "#1,3,bid volumes,6," in (tmp_path / "importance.csv").read_text()
     assert run(*arguments, "--study", "tiny", "--trial", "7") == 1
     assert "no complete trial 7; complete trials: 0, 1" in capsys.readouterr().err

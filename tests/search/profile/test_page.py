@@ -12,10 +12,11 @@ import pytest
 
 from lobmodels.data import Dataset, load_dataset
 from lobmodels.data.synthetic import write_dataset
-from lobmodels.errors import DataError
+from lobmodels.errors import OutputError
 from lobmodels.profile import Profile, profile_dataset, tables
 from lobmodels.profile.chunks import all_feature_names
 from lobmodels.profile.importance import RunProfile
+from lobmodels.schema import LOB
 from search.profile import write_profile
 from search.profile.page import page
 from search.report.page import render
@@ -42,14 +43,14 @@ def test_files(profile: Profile, tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["profile.html", *(f"{name}.csv" for name in found)]
     with (paths[0].parent / "columns.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["column"] for line in lines] == list(all_feature_names())
+    assert [line["column"] for line in lines] == list(all_feature_names(LOB))
     for line, column in zip(lines, profile.columns, strict=True):
         assert float(line["ks"]) == column.ks
         assert float(line["weighted_valid_t1"]) == column.weighted_valid[1]
     assert write_profile(profile, tmp_path / "new" / "folder") == paths
     assert sorted(path.name for path in paths[0].parent.iterdir()) == sorted(path.name for path in paths)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_profile(profile, tmp_path / "file")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.report import write_report
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from tests.made_study import make_study
 
 

@@ -12,7 +12,7 @@ from optuna.storages import InMemoryStorage
 from search.report.note import NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
 from search.report.record import read_study
 from search.studyfile.spec import StudySpec
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.errors import DatabaseUnavailable
 from tests.made_study import SPEC, make_study
 

@@ -7,8 +7,9 @@ from optuna.trial import TrialState, create_trial
 
 from search.study.record import write_stored_state
 from search.study.retention import collect, make_room
-from storage.artifacts import artifacts_of, attribute_of, upload_bytes
+from storage.artifacts import attribute_of, upload_bytes
 from storage.claims import Batch, Claim
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 from tests.machines import create, small_study
 
@@ -54,7 +55,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path: Path) -> None:
     orphan = upload_bytes(small.store, b"orphan")
     attached = upload_bytes(small.store, b"attached")
     small.storage.set_study_system_attr(small.study._study_id, *attribute_of(attached, "note.csv", "text/csv"))
-    own = BackgroundStorage(small.storage, small.study._study_id, Claim("host:1"))
+    own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
     state = upload_bytes(small.store, b"state")
     optuna.Study(small.study.study_name, own).ask()
     own.put(write_stored_state(state, 1))

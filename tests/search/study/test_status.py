@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from search.study.create import create_study
 from search.study.status import Status, status_of
 from search.studyfile.spec import StudySpec
-from storage.backends.database import database_engine
 from storage.claims import Claim
-from storage.fleet import fleet_of
+from storage.store import store_of
 from storage.tables import claims
 
 DOCUMENT: dict[str, Any] = {
@@ -31,7 +30,7 @@ def study(tmp_path: Path) -> optuna.Study:
 def claim(study: optuna.Study, worker: str) -> int:
     """Take the first queued trial as a worker does; its id."""
     trial_id: int = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))[0]._trial_id
-    assert fleet_of(study._storage).claim(trial_id, Claim(worker))
+    assert store_of(study).fleet.claim(trial_id, Claim(worker))
     study._storage.set_trial_user_attr(trial_id, "worker", worker)
     study._storage.set_trial_intermediate_value(trial_id, 0, 0.21)
     study._storage.set_trial_intermediate_value(trial_id, 1, 0.2)
@@ -42,7 +41,7 @@ def test_a_worker_that_beats_is_alive_and_one_that_does_not_is_silent(study: opt
     """By the database's clock, not by anybody's state."""
     claim(study, "a:1")
     lost = claim(study, "b:2")
-    engine = database_engine(study._storage)
+    engine = store_of(study).engine
     assert engine is not None
     with engine.begin() as connection:
         connection.execute(sa.update(claims).where(claims.c.trial_id == lost).values(beat=claims.c.beat - 100))

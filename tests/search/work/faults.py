@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from search.cli import main
-from storage.backends.database import database_engine, open_storage
+from storage.backends.registry import open_store
 from storage.tables import artifacts, chunks
 
 
@@ -17,7 +17,7 @@ def main_done(arguments: list[str]) -> None:
 
 def corrupt(url: str) -> None:
     """Change one byte of every stored artifact."""
-    engine = database_engine(open_storage(url))
+    engine = open_store(url).engine
     assert engine is not None
     with engine.begin() as connection:
         for row in connection.execute(sa.select(chunks)).all():

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from search.study.open import open_study
 from search.study.record import RESUME
-from storage.artifacts import artifacts_of
+from storage.store import artifacts_of
 from tests.machines import Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
 from tests.search.work.faults import main_done
 

@@ -8,16 +8,17 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.work.rescue import SavedRun, submit
-from storage.artifacts import artifacts_of, download
-from storage.backends.database import open_storage
+from storage.artifacts import download
+from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
+from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 from tests.machines import create, small_study
 
 
 def _saved(study: optuna.Study, state: TrialState | None) -> SavedRun:
     """A saved run whose trial has meanwhile become `state` (None: still running)."""
-    own = BackgroundStorage(study._storage, study._study_id, Claim("host:1"))
+    own = BackgroundStorage(store_of(study), study._study_id, Claim("host:1"))
     trial = optuna.Study(study.study_name, own).ask()
     trial.suggest_float("lr", 1e-3, 1e-2, log=True)
     record = own.own()

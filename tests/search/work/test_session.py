@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from tests.machines import Worker, create, outcome_of, small_study
 
 

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import optuna
 
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.claims import Claim
-from storage.fleet import fleet_of
 from tests.machines import CONTEXT
 
 
 def _take_all(url: str, queue) -> None:  # type: ignore[no-untyped-def]
     """Take queued trials until there are none."""
     storage = open_storage(url)
-    fleet, study_id = fleet_of(storage), storage.get_study_id_from_name("s")
+    fleet, study_id = storage.store.fleet, storage.get_study_id_from_name("s")
     claim, taken = Claim(f"host:{os.getpid()}"), []
     for trial in storage.get_all_trials(study_id, deepcopy=False):
         if fleet.claim(trial._trial_id, claim.renewed()):

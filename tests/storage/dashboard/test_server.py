@@ -12,22 +12,21 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import BaseStorage
 
-from storage.artifacts import open_artifacts, upload
-from storage.backends.database import open_storage
-from storage.dashboard.compact import ShownStorage
+from storage.artifacts import upload
+from storage.backends.registry import open_storage
 from storage.dashboard.server import EveryStudysArtifacts, Server, Settings, listening, read_credentials
 from storage.errors import DashboardError
+from storage.store import StoreStorage
 from tests.servers import TcpProxy
 
 PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def served(storage: BaseStorage, **settings: object) -> Iterator[Server]:
+def served(storage: StoreStorage, **settings: object) -> Iterator[Server]:
     """A dashboard that answers in a thread, on a free port."""
-    with listening(storage, Settings(port=0, **settings)) as server:  # type: ignore[arg-type]
+    with listening(storage.store, Settings(port=0, **settings)) as server:  # type: ignore[arg-type]
         threading.Thread(target=server.run, daemon=True).start()
         yield server
 
@@ -41,7 +40,7 @@ def get(url: str, method: str = "GET", timeout: float = 20.0) -> tuple[int, byte
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> BaseStorage:
+def storage(tmp_path: Path) -> StoreStorage:
     return open_storage(f"sqlite:///{tmp_path}/studies.db")
 
 
@@ -53,7 +52,7 @@ def password_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_other_machines_need_a_password(storage: BaseStorage, password_file: Path) -> None:
+def test_other_machines_need_a_password(storage: StoreStorage, password_file: Path) -> None:
     """Listening on an address that others can reach is refused without --auth, and says what to do."""
     with pytest.raises(DashboardError, match=r"--auth USER:PASSWORD-FILE.*ssh -L"):
         Settings(host="0.0.0.0").rules()
@@ -88,7 +87,7 @@ def test_password_files_that_are_none(tmp_path: Path, password_file: Path) -> No
         assert "short" not in str(caught.value)
 
 
-def test_the_password_is_asked_for(storage: BaseStorage, password_file: Path) -> None:
+def test_the_password_is_asked_for(storage: StoreStorage, password_file: Path) -> None:
     """The served application answers 401 without the password and 200 with it."""
     with served(storage, host="127.0.0.1", auth=f"quant:{password_file}") as server:
         assert get(f"{server.url}/api/studies")[0] == 401
@@ -98,15 +97,15 @@ def test_the_password_is_asked_for(storage: BaseStorage, password_file: Path) ->
         assert opener.open(f"{server.url}/api/studies", timeout=20).status == 200
 
 
-def test_a_port_that_is_taken(storage: BaseStorage) -> None:
+def test_a_port_that_is_taken(storage: StoreStorage) -> None:
     """A second dashboard on the same port is told to take another."""
     with served(storage) as server:
         port = int(server.url.rpartition(":")[2])
-        with pytest.raises(DashboardError, match=f"--port {port + 1}"), listening(storage, Settings(port=port)):
+        with pytest.raises(DashboardError, match=f"--port {port + 1}"), listening(storage.store, Settings(port=port)):
             pass
 
 
-def test_deleting_is_refused_unless_writable(storage: BaseStorage) -> None:
+def test_deleting_is_refused_unless_writable(storage: StoreStorage) -> None:
     """The delete request of the application's own button is refused by default, and works with --writable."""
     study = optuna.create_study(storage=storage, study_name="precious")
     with served(storage) as server:
@@ -123,7 +122,7 @@ def test_deleting_is_refused_unless_writable(storage: BaseStorage) -> None:
     assert not storage.get_all_studies()
 
 
-def test_long_attributes_stay_in_the_database(storage: BaseStorage) -> None:
+def test_long_attributes_stay_in_the_database(storage: StoreStorage) -> None:
     """Histories and specs do not go to the browser; what a person reads does; the stored trial is unchanged."""
     study = optuna.create_study(storage=storage, study_name="s")
     study.set_user_attr("spec", {"name": "s", "parameters": {}})
@@ -139,19 +138,7 @@ def test_long_attributes_stay_in_the_database(storage: BaseStorage) -> None:
     assert len(study.trials[0].user_attrs["history"]) == 50
 
 
-def test_a_running_trial_is_shown_as_it_is_now(storage: BaseStorage) -> None:
-    """Only finished trials are remembered: what a running one reports later is seen."""
-    study = optuna.create_study(storage=storage, study_name="s")
-    shown = ShownStorage(storage)
-    trial = study.ask()
-    assert shown.get_all_trials(study._study_id)[0].intermediate_values == {}
-    trial.report(0.25, 0)
-    assert shown.get_all_trials(study._study_id)[0].intermediate_values == {0: 0.25}
-    study.tell(trial, 0.5)
-    assert shown.get_all_trials(study._study_id)[0].value == 0.5
-
-
-def test_files_of_every_study_are_found(storage: BaseStorage, tmp_path: Path) -> None:
+def test_files_of_every_study_are_found(storage: StoreStorage, tmp_path: Path) -> None:
     """Studies may keep their files in different places; one dashboard serves them all."""
     for name, url in (("here", None), ("there", str(tmp_path / "folder"))):
         study = optuna.create_study(storage=storage, study_name=name)
@@ -159,14 +146,14 @@ def test_files_of_every_study_are_found(storage: BaseStorage, tmp_path: Path) ->
             study.set_user_attr("artifacts", url)
         trial = study.ask()
         data = f"epoch,mean\n0,{name}\n".encode()
-        artifact = upload(open_artifacts(url, storage), trial, storage, data, "history.csv", "text/csv")
+        artifact = upload(storage.store.artifacts_for(url), trial, storage, data, "history.csv", "text/csv")
         study.tell(trial, 1.0)
         with served(storage) as server:
             address = f"{server.url}/artifacts/{study._study_id}/{trial._trial_id}/{artifact}"
             assert get(address) == (200, data)
     with pytest.raises(optuna.artifacts.exceptions.ArtifactNotFound):
-        EveryStudysArtifacts(storage).open_reader("00" * 16)
-    every = EveryStudysArtifacts(storage)
+        EveryStudysArtifacts(storage.store).open_reader("00" * 16)
+    every = EveryStudysArtifacts(storage.store)
     every.write("0a" * 16, io.BytesIO(b"by hand"))
     every.remove("0a" * 16)
     with pytest.raises(optuna.artifacts.exceptions.ArtifactNotFound):

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import optuna
 import pytest
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from storage.backends.database import open_storage
+from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
 from storage.dashboard.server import Settings, listening
+from storage.store import StoreStorage
 from storage.worker.background import BackgroundStorage
 from tests.made_study import make_study
 
@@ -25,12 +25,12 @@ WRITERS = 8
 
 
 @contextmanager
-def writing(storage: BaseStorage, study_id: int, pause: float) -> Iterator[list[int]]:
+def writing(storage: StoreStorage, study_id: int, pause: float) -> Iterator[list[int]]:
     """Eight workers that finish one short trial after another; yields the numbers of those that ended."""
     done, over = [], threading.Event()
 
     def work(number: int) -> None:
-        own = BackgroundStorage(storage, study_id, Claim(f"host:{number}"))
+        own = BackgroundStorage(storage.store, study_id, Claim(f"host:{number}"))
         study = optuna.Study("joint", own, sampler=optuna.samplers.RandomSampler())
         while not over.is_set():
             trial = study.ask()
@@ -58,7 +58,7 @@ def test_the_dashboard_answers_while_workers_write(postgres_url: str, trials: in
     storage = open_storage(postgres_url)
     study = make_study(storage, trials)
     seconds, shown = [], 0
-    with listening(storage, Settings(port=0)) as server, writing(storage, study._study_id, pause=0.3) as done:
+    with listening(storage.store, Settings(port=0)) as server, writing(storage, study._study_id, pause=0.3) as done:
         threading.Thread(target=server.run, daemon=True).start()
         deadline = time.monotonic() + 60
         while shown < trials + WRITERS and time.monotonic() < deadline:

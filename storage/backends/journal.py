@@ -1,0 +1,43 @@
+"""Optuna's journal: one file that processes append to, for machines that share a disk and nothing else."""
+
+from __future__ import annotations
+
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from storage.artifacts.filesystem import FolderArtifacts
+from storage.backends.backend import Backend
+from storage.backends.plain_fleet import PlainFleet
+from storage.errors import UrlError
+from storage.store import Store, StoreStorage
+from storage.url import StorageUrl, file_of
+
+
+class OwnJournal(StoreStorage, JournalStorage):
+    """The storage of a journal's store."""
+
+
+def parse(rest: str, url: str) -> StorageUrl:
+    """Read `journal://FILE`. Raises `UrlError`."""
+    path = file_of("journal", rest, url)
+    return StorageUrl(f"journal://{path}", path=path)
+
+
+def open_journal(url: StorageUrl, *, patience: float, opening: float) -> Store:
+    """Open or create the file; artifacts lie in a folder beside it. A file needs no patience.
+
+    Raises `UrlError` for a file that cannot be written or is no journal.
+    """
+    assert url.path is not None
+    try:
+        # The open lock works on Linux, macOS, Windows and NFS 3 or newer; the default needs symbolic links.
+        storage = OwnJournal(JournalFileBackend(str(url.path), lock_obj=JournalFileOpenLock(str(url.path))))
+    except OSError as error:
+        raise UrlError(f"storage {url.driver!r}: {error.strerror}; name a file that can be written") from error
+    except ValueError as error:
+        raise UrlError(f"storage {url.driver!r} is not an Optuna journal: {error}") from error
+    folder = url.path.with_name(f"{url.path.name}.artifacts")
+    return Store(storage, PlainFleet(storage), FolderArtifacts(folder))
+
+
+BACKEND = Backend(parse, open_journal)

@@ -1,0 +1,141 @@
+"""Fleet operations through Optuna's interface alone, for storages without SQL: journals."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.claims import BEAT, CLAIM, LOSSES, REASON, Batch, Claim, lost_reason
+from storage.errors import ClaimLost
+from storage.fleet import Fleet, Recovered
+from storage.optuna_internals import trial_id_of
+
+RUNNING, WAITING, FAIL = TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What an observer saw of a trial's claim and beat, by time.monotonic()."""
+
+    beat: object
+    since: float  # when this beat was first seen
+    heard: float  # when a beat was last seen to change; minus infinity where none was
+
+
+class PlainFleet(Fleet):
+    """Fleet operations through Optuna's interface alone, for journals.
+
+    There is no clock all workers share, so a beat is a counter: a worker is silent when an observer has seen the same
+    count for the claim's whole grace by its own stopwatch. Claim and write are several appends, not one transaction;
+    that is enough for processes that share a file.
+    """
+
+    shares_clock = False
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
+        self._counts: dict[int, int] = {}  # trial id -> own beats so far
+        self._seen: dict[int, _Sight] = {}  # by trial id
+
+    def claim(self, trial_id: int, claim: Claim) -> bool:
+        try:
+            if not self.storage.set_trial_state_values(trial_id, RUNNING):
+                return self._holds(trial_id, claim)
+        except UpdateFinishedTrialError:
+            return False
+        self.storage.set_trial_system_attr(trial_id, CLAIM, claim.to_json())
+        return True
+
+    def beat(self, trial_id: int, claim: Claim) -> bool:
+        if not self._holds(trial_id, claim):
+            return False
+        count = self._counts[trial_id] = self._counts.get(trial_id, 0) + 1
+        try:
+            self.storage.set_trial_system_attr(trial_id, BEAT, [claim.token, count])
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
+        trial = self._get(trial_id)
+        if trial.state != RUNNING and (trial.state, trial.values) == (batch.state, batch.values):
+            return  # an earlier try was committed
+        if not self._holds(trial_id, claim):
+            raise ClaimLost(f"trial {trial.number} is not {claim.worker}'s any more")
+        for name, (value, distribution) in batch.params.items():
+            if name not in trial.params:
+                self.storage.set_trial_param(trial_id, name, value, distribution)
+        self._append(trial_id, batch)
+
+    def _append(self, trial_id: int, batch: Batch) -> None:
+        storage = self.storage
+        for step, value in batch.intermediate.items():
+            storage.set_trial_intermediate_value(trial_id, step, value)
+        for key, value in batch.user_attrs.items():
+            storage.set_trial_user_attr(trial_id, key, value)
+        for key, value in batch.system_attrs.items():
+            storage.set_trial_system_attr(trial_id, key, value)
+        if batch.state is not None:
+            if batch.state == WAITING:
+                storage.set_trial_system_attr(trial_id, CLAIM, None)
+            storage.set_trial_state_values(trial_id, batch.state, batch.values)
+
+    def seize(self, trial_id: int, claim: Claim) -> None:
+        trial = self._get(trial_id)
+        if trial.state == WAITING:
+            self.storage.set_trial_state_values(trial_id, RUNNING)
+        elif trial.state != RUNNING:
+            raise ClaimLost(f"trial {trial.number} is {trial.state.name} already")
+        self.storage.set_trial_system_attr(trial_id, CLAIM, claim.to_json())
+
+    def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
+        found = []
+        for trial in self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,)):
+            claim = Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim("a worker without a name")
+            if time.monotonic() - self._look(trial).since > claim.grace:
+                found.append(self._take_back(trial, claim, max_retries))
+        return found
+
+    def unheard(self, study_id: int, since: float) -> list[int]:
+        running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
+        return [trial.number for trial in running if self._look(trial).heard <= since]
+
+    def now(self) -> float:
+        return time.monotonic()  # of this process: there is no other
+
+    def _look(self, trial: FrozenTrial) -> _Sight:
+        """Compare the trial's beat with the one seen before."""
+        trial_id = trial_id_of(trial)
+        beat = (trial.system_attrs.get(CLAIM), trial.system_attrs.get(BEAT))
+        known = self._seen.get(trial_id)
+        if known is None or known.beat != beat:
+            now = time.monotonic()
+            # The first look starts the stopwatch; only a change shows that the worker is alive.
+            self._seen[trial_id] = _Sight(beat, now, float("-inf") if known is None else now)
+        return self._seen[trial_id]
+
+    def _take_back(self, trial: FrozenTrial, claim: Claim, max_retries: int) -> Recovered:
+        losses = int(trial.system_attrs.get(LOSSES, 0)) + 1
+        given_up = losses > max_retries
+        storage, trial_id = self.storage, trial_id_of(trial)
+        storage.set_trial_system_attr(trial_id, LOSSES, losses)
+        storage.set_trial_system_attr(trial_id, CLAIM, None)
+        if given_up:
+            storage.set_trial_user_attr(trial_id, REASON, lost_reason(claim.worker, losses))
+        storage.set_trial_state_values(trial_id, FAIL if given_up else WAITING)
+        return Recovered(trial.number, claim.worker, losses, given_up)
+
+    def _holds(self, trial_id: int, claim: Claim) -> bool:
+        trial = self._get(trial_id)
+        held = Claim.from_json(trial.system_attrs.get(CLAIM))
+        return trial.state == RUNNING and held is not None and held.token == claim.token
+
+    def _get(self, trial_id: int) -> FrozenTrial:
+        try:
+            return self.storage.get_trial(trial_id)
+        except KeyError:
+            raise ClaimLost("the study was deleted while it was being worked on") from None

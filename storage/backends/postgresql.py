@@ -1,0 +1,102 @@
+"""PostgreSQL through psycopg 3: dead connections are noticed, idle ones are tested before use, poolers work."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote, unquote
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from storage.backends.backend import Backend
+from storage.backends.sql import SqlDatabase
+from storage.dialect import Dialect
+from storage.errors import UrlError
+from storage.store import Store
+from storage.url import StorageUrl, redact
+
+IDLE_BEFORE_PING = 5.0  # seconds; a ping before every call would cost a round trip each
+
+CONNECT_ARGS = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms: a cut cable is noticed before a claim's grace is over
+    "prepare_threshold": None,  # transaction poolers give each transaction another session
+    "application_name": "lobtuna",
+}
+
+DIALECT = Dialect(
+    insert=insert,
+    now=sa.type_coerce(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float),
+    server_start=sa.type_coerce(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Float),
+)
+
+
+class PatientPostgres(PGDialect_psycopg):
+    """Pings a connection before use only where it has been idle; a call that fails is tried again in any case."""
+
+    supports_statement_cache = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._answered: dict[int, float] = {}  # id of the connection -> time.monotonic()
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Whether the connection answers; one that answered within `IDLE_BEFORE_PING` seconds is not asked."""
+        key = id(dbapi_connection)
+        if time.monotonic() - self._answered.get(key, float("-inf")) < IDLE_BEFORE_PING:
+            return True
+        alive = bool(super().do_ping(dbapi_connection))
+        if alive:
+            self._answered[key] = time.monotonic()
+        return alive
+
+    def do_commit(self, dbapi_connection: Any) -> None:
+        """Commit, and remember that the connection answered."""
+        super().do_commit(dbapi_connection)
+        self._answered[id(dbapi_connection)] = time.monotonic()
+
+    def do_close(self, dbapi_connection: Any) -> None:
+        """Close the connection and forget about it."""
+        self._answered.pop(id(dbapi_connection), None)
+        super().do_close(dbapi_connection)
+
+
+registry.register("postgresql.patient", __name__, "PatientPostgres")
+
+
+def parse(rest: str, url: str) -> StorageUrl:
+    """Read `postgresql://USER:PASSWORD@HOST/DATABASE`. Raises `UrlError`.
+
+    Optuna formats the URL as a template and SQLAlchemy splits it at the first @: user and password are escaped.
+    """
+    address, _, tail = rest.partition("/")
+    if "@" not in address and "@" in tail:
+        raise UrlError(f"storage {redact(url)!r}: a / in the password must be written %2F")
+    userinfo, at, host = address.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    if any(brace in host + tail for brace in "{}"):
+        raise UrlError(f"storage {redact(url)!r} holds a brace outside the password: remove it")
+    database, _, options = tail.partition("?")
+    if not database and "dbname=" not in options:
+        raise UrlError(f"storage {redact(url)!r} names no database: end it in /NAME")
+    # The driver is named, so that one URL means one thing under every SQLAlchemy.
+    return StorageUrl(f"postgresql+psycopg://{_escaped(user)}{colon}{_escaped(password)}{at}{host}/{tail}")
+
+
+def _escaped(text: str) -> str:
+    return quote(unquote(text), safe="")
+
+
+def open_postgresql(url: StorageUrl, *, patience: float, opening: float) -> Store:
+    """Connect to the server. Raises `DatabaseUnavailable` where it does not answer within `opening` seconds."""
+    return SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS).open(patience=patience, opening=opening)
+
+
+BACKEND = Backend(parse, open_postgresql, sql=True)

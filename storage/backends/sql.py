@@ -1,0 +1,73 @@
+"""Opens a database that speaks SQL: Optuna's tables and lobtuna's own in one engine, tuned and patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import Engine
+
+from storage.artifacts.database import DatabaseArtifacts
+from storage.backends.resilient import ResilientStorage
+from storage.backends.sql_fleet import SqlFleet
+from storage.dialect import Dialect
+from storage.errors import StorageError
+from storage.optuna_internals import OptunaCache
+from storage.retry import describe, with_retry
+from storage.store import Store, StoreStorage
+from storage.tables import create_tables, made_by_another
+from storage.url import StorageUrl, redact
+
+POOL = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 8, "pool_recycle": 1800, "pool_timeout": 30}
+
+
+class CachedStorage(StoreStorage, OptunaCache):
+    """The storage of a database store: finished trials are read once."""
+
+
+def _nothing(engine: Engine) -> None:
+    """What most databases need done after Optuna's tables are there."""
+
+
+@dataclass(frozen=True)
+class SqlDatabase:
+    """One database as its backend describes it.
+
+    `driver` is the scheme that SQLAlchemy gets, of a dialect registered by the backend. `prepare` is called with the
+    engine once all tables are there.
+    """
+
+    url: StorageUrl
+    driver: str
+    dialect: Dialect
+    connect_args: Mapping[str, Any]
+    prepare: Callable[[Engine], None] = _nothing
+
+    def open(self, *, patience: float, opening: float) -> Store:
+        """Connect and create missing tables. Raises `StorageError` in one line without the password."""
+        shown = redact(self.url.driver)
+        try:
+            database = with_retry(
+                lambda: self._build(patience), opening, what=f"opening {shown}", retry_on=made_by_another
+            )
+        except StorageError as error:
+            raise type(error)(f"{shown}: {error}") from error
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+            raise StorageError(f"{shown}: {describe(error)}; name the study's database with --storage") from error
+        except RuntimeError as error:  # what Optuna raises for tables of another version
+            raise StorageError(f"{shown}: {redact(str(error))}") from error
+        artifacts = DatabaseArtifacts(database.engine, self.dialect, patience)
+        return Store(CachedStorage(database), SqlFleet(database), artifacts, database.engine)
+
+    def _build(self, patience: float) -> ResilientStorage:
+        _, _, rest = self.url.driver.partition("://")
+        options: dict[str, Any] = {"connect_args": dict(self.connect_args), **POOL}
+        database = ResilientStorage(
+            f"{self.driver}://{rest}", dialect=self.dialect, patience=patience, engine_kwargs=options
+        )
+        create_tables(database.engine)
+        self.prepare(database.engine)
+        return database

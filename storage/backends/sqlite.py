@@ -1,0 +1,84 @@
+"""SQLite, the default: one file, many processes, every transaction serialised."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from storage.backends.backend import Backend
+from storage.backends.sql import SqlDatabase
+from storage.dialect import Dialect
+from storage.errors import UrlError
+from storage.store import Store
+from storage.url import StorageUrl, file_of
+
+LOCK_PATIENCE = 60.0  # seconds that a writer waits for the lock of another
+UNIX_EPOCH = 2440587.5  # days of the Julian calendar
+
+DIALECT = Dialect(
+    insert=insert,
+    now=sa.type_coerce((sa.func.julianday("now") - UNIX_EPOCH) * 86400.0, sa.Float),
+    server_start=None,
+)
+
+
+class SerialSqlite(SQLiteDialect_pysqlite):
+    """Once `serial` is set, every transaction takes the write lock when it begins.
+
+    SQLite ignores `SELECT .. FOR UPDATE`, so that two processes would read the same queued trial and both take it.
+    Optuna's constructor nests two transactions; that is why `serial` is set after it.
+    """
+
+    supports_statement_cache = True
+    serial = False
+
+    def on_connect(self) -> Callable[[Any], None]:
+        """What is done with every new connection: write-ahead log, foreign keys, no implicit transactions."""
+        parent = super().on_connect()
+
+        def tune(connection: sqlite3.Connection) -> None:
+            if parent is not None:
+                parent(cast(Any, connection))
+            connection.isolation_level = None  # the driver's own BEGIN is the deferred kind
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")  # safe with WAL against a killed process
+            connection.execute("PRAGMA foreign_keys=ON")
+
+        return tune
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Begin a transaction, with the write lock once `serial` is set."""
+        dbapi_connection.execute("BEGIN IMMEDIATE" if self.serial else "BEGIN")
+
+
+registry.register("sqlite.serial", __name__, "SerialSqlite")
+
+
+def parse(rest: str, url: str) -> StorageUrl:
+    """Read `sqlite:///FILE`. Raises `UrlError`."""
+    if not rest.startswith("/"):
+        raise UrlError(f"storage {url!r} needs three slashes: sqlite:///FILE, or four for an absolute path")
+    path = file_of("sqlite", rest[1:], url)
+    return StorageUrl(f"sqlite:///{path}", path=path)
+
+
+def open_sqlite(url: StorageUrl, *, patience: float, opening: float) -> Store:
+    """Open the file, creating it if it is not there. Raises `UrlError` where its folder does not exist."""
+    assert url.path is not None
+    if not url.path.resolve().parent.is_dir():
+        raise UrlError(f"storage {url.driver!r}: folder {url.path.parent} does not exist; create it first")
+    database = SqlDatabase(url, "sqlite+serial", DIALECT, {"timeout": LOCK_PATIENCE}, prepare=_serialise)
+    return database.open(patience=patience, opening=opening)
+
+
+def _serialise(engine: sa.Engine) -> None:
+    cast(SerialSqlite, engine.dialect).serial = True
+
+
+BACKEND = Backend(parse, open_sqlite, sql=True)

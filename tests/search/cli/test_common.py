@@ -1,0 +1,34 @@
+"""What commands share: refusals in one line, help that ends in an example."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.search.cli.calls import FILE, Run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piece"),
+    [
+        (("create", "tinny.yaml"), "no such study file; did you mean tiny.yaml?"),
+        (("create", "."), "cannot be read: Is a directory"),
+        (("create", "tiny.yaml", "--data", "nowhere"), "nowhere"),
+        (("create", "tiny.yaml", "--storage", "mysql://x/y"), "use sqlite:///FILE"),
+        (("create", "tiny.yaml", "--artifacts", "ftp://x"), "names no store"),
+        (("status", "tiny"), "there is no database lobtuna.db"),
+        (("rank", "tiny"), "there is no database lobtuna.db"),
+        (("replicate", "tiny"), "there is no database lobtuna.db"),
+    ],
+)
+def test_expected_failures_are_one_line(run: Run, tmp_path: Path, arguments: tuple[str, ...], piece: str) -> None:
+    """Exit 1, nothing on stdout, one line that names the value and the rule."""
+    (tmp_path / "tiny.yaml").write_text(FILE)
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "") and piece in err and err.count("\n") == 1 and err.startswith("lobtuna: ")
+
+
+@pytest.mark.parametrize("command", ["create", "status", "replicate", "rank"])
+def test_help_ends_in_an_example(run: Run, command: str) -> None:
+    """Whoever asks how gets a line to copy."""
+    status, out, _ = run(command, "--help")
+    assert status == 0 and f"Example:  lobtuna {command} " in out.rstrip().splitlines()[-1]

@@ -1,0 +1,40 @@
+"""`gc`: says what it would remove, removes it, and leaves what is needed."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from search.study.open import open_study
+from storage.artifacts import upload_bytes
+from storage.store import artifacts_of
+from tests.search.cli.calls import Run
+
+
+def test_it_counts_then_removes(run: Run, exportable: str) -> None:
+    """An artifact that nothing refers to goes, runs' checkpoints stay; a dry run only counts."""
+    artifacts = artifacts_of(open_study(exportable, "joint"))
+    stray = upload_bytes(artifacts, b"nobody's")
+    time.sleep(1.1)
+    gc = ("gc", "--storage", exportable, "--older-than", "1s")
+    status, out, _ = run(*gc, "--dry-run")
+    assert status == 0 and out.startswith("would remove 1 artifacts")
+    document = json.loads(run(*gc, "--json")[1])
+    assert (document["removed"], document["kept"], document["dry_run"]) == (1, 6, False)
+    assert stray not in {entry.artifact_id for entry in artifacts.entries()}
+    assert run(*gc)[1].startswith("removed 0 artifacts")
+
+
+def test_young_bytes_are_left_alone(run: Run, exportable: str) -> None:
+    """What was stored a moment ago may belong to an upload that is not over."""
+    upload_bytes(artifacts_of(open_study(exportable, "joint")), b"just now")
+    assert run("gc", "--storage", exportable)[1].startswith("removed 0 artifacts")
+    time.sleep(1.1)
+    assert run("gc", "--storage", exportable, "--older-than", "1s")[1].startswith("removed 1 artifacts")
+
+
+def test_refusals(run: Run) -> None:
+    """No database, or a duration that is none."""
+    assert "there is no database" in run("gc")[2]
+    status, _, err = run("gc", "--older-than", "soon", "--storage", "sqlite:///x.db")
+    assert status == 1 and err.count("\n") == 1

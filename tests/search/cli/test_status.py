@@ -1,0 +1,46 @@
+"""`status`: for people, for scripts, and while it watches."""
+
+import json
+from pathlib import Path
+
+from search.study.open import open_study
+from storage.backends.registry import open_storage
+from tests.made_study import make_study
+from tests.search.cli.calls import FILE, Run
+
+
+def test_status_for_people_and_for_scripts(run: Run, searched: str) -> None:
+    """States, best run, replicates and budget; the JSON has the promised names."""
+    status, out, err = run("status", "joint", "--storage", searched)
+    assert status == 0 and err == "" and max(len(line) for line in out.splitlines()) <= 80
+    document = json.loads(run("status", "joint", "--storage", searched, "--json")[1])
+    assert set(document["trials"]) == {"complete", "pruned", "failed", "running", "waiting"}
+    assert sum(document["trials"].values()) == 40
+    assert set(document["best"]) == {"number", "value", "seed", "configuration"}
+    best = max(t.value for t in open_study(searched, "joint").trials if t.state.name == "COMPLETE")
+    assert document["best"]["value"] == best and f"{best:.4f} on the selection sequences" in out
+    assert document["replicates"]["complete"] == 12 and "replicates 12 complete" in out
+    assert document["budget"]["trials"] == {"used": 40, "limit": 200, "left": 160}
+    assert document["workers"] == [] and "workers    none" in out
+
+
+def test_status_of_an_empty_study(run: Run, tmp_path: Path) -> None:
+    """Before the first trial there is no best, and that is said."""
+    (tmp_path / "tiny.yaml").write_text(FILE)
+    run("create", "tiny.yaml")
+    assert json.loads(run("status", "tiny", "--json")[1])["best"] is None
+    assert "none: no trial is complete yet" in run("status", "tiny")[1]
+    assert run("status", "tiny", "--watch", "--json")[0] == 2
+    assert "has no complete run yet: lobtuna work tiny" in run("rank", "tiny")[2]
+    assert "no complete run yet" in run("replicate", "tiny")[2]
+
+
+def test_watching_ends_with_the_study(run: Run, tmp_path: Path) -> None:
+    """In a pipe each change is a line; when nothing is left to wait for the command returns."""
+    url = f"sqlite:///{tmp_path / 'over.db'}"
+    from tests.made_study import SPEC
+
+    over = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"trials": 5})})
+    make_study(open_storage(url), 5, spec=over)
+    status, out, _ = run("status", "joint", "--storage", url, "--watch", "--every", "0.2")
+    assert status == 0 and len(out.splitlines()) == 1 and "0 running, 0 waiting; best 0." in out

@@ -1,0 +1,32 @@
+"""`verify`: a table and exit 0, or the failed checks in one line and exit 1."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lobmodels.ensemble.bundle import zip_bytes
+from lobmodels.scoring.verify import Check
+from tests.search.cli.calls import Run
+
+
+@pytest.mark.parametrize(("difference", "status"), [(1e-7, 0), (2e-3, 1), (float("nan"), 1)])
+def test_the_verdict(
+    run: Run, small_data: Path, monkeypatch: pytest.MonkeyPatch, difference: float, status: int
+) -> None:
+    """A difference beyond the limit, or one that is no number, fails the submission; JSON has no NaN."""
+    monkeypatch.setattr("lobmodels.scoring.verify.verify", lambda *_: [Check("reset", "numba", difference, 1e-5)])
+    code, out, err = run("verify", "s.zip", "--data", small_data)
+    assert code == status and "largest difference" in out
+    assert ("reset (numba) failed; do not send it" in err) == bool(status)
+    document = json.loads(run("verify", "s.zip", "--data", small_data, "--json")[1])
+    assert document["ok"] is not bool(status)
+
+
+def test_a_submission_of_others_is_refused(run: Run, small_data: Path) -> None:
+    """There are no trained networks to compare it with."""
+    Path("s.zip").write_bytes(zip_bytes({"solution.py": b""}))
+    status, _, err = run("verify", "s.zip", "--data", small_data)
+    assert status == 1 and "was not exported by lobtuna" in err

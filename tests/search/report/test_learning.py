@@ -1,0 +1,68 @@
+"""Learning curves are those of the trials, and what is said of best epochs is counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from search.report.learning import best_quarter, curves_figure, curves_section, cut_off, peaks_section
+from search.report.record import Study
+
+
+def test_every_curve_is_drawn_as_it_was(known: Study) -> None:
+    """A line for each kind, its runs apart; the thick line is the best run's scores."""
+    traces = {trace["name"]: trace for trace in curves_figure(known, most=1000)["data"]}
+    for name, state in (("pruned", "pruned"), ("finished", "complete")):
+        drawn = [y for y in traces[name]["y"] if y is not None]
+        expected = [mean for trial in known.of(state) for mean in trial.means]
+        np.testing.assert_allclose(drawn, expected, rtol=1e-5)
+        assert traces[name]["y"].count(None) == len(known.of(state))
+    best = known.best
+    assert best is not None
+    np.testing.assert_allclose(traces[f"best: trial {best.number}"]["y"], best.means, rtol=1e-5)
+
+
+def test_many_curves_are_thinned_by_score(known: Study) -> None:
+    """At most so many of a kind, the best and the worst among them."""
+    finished = next(trace for trace in curves_figure(known, most=5)["data"] if trace["name"] == "finished")
+    assert finished["y"].count(None) == 5
+    ends = sorted(trial.value for trial in known.finished)
+    tops = [max(filter(None, part)) for part in runs_of(finished["y"])]
+    np.testing.assert_allclose([min(tops), max(tops)], [ends[0], ends[-1]], rtol=1e-5)
+
+
+def runs_of(y: list) -> list[list]:
+    """The parts of a line between its gaps."""
+    parts: list[list] = [[]]
+    for value in y[:-1]:
+        parts.append([]) if value is None else parts[-1].append(value)
+    return parts
+
+
+def test_runs_cut_off_by_the_limit(known: Study) -> None:
+    """Those that were ended by the number of epochs and were best in one of the last two."""
+    run = replace(known.finished[0], reason="epochs")
+    late, early = replace(run, best_epoch=run.epochs - 2), replace(run, best_epoch=run.epochs - 3)
+    stopped = replace(late, reason="early_stopping")
+    assert cut_off([late, early, stopped]) == [late]
+
+
+def test_peaks_are_counted(known: Study) -> None:
+    """The two bars together are the finished runs by best epoch; the dark one the best quarter."""
+    runs = [t for t in known.finished if t.best_epoch is not None]
+    top = best_quarter(runs)
+    assert len(top) == round(len(runs) / 4)
+    assert min(t.value for t in top) >= max(t.value for t in runs if t not in top)
+    dark, other = peaks_section(known).figures[0].spec["data"]
+    counts = np.bincount([t.best_epoch for t in runs], minlength=len(dark["y"]))
+    np.testing.assert_array_equal(np.array(dark["y"]) + np.array(other["y"]), counts)
+    assert sum(dark["y"]) == len(top)
+
+
+def test_nothing_to_show(known: Study) -> None:
+    """Without an epoch, or with two finished runs, the sections say so."""
+    empty = replace(known, trials=(), replicates=())
+    assert curves_section(empty).text == "No trial has finished an epoch yet."
+    few = replace(known, trials=tuple(known.finished[:2]))
+    assert "there are 2" in peaks_section(few).text

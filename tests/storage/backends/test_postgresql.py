@@ -1,0 +1,64 @@
+"""Promises of PostgreSQL's backend: no password in a table, idle connections tested before use, one shared clock."""
+
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from storage.artifacts import upload
+from storage.backends import postgresql
+from storage.backends.registry import open_store
+from storage.store import artifacts_of
+from tests.servers import PASSWORD, TcpProxy
+from tests.storage.bench import Bench
+
+
+def test_the_password_is_in_no_table(postgres_url: str) -> None:
+    """After a study with artifacts and attributes, no row of any table holds the password."""
+    bench = Bench(postgres_url)
+    trial = bench.mine.ask()
+    upload(artifacts_of(bench.study), trial, bench.storage, b"data", "a.bin")
+    bench.mine.tell(trial, 1.0)
+    engine = bench.store.engine
+    assert engine is not None
+    secret = PASSWORD[:10]
+    with engine.connect() as connection:
+        for table in sa.inspect(engine).get_table_names():
+            assert secret not in str(connection.execute(sa.text(f"SELECT * FROM {table}")).all())
+    assert secret not in repr(engine)
+
+
+def test_the_clock_is_seconds_since_1970(postgres_url: str) -> None:
+    """The server's clock, here this machine's, agrees with Python's."""
+    assert abs(open_store(postgres_url).fleet.now() - time.time()) < 5.0
+
+
+def test_a_connection_is_pinged_after_idling_only(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has just answered is used at once; one that was idle is asked first."""
+    pings = []
+    ping = postgresql.PGDialect_psycopg.do_ping
+
+    def counted(self: Any, connection: Any) -> bool:
+        pings.append(1)
+        return bool(ping(self, connection))
+
+    store = open_store(postgres_url)
+    store.fleet.now()
+    monkeypatch.setattr(postgresql.PGDialect_psycopg, "do_ping", counted)
+    for _ in range(5):
+        store.fleet.now()
+    assert pings == []
+    monkeypatch.setattr(postgresql, "IDLE_BEFORE_PING", 0.0)
+    store.fleet.now()
+    assert pings == [1]
+
+
+def test_a_cut_connection_is_replaced(postgres_server, postgres_url: str) -> None:  # type: ignore[no-untyped-def]
+    """A call on a connection that was reset a moment ago is repeated on a new one."""
+    proxy = TcpProxy(postgres_server.port)
+    store = open_store(postgres_url.replace(f":{postgres_server.port}/", f":{proxy.port}/"), patience=10.0)
+    store.fleet.now()
+    proxy.cut()
+    assert abs(store.fleet.now() - time.time()) < 15.0
+    proxy.close()

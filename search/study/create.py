@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, revisions, spec_of
-from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, queued_baseline
+from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION
+from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage

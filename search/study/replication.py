@@ -19,8 +19,9 @@ from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.ranking import rank_runs
-from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, queued_replicate
+from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate
 from search.study.runs import Run, finished_runs, nothing_complete
+from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
 from storage.optuna_internals import storage_of

@@ -15,17 +15,9 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import SearchError
-from search.study.record import (
-    HISTORY,
-    read_trial,
-    stored_state_of,
-    write_epoch,
-    write_failure,
-    write_scores,
-    write_start,
-    write_training,
-)
+from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
+from search.study.writers import write_epoch, write_failure, write_scores, write_start, write_training
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.events import Event

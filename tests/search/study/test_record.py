@@ -17,14 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from lobmodels.training.run import EpochRecord
 from search.study import record
-from search.study.record import (
-    STATES,
-    StoredState,
-    is_duplicate,
+from search.study.record import STATES, StoredState, is_duplicate, read_trial, seconds_of
+from search.study.runs import run_of
+from search.study.writers import (
     queued_baseline,
     queued_replicate,
-    read_trial,
-    seconds_of,
     write_epoch,
     write_failure,
     write_scores,
@@ -32,7 +29,6 @@ from search.study.record import (
     write_stored_state,
     write_training,
 )
-from search.study.runs import run_of
 from storage.claims import Batch
 from storage.dashboard.compact import LONG
 

@@ -9,8 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.study.record import DIVERGED, write_failure
+from search.study.record import DIVERGED
 from search.study.samplers import SAMPLERS, build_sampler, trial_stream
+from search.study.writers import write_failure
 from search.studyfile.space import suggest
 from search.studyfile.spec import SamplerSpec, StudySpec
 

@@ -48,7 +48,7 @@ PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
 # Optuna: one that diverged or ran out of memory is pruned there, because samplers do not learn from failed trials.
 FAILURE = "failure"
 FAILURES = DIVERGED, MEMORY, INVALID, ERROR = ("diverged", "out of memory", "invalid configuration", "error")
-WORST = -1.0  # score reported for a failed trial that samplers learn from: the least correlation
+WORST = -1.0  # told to the sampler as the score of such a trial; no correlation is lower
 
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
@@ -176,6 +176,13 @@ def state_of(trial: FrozenTrial) -> str:
     return "failed" if failed else STATES[trial.state]
 
 
+def reports_of(trial: FrozenTrial) -> dict[int, float]:
+    """Score by epoch as it was reported, without what a failed trial tells the sampler in place of a score."""
+    if trial.user_attrs.get(FAILURE) not in FAILURES:
+        return trial.intermediate_values
+    return {step: value for step, value in trial.intermediate_values.items() if value != WORST}
+
+
 def seconds_of(trial: FrozenTrial) -> float:
     """Seconds of training that the trial's worker has measured so far."""
     return max(_number(trial.user_attrs.get(SECONDS), 0.0), 0.0)
@@ -196,7 +203,7 @@ def is_duplicate(trial: FrozenTrial) -> bool:
 
 def _value(trial: FrozenTrial, history: Sequence[Mapping[str, Any]]) -> float | None:
     # Optuna gives a pruned trial its last epoch's value; a complete run is given its best one.
-    values = trial.values if trial.state == TrialState.COMPLETE else trial.intermediate_values.values()
+    values = trial.values if trial.state == TrialState.COMPLETE else reports_of(trial).values()
     candidates = [*(values or ()), *(() if values else (_number(epoch.get("mean"), math.nan) for epoch in history))]
     return max((float(value) for value in candidates if math.isfinite(value)), default=None)
 
@@ -216,7 +223,7 @@ def _history(trial: FrozenTrial) -> tuple[dict[str, Any], ...]:
     stored = trial.user_attrs.get(HISTORY)
     if isinstance(stored, list) and stored and all(isinstance(epoch, dict) for epoch in stored):
         return tuple({"epoch": i, **epoch} for i, epoch in enumerate(stored))
-    return tuple({"epoch": step, "mean": value} for step, value in sorted(trial.intermediate_values.items()))
+    return tuple({"epoch": step, "mean": value} for step, value in sorted(reports_of(trial).items()))
 
 
 def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> int | None:

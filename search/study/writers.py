@@ -81,7 +81,8 @@ def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: i
 def write_failure(kind: str, reason: str, epochs: int) -> Batch:
     """The end of a trial that failed after so many epochs.
 
-    A diverged run and one without memory are pruned at `WORST`, so that the sampler avoids their configurations.
+    A run that diverged or found no memory is pruned at `WORST`, so that the sampler avoids its configuration: TPE
+    sorts pruned trials after all complete ones. Such a trial is in no ranking, and no pruner compares with it.
     """
     batch = Batch(user_attrs={REASON: reason, FAILURE: kind}, state=TrialState.FAIL)
     if kind in (DIVERGED, MEMORY):

@@ -12,7 +12,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.errors import SearchError
+from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
 from storage.artifacts import attribute_of, upload_all
@@ -35,7 +35,7 @@ class SavedRun:
     files: list[tuple[str, str, bytes]]  # the first is the checkpoint
 
     def save(self, folder: Path) -> Path:
-        """Write one file into `folder` and return it. Raises `SearchError` where the file cannot be written."""
+        """Write one file into `folder` and return it. Raises `RunNotSavedError` where that fails."""
         path = folder / f"{self.study}-{self.number}{SUFFIX}"
         document = {
             "format": FORMAT,
@@ -54,7 +54,7 @@ class SavedRun:
                     archive.writestr(name, data)
             partial.replace(path)
         except OSError as error:
-            raise SearchError(
+            raise RunNotSavedError(
                 f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
             ) from error
         return path

@@ -46,6 +46,15 @@ def test_the_note_says_what_to_know(study: optuna.Study) -> None:
     assert f"{len(counts.of('complete'))} complete, {len(counts.of('pruned'))} pruned" in text
 
 
+def test_the_note_says_why_trials_failed(study: optuna.Study) -> None:
+    """Each reason with its count and the first trial, as plain text; a study without failures has no such part."""
+    failed = read_study(study).of("failed")
+    text = note_text(read_study(study))
+    assert failed and "## Failed" in text
+    assert all(plain(trial.reason) in text for trial in failed[:1])
+    assert "## Failed" not in note_text(read_study(make_study(InMemoryStorage(), 0)))
+
+
 def test_the_dashboard_reads_it(study: optuna.Study) -> None:
     """optuna-dashboard's own readers find the note and every plot, whole and as JSON."""
     from optuna_dashboard._custom_plot_data import get_plotly_graph_objects

@@ -8,6 +8,7 @@ import optuna
 import optuna_dashboard
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from search.report.note import NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
 from search.report.record import read_study
@@ -48,11 +49,15 @@ def test_the_note_says_what_to_know(study: optuna.Study) -> None:
 
 def test_the_note_says_why_trials_failed(study: optuna.Study) -> None:
     """Each reason with its count and the first trial, as plain text; a study without failures has no such part."""
-    failed = read_study(study).of("failed")
+    assert "## Failed" not in note_text(read_study(study))
+    for reason in ("out of memory on cuda:0", "out of memory on cuda:1", "KeyError: 'a|b'"):
+        trial = study.ask()
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.FAIL)
     text = note_text(read_study(study))
-    assert failed and "## Failed" in text
-    assert all(plain(trial.reason) in text for trial in failed[:1])
-    assert "## Failed" not in note_text(read_study(make_study(InMemoryStorage(), 0)))
+    first = len(study.trials) - 3
+    assert f"| 2 | {plain('out of memory on cuda:0')} | {plain(f'joint#{first}')} |" in text
+    assert f"| 1 | {plain(reason)} |" in text
 
 
 def test_the_dashboard_reads_it(study: optuna.Study) -> None:

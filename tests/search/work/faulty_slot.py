@@ -1,7 +1,7 @@
 """A slot whose trials meet planned faults: `python -m tests.search.work.faulty_slot` in the place of the real one.
 
-`FAULTS_OF` names the plan: `some`, `all`, or one of `HANGS`. The plan gives each trial one fault at one stage by the
-trial's number, so that any slot that takes it meets it.
+`FAULTS_OF` names the plan: `some`, `all` or `hangs`. The plan gives each trial one fault at one stage by the trial's
+number, so that any slot that takes it meets it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from search.work.trial import TrialInProgress
 from storage.backends.sql_fleet import SqlFleet
 from storage.errors import ArtifactError
 
-PLAN = "FAULTS_OF"  # environment variable
+PLAN, FOLDER, LIMIT = "FAULTS_OF", "HANG_FOLDER", "HANG_LIMIT"  # environment variables
 COMMAND = (sys.executable, "-m", "tests.search.work.faulty_slot")
 
 Fault = Callable[[], Exception]
@@ -64,7 +65,7 @@ STAGES = [
     "checkpoint", "result", "table", "upload", "write",
 ]  # fmt: skip
 AFTER = "clean-up"  # a stage after the end: the trial keeps its outcome
-HANGS = ("sleep", "network", "stuck")
+HANGS = ("sleep", "network", "library")  # by trial
 
 
 def planned(name: str) -> list[tuple[Fault, str]]:
@@ -151,26 +152,34 @@ def hang(kind: str) -> None:
         ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
 
-def install_hang(patch: pytest.MonkeyPatch, kind: str, limit: float) -> None:
-    """The first attempt at trial 0 hangs in its second epoch; limits are short."""
-    train = TrainingRun.train_epoch
+def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None:
+    """The first attempt at each of the first trials hangs in its second epoch, and leaves a file there that says so."""
+    train, begin = TrainingRun.train_epoch, TrialInProgress.__init__
+    number = -1
+
+    def begun(this: TrialInProgress, *arguments: Any) -> None:
+        nonlocal number
+        begin(this, *arguments)
+        number = this.number
 
     def train_epoch(run: TrainingRun) -> Any:
-        if run.epoch == 1 and not os.path.exists(os.environ["HUNG"]):
-            open(os.environ["HUNG"], "w").close()
-            hang(kind)
+        if run.epoch == 1 and number < len(HANGS) and not (folder / f"{number}.hung").exists():
+            (folder / f"{number}.hung").touch()
+            hang(HANGS[number])
         return train(run)
 
+    patch.setattr(TrialInProgress, "__init__", begun)
     patch.setattr(TrainingRun, "train_epoch", train_epoch)
     patch.setattr(watchdog, "LEAST", limit)
     patch.setattr(watchdog, "LEAST_STOPPING", 1.0)
+    patch.setattr(watchdog, "TICK", 0.1)
 
 
 def install() -> None:
     """Prepare this process for the plan in the environment."""
     name, patch = os.environ[PLAN], pytest.MonkeyPatch()
-    if name in HANGS:
-        install_hang(patch, name, float(os.environ.get("LIMIT", "3")))
+    if name == "hangs":
+        install_hangs(patch, Path(os.environ[FOLDER]), float(os.environ[LIMIT]))
     else:
         Injector(planned(name)).install(patch)
 

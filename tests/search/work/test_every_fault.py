@@ -53,7 +53,7 @@ def shown_by_the_dashboard(url: str) -> dict[int, str]:
             document: dict[str, Any] = json.load(answer)
     attributes = {trial["number"]: trial["user_attrs"] for trial in document["trials"]}
     reasons = {n: {a["key"]: a["value"] for a in found}.get("reason") for n, found in attributes.items()}
-    return {number: json.loads(reason) for number, reason in reasons.items() if reason}
+    return {number: reason for number, reason in reasons.items() if reason}
 
 
 def table(records: list[TrialRecord], plan: list[tuple[faulty_slot.Fault, str]]) -> str:

@@ -140,8 +140,7 @@ def fail(study: optuna.Study, kind: str) -> None:
     study.tell(trial, state=batch.state)
 
 
-@pytest.mark.parametrize("kind", record.FAILURES)
-def test_nobody_takes_a_failure_for_a_result(kind: str, tmp_path: Path) -> None:
+def test_nobody_takes_a_failure_for_a_result(tmp_path: Path) -> None:
     """Best run, ranking, replication, pruner, importance and report are the same without it; status and the report
     count it as failed, and the budget as begun."""
     study = create_study(spec(budget={"trials": 99}), f"sqlite:///{tmp_path / 'study.db'}")
@@ -155,20 +154,21 @@ def test_nobody_takes_a_failure_for_a_result(kind: str, tmp_path: Path) -> None:
         probe = study.get_trials(deepcopy=True)[2]
         drawn = [(t.number, t.value) for t in report.scored], len(report.of("pruned")), report.best
         chosen = [run.number for run in choose(study, top=3)]
-        return [runs, best_run(runs), ranked, chosen, pruner.prune(study, probe), importance(report), drawn]
+        found = importance(report)
+        assert found is not None
+        return [runs, best_run(runs), ranked, chosen, pruner.prune(study, probe), vars(found), drawn]
 
     before = seen()
-    assert None not in before[4:6]
-    for _ in range(3):
+    for kind in record.FAILURES:
         fail(study, kind)
     for was, now in zip(before, seen(), strict=True):
         np.testing.assert_equal(now, was)
     status = status_of(study)
-    assert status.trials == {"complete": 28, "pruned": 14, "failed": 3, "running": 0, "waiting": 0}
-    assert status.failures == tuple((n, kind, f"{kind}: epoch 3") for n in (44, 43, 42))
-    assert len(read_study(study).of("failed")) == 3 and status.budget.trials == 45
-    assert [record.value for record in read_study(study).of("failed")] == [0.9] * 3  # of its epochs, not of its end
-    assert [record.means for record in read_study(study).of("failed")] == [[0.9, 0.9]] * 3
+    assert status.trials == {"complete": 28, "pruned": 14, "failed": 4, "running": 0, "waiting": 0}
+    kinds = [(42 + i, kind, f"{kind}: epoch 3") for i, kind in enumerate(record.FAILURES)]
+    assert status.failures == tuple(reversed(kinds)) and status.budget.trials == 46
+    assert [record.value for record in read_study(study).of("failed")] == [0.9] * 4  # of its epochs, not of its end
+    assert [record.means for record in read_study(study).of("failed")] == [[0.9, 0.9]] * 4
 
 
 def test_a_study_of_failures_says_why_there_is_no_run(tmp_path: Path) -> None:

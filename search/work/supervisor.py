@@ -245,7 +245,7 @@ class _Supervisor:
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         what = WHY.get(code, f"crashed ({how})")
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (process.crashes - 1))
+        pause = pause_after(process.crashes)
         process.start_at = time.monotonic() + pause
         self.progress.print(f"[{process.number}] {what}: starting again in {pause:.0f} s")
         self.progress.set_state(process.number, "crashed")
@@ -261,6 +261,11 @@ class _Supervisor:
         for process in self.processes:
             if process.process is not None and process.process.poll() is None:
                 process.process.send_signal(number)
+
+
+def pause_after(crashes: int) -> float:
+    """Seconds before the next start after so many ends in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 32))
 
 
 def _send(stdin: IO[bytes], job: SlotJob) -> None:

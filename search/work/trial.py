@@ -115,8 +115,7 @@ class TrialInProgress:
             with watchdog.watch():
                 data = self.context.data_for(config, self.session.spec.validation.report_fraction)
                 run = self.training = TrainingRun(config, seed, data)
-                resumed = self.resume.restore(run)
-            if resumed:
+            if self.resume.restore(run):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
             ended = self._epochs(run, watchdog)
@@ -133,8 +132,8 @@ class TrialInProgress:
                 return self._hand_back()
             with watchdog.watch():
                 record = run.train_epoch()
+                self.resume.take(run)  # waits for the device, too
             watchdog.epoch_ended(record.seconds)
-            self.resume.take(run)
             self._report(run, record)
             if run.finished:
                 break

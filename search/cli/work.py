@@ -96,7 +96,7 @@ def _in_this_process(storage: str, study: str, data: Path, options: WorkOptions)
     with Progress(stderr).display() as progress:
 
         def end_process(code: int) -> None:
-            stderr.show_cursor()  # the live table hides it
+            progress.leave()
             os._exit(code)
 
         return run(storage, study, data, options=options, emit=progress.handle, end_process=end_process)

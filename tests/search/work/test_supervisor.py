@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -86,6 +87,23 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
     assert supervised.process.wait(60) == 0, supervised.log.read_text()
     assert not any(slot.is_running() for slot in slots)
     assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
+
+
+def test_a_closed_terminal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
+    """The terminal of a running supervisor goes away (SIGHUP, and every further line is an error): the trial is handed
+    back, exit 0."""
+    create(url, small_study(trials=50, epochs=50))
+    options = ["work", "small", "--data", str(small_data), "--checkpoint-every", "0", "--slots", "1"]
+    environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[3])}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execve(sys.executable, [*COMMAND, *options], environment)
+    while trials(url) == [] or not trials(url)[0].intermediate_values:
+        os.read(terminal, 65536)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert [trial.state for trial in trials(url)] == [TrialState.WAITING]
 
 
 def test_slots_do_not_outlive_their_supervisor(url: str, small_data: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from search.work.slot import COMMAND, SlotJob
 from search.work.stopping import Stop, handling
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
+TOLD = "lobtuna: "  # begins the line in which a slot tells an expected failure
 WHY: dict[int, str] = {Exit.RESTART: "needs a fresh process", Exit.LATER: "lost the database"}  # others are crashes
 HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
 
@@ -104,6 +105,7 @@ class _Process:
     crashes: int = 0
     start_at: float = 0.0  # time.monotonic()
     ready: bool = False  # whether it has ever reached the study
+    told: str = ""  # the line with which its process ended, while it is the only slot
     hopeless: str = ""  # what its last trials failed for, if all of them for one reason
     failed: bool = False
     done: bool = False
@@ -133,7 +135,7 @@ class _Supervisor:
         with handling(self._on_signal):
             self._run_slots()
         if all(process.failed for process in self.processes):
-            raise SearchError("every slot failed; see the lines above")
+            raise SearchError(self.processes[0].told or "every slot failed; see the lines above")
         self.summary.stopped = self.summary.stopped or self.stop.reason or ""
         return self.summary
 
@@ -217,8 +219,21 @@ class _Supervisor:
         self.progress.handle(event, process.number)
 
     def _error(self, process: _Process, line: bytes) -> None:
-        if line.strip():
-            self.progress.print(f"[{process.number}] {line.decode(errors='replace').rstrip()}")
+        text = line.decode(errors="replace").rstrip()
+        if text.startswith(TOLD):
+            self._told(process, text)
+        elif text:
+            self._print(process, text)
+
+    def _told(self, process: _Process, text: str) -> None:
+        """Take the line with which a slot ends; of a single slot that is not restarted it becomes the supervisor's."""
+        if len(self.processes) > 1:
+            self._print(process, text)
+        else:
+            process.told = text.removeprefix(TOLD)
+
+    def _print(self, process: _Process, text: str) -> None:
+        self.progress.print(f"[{process.number}] {text}" if len(self.processes) > 1 else text)
 
     def _reap(self, process: _Process) -> None:
         """If the slot's process has ended, decide whether to start another."""
@@ -231,7 +246,7 @@ class _Supervisor:
         elif running.returncode == Exit.EXPECTED or (running.returncode == Exit.LATER and not process.ready):
             self._give_up(process)  # another process would fail likewise; a database never reached is a wrong URL
         elif process.hopeless:  # a fresh process for each trial does not see that they all fail alike
-            self.progress.print(f"[{process.number}] {too_many(process.hopeless)}")
+            self._told(process, TOLD + too_many(process.hopeless))
             self._give_up(process)
         else:
             self._start_again(process, running.returncode)
@@ -247,7 +262,10 @@ class _Supervisor:
         what = WHY.get(code, f"crashed ({how})")
         pause = pause_after(process.crashes)
         process.start_at = time.monotonic() + pause
-        self.progress.print(f"[{process.number}] {what}: starting again in {pause:.0f} s")
+        if process.told:
+            self._print(process, process.told)
+        process.told = ""
+        self._print(process, f"{what}: starting again in {pause:.0f} s")
         self.progress.set_state(process.number, "crashed")
 
     def _on_signal(self, number: int) -> None:

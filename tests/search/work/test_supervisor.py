@@ -123,8 +123,8 @@ def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: P
     create(url, small_study())
     supervised = Supervised(url, tmp_path / "nowhere", tmp_path, "--slots", "1")
     assert supervised.process.wait(60) == 1
-    assert "nowhere" in supervised.log.read_text()
-    assert "starting again" not in supervised.log.read_text()
+    log = supervised.log.read_text()
+    assert log.startswith("lobtuna: ") and "nowhere" in log and log.count("\n") == 1
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lives: tuple[list[Event], int]) -> None:
@@ -166,7 +166,7 @@ def test_all_but_an_expected_end_are_followed_by_a_fresh_process(
     scripted(monkeypatch, tmp_path, *(([READY], int(code)) for code in codes))
     _, log = run_scripted(tmp_path)
     told = ["crashed (exit 70)", "crashed (signal SIGSEGV)", "needs a fresh process", "lost the database"]
-    assert [line.partition(":")[0] for line in log.splitlines() if "again" in line] == [f"[0] {text}" for text in told]
+    assert [line.partition(":")[0] for line in log.splitlines() if "again" in line] == told
 
 
 def test_pauses_grow_up_to_a_minute() -> None:
@@ -193,10 +193,9 @@ def test_a_card_that_breaks_under_every_trial_does_not_use_up_the_budget(
     reason = "RuntimeError: CUDA error: uncorrectable ECC error"
     lives = [([READY, Event("end", "small", i, state="failed", text=reason)], int(Exit.RESTART)) for i in range(9)]
     scripted(monkeypatch, tmp_path, *lives)
-    with pytest.raises(SearchError, match="every slot failed"):
+    with pytest.raises(SearchError, match=f"^{MOST} trials in a row failed here for the same reason: {reason}"):
         run_scripted(tmp_path)
     assert len((tmp_path / "lives").read_text()) == MOST
-    assert f"{MOST} trials in a row failed here for the same reason: {reason}" in (tmp_path / "log").read_text()
 
 
 def test_slots_are_planned() -> None:

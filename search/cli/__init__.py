@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "gc",
     "proxy",
     "launch",
+    "wheel",
 )
 
 app = typer.Typer(

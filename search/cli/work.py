@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +66,7 @@ def work(
     """
     from search.work.options import WorkOptions
     from search.work.stopping import parse_duration
+    from search.work.supervisor import plan, single, supervise
 
     options = WorkOptions(
         device=device,
@@ -77,20 +79,24 @@ def work(
         patience=patience,
         keep_folder=keep,
     )
-    if gpus is None and slots is None:
-        summary = _alone(storage, study, data, options)
+    planned = single(device, threads) if gpus is None and slots is None else plan(gpus, trials_per_gpu, slots, threads)
+    if planned:
+        summary = supervise(storage, study, data, options, planned, stderr)
     else:
-        from search.work.supervisor import plan, supervise
-
-        summary = supervise(storage, study, data, options, plan(gpus, trials_per_gpu, slots, threads), stderr)
+        summary = _in_this_process(storage, study, data, options)
     if json:
         print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})
 
 
-def _alone(storage: str, study: str, data: Path, options: WorkOptions) -> WorkSummary:
-    """One worker in this process."""
+def _in_this_process(storage: str, study: str, data: Path, options: WorkOptions) -> WorkSummary:
+    """One worker on the CPU."""
     from search.work.progress import Progress
     from search.work.worker import work as run
 
     with Progress(stderr).display() as progress:
-        return run(storage, study, data, options=options, emit=progress.handle)
+
+        def end_process(code: int) -> None:
+            progress.leave()
+            os._exit(code)
+
+        return run(storage, study, data, options=options, emit=progress.handle, end_process=end_process)

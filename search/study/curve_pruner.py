@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.study.curve_model import CurveModel, Floats, Forecast, Ledger, curve_of, planned_epochs
-from search.study.record import BASELINE, DEVICE, seconds_of
+from search.study.record import BASELINE, DEVICE, seconds_of, state_of
 from search.studyfile.parameters import Fixed
 from search.studyfile.spec import StudySpec
 
@@ -139,7 +139,9 @@ def _price(pace: dict[str, float], trial: FrozenTrial, look: int) -> float:
 
 
 def _readable(trial: FrozenTrial) -> bool:
-    return bool(trial.intermediate_values) and bool(np.isfinite(curve_of(trial)).all())
+    """Whether it has a curve to learn from; what a failed run was told to the sampler with is none."""
+    curve = bool(trial.intermediate_values) and bool(np.isfinite(curve_of(trial)).all())
+    return curve and state_of(trial) != "failed"
 
 
 _STEPS = sorted({math.floor(REFIT**i) for i in range(400)})

@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
-from search.study.record import BASELINE, DEVICE, seconds_of
+from search.study.record import BASELINE, DEVICE, reports_of, seconds_of
 from search.studyfile.parameters import Fixed
 from search.studyfile.spec import StudySpec
 
@@ -55,7 +55,7 @@ class HalvingPruner(BasePruner):
         if rung not in self.rungs or rung >= planned or BASELINE in trial.user_attrs:
             return False
         trials = study.get_trials(deepcopy=False, states=REPORTING)
-        reached = [t for t in trials if t.number != trial.number and len(t.intermediate_values) >= rung]
+        reached = [t for t in trials if t.number != trial.number and len(reports_of(t)) >= rung]
         rivals = [t for t in reached if _same_schedule(t, trial)] if 2 * rung < planned else reached
         others = np.array([best_until(t, rung) for t in rivals])
         passing = max(1, int((len(others) + 1) * self._share(reached, trial, rung)))
@@ -70,14 +70,14 @@ class HalvingPruner(BasePruner):
 
 def best_until(trial: FrozenTrial, epochs: int) -> float:
     """Best score within the first `epochs` epochs; minus infinity where none is a number."""
-    values = [value for step, value in trial.intermediate_values.items() if step < epochs]
+    values = [value for step, value in reports_of(trial).items() if step < epochs]
     return max((value for value in values if math.isfinite(value)), default=-math.inf)
 
 
 def relative_price(others: Sequence[FrozenTrial], trial: FrozenTrial, epochs: int) -> float:
     """Seconds of one of the trial's epochs in units of the median on the same device; 1 where nothing says."""
     same = [t for t in others if t.user_attrs.get(DEVICE) == trial.user_attrs.get(DEVICE)]
-    usual = [seconds_of(t) / len(t.intermediate_values) for t in same if seconds_of(t) > 0]
+    usual = [seconds_of(t) / len(reports_of(t)) for t in same if seconds_of(t) > 0]
     own = seconds_of(trial) / epochs
     return own / float(np.median(usual)) if usual and own > 0 else 1.0
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError
-from search.study.record import TrialRecord, read_trial
+from search.study.record import TrialRecord, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
 
@@ -112,7 +112,7 @@ def load_checkpoint(study: optuna.Study, run: Run | TrialRecord, store: Any = No
 def nothing_complete(study: optuna.Study) -> str:
     """Why there is nothing to rank, repeat or export, and what to do about it."""
     trials = study.get_trials(deepcopy=False)
-    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    failed = [trial for trial in trials if state_of(trial) == "failed"]
     words = f"study {study.study_name!r} has no complete run"
     if failed and not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in trials):
         reason = failed[-1].user_attrs.get(REASON, "no reason was recorded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
-from search.study.record import STATES, TrialRecord, read_trial
+from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
-from storage.claims import DEFAULT_GRACE, REASON
+from storage.claims import DEFAULT_GRACE
 from storage.fleet import Fleet
 from storage.optuna_internals import study_id_of
 from storage.store import store_of
@@ -69,7 +70,7 @@ class Status:
     replicates: dict[str, int] | None
     workers: tuple[AtWork, ...]
     budget: BudgetUse
-    failures: tuple[tuple[int, str], ...]  # trial and reason, newest first
+    failures: tuple[tuple[int, str, str], ...]  # trial, kind and reason of every failed trial, newest first
 
     @property
     def over(self) -> bool:
@@ -88,7 +89,7 @@ class Status:
             "replicates": self.replicates,
             "workers": [vars(worker) for worker in self.workers],
             "budget": self.budget.to_json(),
-            "failures": [{"number": number, "reason": reason} for number, reason in self.failures],
+            "failures": [{"number": n, "kind": kind, "reason": reason} for n, kind, reason in self.failures],
         }
 
 
@@ -101,7 +102,7 @@ def status_of(study: optuna.Study) -> Status:
     if seeds is not None:
         workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
     spec = spec_of(study)
-    failed = [t for t in reversed(trials) if t.state == TrialState.FAIL]
+    failed = [t for t in reversed(trials) if state_of(t) == "failed"]
     return Status(
         study=study.study_name,
         question=spec.question,
@@ -110,13 +111,18 @@ def status_of(study: optuna.Study) -> Status:
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
         budget=use_of(spec.budget, trials),
-        failures=tuple((t.number, str(t.user_attrs.get(REASON, "unknown"))) for t in failed[:3]),
+        failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
     )
+
+
+def _failure(trial: TrialRecord) -> tuple[int, str, str]:
+    return trial.number, trial.failure or ERROR, trial.reason or "unknown"
 
 
 def count(trials: Sequence[FrozenTrial]) -> dict[str, int]:
     """Number of trials in each state."""
-    return {name: sum(trial.state == state for trial in trials) for state, name in STATES.items()}
+    states = Counter(map(state_of, trials))
+    return {name: states[name] for name in STATES.values()}
 
 
 def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) -> list[AtWork]:

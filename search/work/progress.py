@@ -42,29 +42,54 @@ class Progress:
         if not self.console.is_terminal:
             yield self
             return
-        with Live(self.table(), console=self.console, refresh_per_second=4, transient=True) as self.live:
+        live = Live(self.table(), console=self.console, refresh_per_second=4, transient=True)
+        with self._shown():
+            live.start()
+            self.live = live
+        try:
             yield self
-        self.live = None
+        finally:
+            if self.live is not None:
+                with self._shown():
+                    live.stop()
+            self.live = None
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show nothing more once nobody can see it: the terminal was closed, or the reader of a pipe has ended. Work
+        goes on, or is handed back if a signal asks for that; an error raised here would fail the trial."""
+        try:
+            yield
+        except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
+            self.console.quiet = True
 
     def handle(self, event: Event, slot: int = 0) -> None:
         """Update the table, and print what should stay in the log."""
         self._update(self.rows[slot], event)
         line = self._line(event, slot)
         if line:
-            prefix = f"[{slot}] " if len(self.rows) > 1 else ""
-            self.console.print(prefix + line, markup=False, soft_wrap=True)
-        if self.live is not None:
-            self.live.update(self.table())
+            self.print((f"[{slot}] " if len(self.rows) > 1 else "") + line)
+        self._refresh()
 
     def print(self, text: str) -> None:
-        """Print a line of the supervisor's own."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Print a line."""
+        with self._shown():
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def leave(self) -> None:
+        """Before the process ends without leaving `display`: the table has hidden the cursor."""
+        with self._shown():
+            self.console.show_cursor()
 
     def set_state(self, slot: int, state: str) -> None:
         """Show a state that the supervisor, not the slot, knows."""
         self.rows[slot].state = state
+        self._refresh()
+
+    def _refresh(self) -> None:
         if self.live is not None:
-            self.live.update(self.table())
+            with self._shown():
+                self.live.update(self.table())
 
     def table(self) -> Table:
         """One line a slot."""

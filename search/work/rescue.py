@@ -12,7 +12,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.errors import SearchError
+from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
 from storage.artifacts import attribute_of, upload_all
@@ -35,7 +35,7 @@ class SavedRun:
     files: list[tuple[str, str, bytes]]  # the first is the checkpoint
 
     def save(self, folder: Path) -> Path:
-        """Write one file into `folder` and return it. Raises `SearchError` where the file cannot be written."""
+        """Write one file into `folder` and return it. Raises `RunNotSavedError` where that fails."""
         path = folder / f"{self.study}-{self.number}{SUFFIX}"
         document = {
             "format": FORMAT,
@@ -54,7 +54,7 @@ class SavedRun:
                     archive.writestr(name, data)
             partial.replace(path)
         except OSError as error:
-            raise SearchError(
+            raise RunNotSavedError(
                 f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
             ) from error
         return path
@@ -76,14 +76,14 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
-def store_files(store: Any, files: list[tuple[str, str, bytes]]) -> Batch:
-    """Upload `files`, the checkpoint first; returns the attributes that refer to them."""
+def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
+    """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is that."""
     batch = Batch()
     ids = upload_all(store, [data for _, _, data in files])
     for (name, kind, _), artifact_id in zip(files, ids, strict=True):
         key, value = attribute_of(artifact_id, name, kind)
         batch.system_attrs[key] = value
-    if ids:
+    if ids and checkpoint:
         batch.user_attrs[CHECKPOINT] = ids[0]
     return batch
 

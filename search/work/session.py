@@ -10,9 +10,11 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.errors import SearchError
+from lobmodels.data import Dataset
+from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent
 from search.study.create import bind_data
+from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
 from search.study.record import VERSION
 from search.studyfile.spec import StudySpec
@@ -50,17 +52,19 @@ class StudySession:
         """The study's name."""
         return self.study.study_name
 
-    def bind(self, fingerprint: str) -> None:
-        """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data."""
-        bind_data(self.study, fingerprint)
-        bind_data(self.study, fingerprint)  # two first workers may write at once: the later write counts
+    def bind(self, dataset: Dataset) -> None:
+        """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data, or where none of
+        its configurations can be trained on it."""
+        require_trainable(self.spec, dataset, created=True)
+        bind_data(self.study, dataset.fingerprint)
+        bind_data(self.study, dataset.fingerprint)  # two first workers may write at once: the later write counts
 
     def trials(self) -> list[FrozenTrial]:
         """All trials. Raises `SearchError` where the study was deleted."""
         try:
             return self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
+            raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""
@@ -81,7 +85,7 @@ class StudySession:
         try:
             return self.study.ask()
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
+            raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def take(self) -> optuna.Trial | None:
         """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued."""

@@ -1,23 +1,24 @@
 """The process of one slot: reads its job as JSON from stdin, works, and writes events to the supervisor's pipe.
 
 Started by `search.work.supervisor` as `python -m search.work.slot`. The job holds the database's URL, so it is no
-argument: other users of a machine can read those. Exit 0: done; 1: an expected failure, written to stderr in one line.
+argument: other users of a machine can read those. `search.work.exits` lists the exit codes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lobmodels.errors import LobModelsError
-from search.errors import SearchError
+from search.errors import EXPECTED, told
 from search.work.events import to_pipe
+from search.work.exits import Exit, exit_of
 from search.work.options import WorkOptions
 from search.work.stopping import Stop
-from storage.errors import StorageError
 
 COMMAND = (sys.executable, "-m", "search.work.slot")
 
@@ -49,17 +50,20 @@ def run(job: SlotJob) -> None:
 
     stop = Stop(job.options.time_limit)
     emit = to_pipe(job.events, lambda: stop.ask("the supervisor has ended"))
-    work(job.url, job.study, job.data, options=job.options, stop=stop, emit=emit)
+    work(job.url, job.study, job.data, options=job.options, stop=stop, emit=emit, end_process=os._exit)
 
 
 def main() -> int:
     """Run the job on stdin; returns the exit code."""
     try:
         run(SlotJob.from_json(json.load(sys.stdin)))
-    except (LobModelsError, SearchError, StorageError) as error:
-        print(f"lobtuna: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except EXPECTED as error:
+        print(f"lobtuna: {told(error)}", file=sys.stderr)
+        return exit_of(error)
+    except Exception:
+        traceback.print_exc()
+        return Exit.CRASHED
+    return Exit.DONE
 
 
 if __name__ == "__main__":

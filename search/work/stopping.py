@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from search.errors import SearchError
 
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP: the terminal was closed, ssh was cut
 MARGIN = 10.0  # seconds before a time limit that are kept for storing the trial and handing it back
 SLACK = 1.25  # the next epoch may take this much longer than the last
 
@@ -74,9 +74,9 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT request a stop; a second one ends the process at once."""
+        """SIGTERM, SIGINT and SIGHUP request a stop; a second signal ends the process at once."""
 
-        def handle(number: int, _: FrameType | None) -> None:
+        def handle(number: int) -> None:
             if self.reason is not None:
                 os._exit(128 + number)  # the claim expires, and another worker resumes at the last stored epoch
             self.urgent = True
@@ -85,9 +85,38 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may install handlers; elsewhere the caller requests the stop
             return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with handling(handle):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def handling(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` from a thread for every signal that asks for a stop.
+
+    Python runs a signal's handler in the main thread, and that may be stuck in a call of a driver or a library. The
+    signal's number is therefore read from Python's wakeup descriptor, which is written at once. A SIGHUP that `nohup`
+    has switched off stays off.
+    """
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while received := os.read(reader, 1):
+            if received[0] in numbers:
+                handle(received[0])
+
+    thread = threading.Thread(target=listen, name="lobtuna-signals", daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        thread.join()
+        os.close(reader)

@@ -19,14 +19,17 @@ from rich.console import Console
 
 from search.errors import SearchError
 from search.work.events import Event
+from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
 from search.work.progress import Progress
+from search.work.repeats import Repeats, too_many
 from search.work.slot import COMMAND, SlotJob
-from search.work.stopping import Stop
+from search.work.stopping import Stop, handling
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
+TOLD = "lobtuna: "  # begins the line in which a slot tells an expected failure
+WHY: dict[int, str] = {Exit.RESTART: "needs a fresh process", Exit.LATER: "lost the database"}  # others are crashes
 HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
-MOST_CRASHES = 5  # in a row; after one more, the slot is given up
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,14 @@ def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int 
         devices = [name for name in _gpus(gpus) for _ in range(trials_per_gpu)]
         shared = [name.replace(":", "") if trials_per_gpu > 1 else "" for name in devices]
     return [Slot(device, threads, name) for device, name in zip(devices, shared, strict=True)]
+
+
+def single(device: str | None, threads: int) -> list[Slot]:
+    """One slot for a worker on a GPU; none on the CPU, where no broken device context asks for a fresh process."""
+    import torch
+
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return [Slot(name, threads)] if name.startswith("cuda") else []
 
 
 def _gpus(wanted: str) -> list[str]:
@@ -93,8 +104,12 @@ class _Process:
     started: float = 0.0
     crashes: int = 0
     start_at: float = 0.0  # time.monotonic()
+    ready: bool = False  # whether it has ever reached the study
+    told: str = ""  # the line with which its process ended, while it is the only slot
+    hopeless: str = ""  # what its last trials failed for, if all of them for one reason
     failed: bool = False
     done: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
     buffers: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -117,7 +132,14 @@ class _Supervisor:
         self.signals = 0
 
     def run(self) -> WorkSummary:
-        before = {n: signal.signal(n, self._on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
+        with handling(self._on_signal):
+            self._run_slots()
+        if all(process.failed for process in self.processes):
+            raise SearchError(self.processes[0].told or "every slot failed; see the lines above")
+        self.summary.stopped = self.summary.stopped or self.stop.reason or ""
+        return self.summary
+
+    def _run_slots(self) -> None:
         try:
             while not all(process.done for process in self.processes):
                 self._start_due()
@@ -127,12 +149,6 @@ class _Supervisor:
                     self._reap(process)
         finally:
             self._signal_all(signal.SIGKILL)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if all(process.failed for process in self.processes):
-            raise SearchError("every slot failed; see the lines above")
-        self.summary.stopped = self.summary.stopped or self.stop.reason or ""
-        return self.summary
 
     def _start_due(self) -> None:
         for process in self.processes:
@@ -193,15 +209,31 @@ class _Supervisor:
 
     def _event(self, process: _Process, line: bytes) -> None:
         event = Event.from_line(line)
+        if event.kind == "ready":
+            process.ready = True
         if event.kind == "end":
             self.summary.count(event.state)
+            process.hopeless = event.text if process.repeats.add(event.state, event.text) else ""
         if event.kind == "stop":
             self.summary.stopped = event.text
         self.progress.handle(event, process.number)
 
     def _error(self, process: _Process, line: bytes) -> None:
-        if line.strip():
-            self.progress.print(f"[{process.number}] {line.decode(errors='replace').rstrip()}")
+        text = line.decode(errors="replace").rstrip()
+        if text.startswith(TOLD):
+            self._told(process, text)
+        elif text:
+            self._print(process, text)
+
+    def _told(self, process: _Process, text: str) -> None:
+        """Take the line with which a slot ends; of a single slot that is not restarted it becomes the supervisor's."""
+        if len(self.processes) > 1:
+            self._print(process, text)
+        else:
+            process.told = text.removeprefix(TOLD)
+
+    def _print(self, process: _Process, text: str) -> None:
+        self.progress.print(f"[{process.number}] {text}" if len(self.processes) > 1 else text)
 
     def _reap(self, process: _Process) -> None:
         """If the slot's process has ended, decide whether to start another."""
@@ -209,29 +241,34 @@ class _Supervisor:
         if running is None or running.poll() is None or process.buffers:
             return
         process.process = None
-        if running.returncode == 0 or self.stop.reason is not None:
+        if running.returncode == Exit.DONE or self.stop.reason is not None:
             process.done = True
-            return
-        if running.returncode in (1, 2):  # an expected failure in one line: another process would fail likewise
-            process.done = process.failed = True
-            self.progress.set_state(process.number, "failed")
-            return
-        self._crashed(process, running.returncode)
+        elif running.returncode == Exit.EXPECTED or (running.returncode == Exit.LATER and not process.ready):
+            self._give_up(process)  # another process would fail likewise; a database never reached is a wrong URL
+        elif process.hopeless:  # a fresh process for each trial does not see that they all fail alike
+            self._told(process, TOLD + too_many(process.hopeless))
+            self._give_up(process)
+        else:
+            self._start_again(process, running.returncode)
 
-    def _crashed(self, process: _Process, code: int) -> None:
+    def _give_up(self, process: _Process) -> None:
+        process.done = process.failed = True
+        self.progress.set_state(process.number, "failed")
+
+    def _start_again(self, process: _Process, code: int) -> None:
+        """After a pause that grows with every end in a row that followed soon after its start."""
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-        if process.crashes > MOST_CRASHES:
-            process.done = process.failed = True
-            self.progress.print(f"[{process.number}] crashed {process.crashes} times in a row ({how}): given up")
-            self.progress.set_state(process.number, "given up")
-            return
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (process.crashes - 1))
+        what = WHY.get(code, f"crashed ({how})")
+        pause = pause_after(process.crashes)
         process.start_at = time.monotonic() + pause
-        self.progress.print(f"[{process.number}] crashed ({how}): starting again in {pause:.0f} s")
+        if process.told:
+            self._print(process, process.told)
+        process.told = ""
+        self._print(process, f"{what}: starting again in {pause:.0f} s")
         self.progress.set_state(process.number, "crashed")
 
-    def _on_signal(self, number: int, _: object) -> None:
+    def _on_signal(self, number: int) -> None:
         self.signals += 1
         self.stop.ask(signal.Signals(number).name)
         self._signal_all(signal.SIGTERM)  # a second one ends a worker at once
@@ -242,6 +279,11 @@ class _Supervisor:
         for process in self.processes:
             if process.process is not None and process.process.poll() is None:
                 process.process.send_signal(number)
+
+
+def pause_after(crashes: int) -> float:
+    """Seconds before the next start after so many ends in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 32))
 
 
 def _send(stdin: IO[bytes], job: SlotJob) -> None:

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import copy
+import logging
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import ConfigError, DeviceMemoryError, TrainingError
+from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
-from search.study.record import (
-    HISTORY,
-    read_trial,
-    stored_state_of,
-    write_epoch,
-    write_failure,
-    write_scores,
-    write_start,
-    write_training,
-)
+from search.errors import WorkerCannotGoOn
+from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
+from search.study.writers import write_epoch, write_scores, write_start, write_training
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.events import Event
+from search.work.exits import Exit
+from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
 from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
+
+HAND_BACK = 10.0  # seconds that a hung worker spends on handing its trial back
+
+log = logging.getLogger(__name__)
 
 File = tuple[str, str, bytes]  # name, type, content
 
@@ -47,6 +50,7 @@ class Outcome:
     state: str
     text: str
     value: float | None = None
+    broken_device: bool = False  # only a fresh process can use the device again
 
 
 class TrialInProgress:
@@ -78,8 +82,10 @@ class TrialInProgress:
         try:
             config = suggest(self.session.spec, self.trial)
             return self._on_device(config, self._start(config))
-        except (ConfigError, TrainingError) as error:
-            return self._fail(str(error))
+        except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
+            raise
+        except Exception as error:  # whatever it is, it ends this trial and not the worker
+            return self._fail(failure_of(error))
 
     def _start(self, config: RunConfig) -> int:
         """Record what the trial is; returns its seed."""
@@ -95,7 +101,7 @@ class TrialInProgress:
         try:
             with lock.shared(stopped) as ready:
                 return self._train(config, seed) if ready else self._hand_back()
-        except DeviceMemoryError as error:
+        except (DeviceMemoryError, torch.OutOfMemoryError) as error:
             if lock.name is None:
                 raise
             self._note(f"{error}; trying once more alone")
@@ -105,22 +111,37 @@ class TrialInProgress:
             return self._train(config, seed) if ready else self._hand_back()
 
     def _train(self, config: RunConfig, seed: int) -> Outcome:
-        data = self.context.data_for(config, self.session.spec.validation.report_fraction)
-        run = self.training = TrainingRun(config, seed, data)
-        if self.resume.restore(run):
-            self.storage.forget_reports(run.epoch)
-            self._emit("resume", epoch=run.epoch)
+        with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
+            with watchdog.watch():
+                data = self.context.data_for(config, self.session.spec.validation.report_fraction)
+                run = self.training = TrainingRun(config, seed, data)
+            if self.resume.restore(run):
+                self.storage.forget_reports(run.epoch)
+                self._emit("resume", epoch=run.epoch)
+            ended = self._epochs(run, watchdog)
+            if ended is not None:
+                return ended
+            with watchdog.watch():
+                checkpoint = run.result(f"{self.session.name}#{self.number}")
+        return self._finish(run, checkpoint)
+
+    def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
+        """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
         while not run.finished:
             if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
                 return self._hand_back()
-            record = run.train_epoch()
-            self.resume.take(run)
+            with watchdog.watch():
+                record = run.train_epoch()
+                self.resume.take(run)  # waits for the device, too
+            watchdog.epoch_ended(record.seconds)
             self._report(run, record)
-            if self._should_prune(record.epoch, last=run.finished):
+            if run.finished:
+                break
+            if self._should_prune(record.epoch):
                 return self._finish_pruned(run)
-            if self.resume.due(self.context.checkpoint_every) and not run.finished:
+            if self.resume.due(self.context.checkpoint_every):
                 self.resume.save()
-        return self._finish(run)
+        return None
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
@@ -133,14 +154,17 @@ class TrialInProgress:
             seconds=record.seconds,
         )
 
-    def _should_prune(self, epoch: int, last: bool) -> bool:
-        """Ask the pruner with what is known here now, and again in the background with the other workers' latest."""
+    def _should_prune(self, epoch: int) -> bool:
+        """Ask the pruner with what is known here now, and again in the background with the other workers' latest.
+
+        Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
+        """
         if self.session.spec.pruner.name == "none":
             return False
         if self.trial.should_prune():
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
-        if self.pruned_at is not None or last:
-            return self.pruned_at is not None
+        if self.pruned_at is not None:
+            return True
         known = copy.deepcopy(self._frozen())
 
         def ask_again() -> None:
@@ -152,8 +176,7 @@ class TrialInProgress:
 
     # Ends -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TrainingRun) -> Outcome:
-        checkpoint = run.result(f"{self.session.name}#{self.number}")
+    def _finish(self, run: TrainingRun, checkpoint: Checkpoint) -> Outcome:
         value = float(checkpoint.scores["select"]["mean"])  # type: ignore[index]
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
@@ -176,7 +199,7 @@ class TrialInProgress:
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
         """What is stored with a complete trial; the checkpoint is the first."""
-        name = f"{self.session.name.replace('@', '-')}-{self.number}"
+        name = self._file_name
         table = history_csv(batch.user_attrs[HISTORY])
         return [(f"{name}.safetensors", WEIGHTS, checkpoint.to_bytes()), (f"{name}.csv", TABLE, table)]
 
@@ -189,13 +212,44 @@ class TrialInProgress:
         self._clean_up()
         return Outcome("pruned", reason, best)
 
-    def _fail(self, text: str) -> Outcome:
-        reason, run = " ".join(text.split()), self.training
-        batch = Batch() if run is None else write_training(run.history, run.best_epoch, reason)
-        batch.merge(write_failure(reason))
-        self.storage.end(batch)
+    def _fail(self, failure: Failure) -> Outcome:
+        """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
+        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note))
         self._clean_up()
-        return Outcome("failed", reason)
+        return Outcome("failed", failure.reason, broken_device=failure.broken_device)
+
+    def _end(self, batch: Batch) -> None:
+        """End the trial with `batch`, also where an earlier write of this trial failed for good."""
+        running = self.storage.running
+        try:
+            self.storage.end(batch)
+        except (ClaimLost, Unavailable):
+            raise
+        except Exception as error:  # the channel raises what ended it, and takes no further write
+            log.debug("the background channel had ended: %s", error)
+            assert running is not None
+            self.storage.fleet.write(self.trial_id, running.claim, batch)
+            self.storage.drop()
+
+    def _hung(self, waited: float) -> None:
+        """Called from the watchdog's thread: let go of the trial, and end the process, since the step cannot be ended.
+
+        After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
+        the grace, and one that hangs every time is given up after `max_retries`.
+        """
+        running, stopping = self.storage.running, self.context.stop.urgent
+        what = "hands it back at its last stored epoch" if stopping else "gives the trial up"
+        self._note(f"no epoch has ended for {waited:.0f} s: this worker {what} and ends")
+        if running is not None:
+            running.heartbeat.stop()
+        if running is not None and stopping:
+            handed_back = Batch(state=TrialState.WAITING)
+            write = threading.Thread(
+                target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
+            )
+            write.start()
+            write.join(HAND_BACK)  # no longer: the database may be what hangs
+        self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
 
     def _hand_back(self) -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""
@@ -220,8 +274,14 @@ class TrialInProgress:
         try:
             self.resume.remove()
             make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
-        except Unavailable as error:
-            self._note(f"left for `lobtuna gc`: {error}")
+        except Exception as error:  # the trial has ended well: what is left over costs room, not the worker
+            log.debug("clean-up failed", exc_info=True)
+            self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")
+
+    @property
+    def _file_name(self) -> str:
+        """How the files that are stored with the trial are called, without their suffix."""
+        return f"{self.session.name.replace('@', '-')}-{self.number}"
 
     def _frozen(self) -> FrozenTrial:
         return self.storage.own()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -13,17 +13,19 @@ import optuna
 from lobmodels.data import load_dataset
 from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
-from search.errors import RunSavedError, SearchError
+from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
 from search.study.open import SEEDS, existing_storage
 from search.study.replication import advance
 from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
+from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
+from search.work.repeats import Repeats, too_many
 from search.work.session import StudySession
 from search.work.stopping import Stop
-from search.work.trial import Outcome, TrialInProgress
+from search.work.trial import TrialInProgress
 from storage.claims import Claim
 from storage.errors import StorageError
 from storage.optuna_internals import study_id_of
@@ -31,7 +33,6 @@ from storage.optuna_internals import study_id_of
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits
-SAME_FAILURES = 5  # so many trials in a row that fail for one reason: the cause is the study or the machine
 
 
 def work(
@@ -42,22 +43,33 @@ def work(
     options: WorkOptions | None = None,
     stop: Stop | None = None,
     emit: Emit = ignore,
+    end_process: Callable[[Exit], object] = lambda _: None,
 ) -> WorkSummary:
     """Work on the study `name` until its budget is spent, a limit is reached or a stop is asked for.
 
-    Raises `SearchError` for a study that is missing or belongs to other data or another version, `StorageError` for a
-    database that cannot be reached, `DataError` for data that cannot be read, `DeviceError` for a device that is not
-    there.
+    `end_process` is called, from another thread, after a run that hangs was given up: nothing else ends it.
+    Raises `RestartNeeded` where only a fresh process can go on, `SearchError` for a study that is missing or belongs to
+    other data or another version, `StorageError` for a database that cannot be reached, `DataError` for data that
+    cannot be read, `DeviceError` for a device that is not there.
     """
     options = options or WorkOptions()
     stop = stop or Stop(options.time_limit)
     stop.follow_parent = options.follow_parent
     with stop.on_signals():
-        return _Worker(url, name, Path(data), options, stop, emit).run()
+        return _Worker(url, name, Path(data), options, stop, emit, end_process).run()
 
 
 class _Worker:
-    def __init__(self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        data: Path,
+        options: WorkOptions,
+        stop: Stop,
+        emit: Emit,
+        end_process: Callable[[Exit], object],
+    ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, emit
         device = select_device(options.device)
         tune_host(options.threads)
@@ -66,20 +78,21 @@ class _Worker:
         self.inner = existing_storage(url, name, patience=options.patience)
         self.session = self._open(name)
         dataset = load_dataset(data)
-        self.session.bind(dataset.fingerprint)
+        self.session.bind(dataset)
         self.context = WorkerContext(
             dataset=dataset,
             device=device,
             worker=worker,
             stop=stop,
             emit=emit,
+            end_process=end_process,
             device_lock=DeviceLock(options.shared_device),
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
         self.replicates: StudySession | None = None
         self.summary = WorkSummary()
-        self.failures: list[str] = []  # reasons of the last trials in a row that failed for one reason
+        self.failures = Repeats()
         self.current: TrialInProgress | None = None
 
     def run(self) -> WorkSummary:
@@ -105,20 +118,13 @@ class _Worker:
             outcome = self.current.run()
             self.current = None
             self.summary.count(outcome.state)
+            repeated = self.failures.add(outcome.state, outcome.text)
             if outcome.state == "kept":
                 raise RunSavedError(outcome.text)
-            self._refuse_repeated_failure(outcome)
-
-    def _refuse_repeated_failure(self, outcome: Outcome) -> None:
-        """Raise `SearchError` after `SAME_FAILURES` failures of one kind: a broken card, or a space that cannot be
-        trained, would otherwise use up the study's budget within minutes."""
-        reason = re.sub(r"[\d.]+", "#", outcome.text) if outcome.state == "failed" else ""
-        self.failures = [*(past for past in self.failures if past == reason), reason] if reason else []
-        if len(self.failures) >= SAME_FAILURES:
-            raise SearchError(
-                f"{SAME_FAILURES} trials in a row failed here for the same reason: {outcome.text}; fix "
-                "that, or change the space with lobtuna create FILE --revise, then start this worker again"
-            )
+            if outcome.broken_device:
+                raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
+            if repeated:
+                raise SearchError(too_many(outcome.text))
 
     def _enough(self) -> bool:
         if self.stop.due():
@@ -178,7 +184,7 @@ class _Worker:
             except KeyError:
                 return None
             self.replicates = self._open(self.name + SEEDS)
-            self.replicates.bind(self.context.dataset.fingerprint)
+            self.replicates.bind(self.context.dataset)
         return self.replicates
 
     def _open(self, name: str) -> StudySession:

@@ -8,7 +8,9 @@ import numpy as np
 import optuna
 import pytest
 
-from search.study.curve_pruner import EXEMPT_SHARE, CurvePruner, looks
+from search.study.curve_pruner import EXEMPT_SHARE, CurvePruner, _readable, looks
+from search.study.record import DIVERGED
+from search.study.writers import write_failure
 from tests.search.study.made_curves import EPOCHS, curve, finished
 
 
@@ -33,6 +35,15 @@ def test_a_hopeless_run_is_ended_and_a_good_one_is_not() -> None:
         trial.intermediate_values = dict(enumerate(map(float, curve(quality, rng)[:5])))
         assert pruner().prune(study, trial) is expected
         assert pruner().prune(study, trial) is expected
+
+
+def test_a_run_that_diverged_is_no_curve() -> None:
+    """Its last report tells the sampler to avoid it; the forecasts do not learn from that."""
+    (trial,) = finished(1, np.random.default_rng(0))
+    assert _readable(trial)
+    trial.state, trial.values = optuna.trial.TrialState.PRUNED, None
+    trial.user_attrs.update(write_failure(DIVERGED, "diverged", 3).user_attrs)
+    assert not _readable(trial)
 
 
 def numbered(trial: optuna.trial.FrozenTrial, number: int) -> optuna.trial.FrozenTrial:

@@ -6,6 +6,8 @@ import optuna
 
 from search.study.halving import HalvingPruner, relative_price
 from search.study.pruners import build_pruner
+from search.study.record import DIVERGED
+from search.study.writers import write_failure
 from search.studyfile.spec import StudySpec
 
 SCHEDULES = optuna.distributions.CategoricalDistribution(["plateau", "cosine"])
@@ -59,6 +61,17 @@ def test_pruned_runs_count_at_the_rungs_that_they_reached() -> None:
         trial.report(0.1, 0)
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     assert pruned_after(study, started(study), 0.29) == [4, 16]
+
+
+def test_runs_that_diverged_do_not_open_the_rungs() -> None:
+    """What they told the sampler is no score: forty of them leave the others as many places as before."""
+    study = study_of([(0.1 * i, "plateau", 1.0) for i in range(8)])
+    for _ in range(40):
+        batch = write_failure(DIVERGED, "diverged", 0)
+        trial = started(study, **batch.user_attrs)
+        trial.report(batch.intermediate[0], 0)
+        study.tell(trial, state=batch.state)
+    assert pruned_after(study, started(study), 0.45) == [1, 4, 16]
 
 
 def test_a_slow_schedule_is_compared_with_its_like_in_the_first_half() -> None:

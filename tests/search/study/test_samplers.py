@@ -1,12 +1,17 @@
 """A sampler repeats itself, and every name of the study file has one."""
 
+import math
+from collections.abc import Callable
 from typing import get_args
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from search.errors import SearchError
+from search.study.record import DIVERGED
 from search.study.samplers import SAMPLERS, Stream, build_sampler, sampler_note
+from search.study.writers import write_failure
 from search.studyfile.space import suggest
 from search.studyfile.spec import SamplerSpec, StudySpec
 
@@ -78,6 +83,39 @@ def test_trial_streams_differ() -> None:
     """Neighbouring trials and neighbouring studies do not share random numbers."""
     streams = {Stream(seed, number).seed for seed in range(50) for number in range(50)}
     assert len(streams) == 2500
+
+
+def cliff_falls(told: Callable[[optuna.Study, optuna.Trial], None], seed: int) -> int:
+    """Trials of 75 that go over a cliff at lr = 3e-3; the best lr is a third of that."""
+    terms = spec(sampler={"name": "tpe"}, seed=seed)
+    study = optuna.create_study(sampler=build_sampler(terms), direction="maximize")
+    falls = 0
+    for _ in range(75):
+        trial = study.ask()
+        lr = trial.suggest_float("lr", 1e-4, 3e-2, log=True)
+        if lr > 3e-3:
+            falls += 1
+            told(study, trial)
+        else:
+            study.tell(trial, 0.3 - 0.05 * math.log10(lr / 1e-3) ** 2)
+    return falls
+
+
+def test_a_sampler_learns_from_runs_that_diverged() -> None:
+    """Only failed, 65 of 75 runs diverge; told as pruned at the worst score, about 10 do."""
+
+    def forgotten(study: optuna.Study, trial: optuna.Trial) -> None:
+        study.tell(trial, state=TrialState.FAIL)
+
+    def taught(study: optuna.Study, trial: optuna.Trial) -> None:
+        batch = write_failure(DIVERGED, "diverged", 0)
+        assert batch.state == TrialState.PRUNED
+        for step, value in batch.intermediate.items():
+            trial.report(value, step)
+        study.tell(trial, state=batch.state)
+
+    counts = {rule.__name__: sum(cliff_falls(rule, seed) for seed in range(2)) for rule in (forgotten, taught)}
+    assert counts["taught"] < 0.25 * counts["forgotten"], counts
 
 
 @pytest.mark.parametrize("name", ["tpe", "random"])

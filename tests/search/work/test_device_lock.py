@@ -5,6 +5,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from search.study.record import read_trial
 from search.work.device_lock import DeviceLock
 from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
 
@@ -102,6 +103,6 @@ def test_out_of_memory_in_a_shared_slot_is_tried_once_alone(small_data: Path, tm
     create(url, small_study("hopeless", trials=2, epochs=3))
     worker = Worker(url, "hopeless", small_data, tmp_path, hook=_always_short_of_memory, shared_device=shared)
     assert worker.join() == 0
-    failed = trials(url, "hopeless")
-    assert [trial.state for trial in failed] == [TrialState.FAIL] * 2
-    assert all("out of memory on cuda:0" in trial.user_attrs["reason"] for trial in failed)
+    failed = [read_trial("hopeless", trial) for trial in trials(url, "hopeless")]
+    assert [(trial.state, trial.failure) for trial in failed] == [("failed", "out of memory")] * 2
+    assert all("out of memory on cuda:0" in trial.reason for trial in failed)

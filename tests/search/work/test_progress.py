@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from search.work.events import Event
@@ -45,3 +46,26 @@ def test_a_terminal_gets_one_table_of_all_slots() -> None:
     assert text.splitlines()[0].split() == ["slot", "trial", "epoch", "score", "s/epoch", "state"]
     assert text.splitlines()[2].split() == ["1", "7", "2/20", "0.2600", "1.5", "training"]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 60
+
+
+class Closed(io.StringIO):
+    """A terminal or a pipe that nobody reads any more."""
+
+    def __init__(self, error: type[OSError]) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error(5, "Input/output error")
+
+
+@pytest.mark.parametrize("error", [OSError, BrokenPipeError])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_closed_terminal_is_no_error_of_the_work(error: type[OSError], terminal: bool) -> None:
+    """Nothing is raised into the worker, whose trial would fail of it."""
+    progress = Progress(Console(file=Closed(error), width=60, force_terminal=terminal))
+    with progress.display():
+        for event in EVENTS:
+            progress.handle(event)
+        progress.set_state(0, "stopped")
+        progress.leave()

@@ -1,11 +1,15 @@
 """A stop is due at a signal, at the time limit, or when it is asked for; durations are written as documented."""
 
+import hashlib
+import os
+import signal
+import threading
 import time
 
 import pytest
 
 from search.errors import SearchError
-from search.work.stopping import MARGIN, Stop, parse_duration
+from search.work.stopping import MARGIN, SIGNALS, Stop, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,38 @@ def test_a_stop_ends_a_wait_and_the_first_reason_counts() -> None:
     stop.sleep(30)
     assert time.monotonic() - started < 1
     assert stop.reason == "SIGTERM"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_signal_that_asks_for_a_stop_does(number: signal.Signals) -> None:
+    """Ctrl-C, `kill`, a closed terminal: each asks once, and the handlers from before come back."""
+    before = signal.getsignal(number)
+    stop = Stop()
+    with stop.on_signals():
+        os.kill(os.getpid(), number)
+        stop.sleep(10)
+        assert stop.reason == number.name and stop.urgent
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_keeps_its_meaning() -> None:
+    """A SIGHUP that was switched off before the worker started stays off."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            stop.sleep(0.5)
+            assert not stop.due()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_is_heard_while_the_main_thread_is_stuck() -> None:
+    """In a call that returns to Python only much later, as a driver's may: Python would run no handler before that."""
+    stop, heard = Stop(), threading.Event()
+    stop.when_asked(heard.set)
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with stop.on_signals():
+        hashlib.pbkdf2_hmac("sha256", b"stuck", b"for seconds", 8_000_000)  # runs no Python code
+        assert heard.is_set() and stop.reason == "SIGTERM"

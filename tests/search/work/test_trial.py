@@ -101,3 +101,12 @@ def test_a_stopped_trial_is_handed_back_with_its_state(small_data: Path, url: st
     assert [event.epoch for event in events if event.kind == "resume"] == [2]
     assert [event.epoch for event in events if event.kind == "epoch"] == [2, 3]
     assert records(url)[0].epochs == 4
+
+
+def test_a_run_is_not_pruned_after_its_last_epoch(small_data: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left to save then: the run completes and keeps its weights, though the pruner would end it."""
+    pruner = {"name": "median", "warmup_epochs": 0, "startup_trials": 1, "patience": 0}
+    create(url, small_study(trials=1, epochs=1, pruner=pruner))
+    monkeypatch.setattr("optuna.pruners.PercentilePruner.prune", lambda *_: True)
+    assert run(url, small_data).outcomes == {"complete": 1}
+    assert records(url)[0].checkpoint is not None

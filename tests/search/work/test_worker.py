@@ -6,38 +6,51 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError
+from search.studyfile.spec import StudySpec
 from search.work.options import WorkOptions
-from search.work.worker import SAME_FAILURES, work
+from search.work.repeats import MOST
+from search.work.worker import work
 from tests.machines import Worker, assert_sound, create, small_study, trials
 
 TOO_LARGE = 10_000  # more sequences than the small set has
 
 
-def test_a_study_that_cannot_be_trained_is_left(tmp_path: Path, small_data: Path) -> None:
-    """Trials that fail alike, one after another, end the worker with their reason before the budget is burnt."""
-    fixed = {"hidden_size": 4, "num_layers": 1, "batch_size": TOO_LARGE, "epochs": 1}
-    parameters = {**fixed, "lr": {"float": [1e-3, 1e-2], "log": True}}
+def study_of_batches(sizes: list[int]) -> StudySpec:
+    """A study whose first trials have these batch sizes."""
+    fixed = {"hidden_size": 4, "num_layers": 1, "epochs": 1, "lr": {"float": [1e-3, 1e-2], "log": True}}
+    return small_study(
+        trials=len(sizes),
+        parameters={**fixed, "batch_size": {"choices": [12, TOO_LARGE]}},
+        baselines=[{"batch_size": size, "lr": 1e-3 + 1e-4 * i} for i, size in enumerate(sizes)],
+    )
+
+
+def test_a_study_that_no_trial_can_be_trained_on_is_refused(tmp_path: Path, small_data: Path) -> None:
+    """A batch larger than the data, in every configuration: the first worker says so and no trial is spent."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, small_study(trials=20, parameters=parameters))
-    with pytest.raises(
-        SearchError, match=rf"{SAME_FAILURES} trials in a row failed here for the same reason: batch_size={TOO_LARGE}"
-    ):
+    fixed = {"hidden_size": 4, "num_layers": 1, "batch_size": TOO_LARGE, "epochs": 1}
+    create(url, small_study(parameters={**fixed, "lr": {"float": [1e-3, 1e-2], "log": True}}))
+    with pytest.raises(SearchError, match=f"batch_size={TOO_LARGE} \\(the least in the study\\) is larger than its"):
         work(url, "small", small_data, options=WorkOptions(device="cpu"))
-    assert [trial.state for trial in trials(url)] == [TrialState.FAIL] * SAME_FAILURES
+    assert trials(url) == []
+
+
+def test_trials_that_all_fail_for_one_reason_end_the_worker(tmp_path: Path, small_data: Path) -> None:
+    """Whatever the cause, it is told before the budget is spent."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    create(url, study_of_batches([TOO_LARGE] * 20))
+    told = f"{MOST} trials in a row failed here for the same reason: batch_size={TOO_LARGE}"
+    with pytest.raises(SearchError, match=told):
+        work(url, "small", small_data, options=WorkOptions(device="cpu"))
+    states = [trial.state for trial in trials(url) if trial.state != TrialState.WAITING]
+    assert states == [TrialState.FAIL] * MOST
 
 
 def test_bad_trials_among_good_ones_are_not_the_studys_fault(tmp_path: Path, small_data: Path) -> None:
     """As many failures of one kind with a good trial among them change nothing."""
-    fixed = {"hidden_size": 4, "num_layers": 1, "epochs": 1, "lr": {"float": [1e-3, 1e-2], "log": True}}
-    sizes = [TOO_LARGE] * (SAME_FAILURES - 1) + [12] + [TOO_LARGE] * (SAME_FAILURES - 1)
-    lrs = [1e-3 + 1e-4 * i for i in range(len(sizes))]
-    spec = small_study(
-        trials=len(sizes),
-        parameters={**fixed, "batch_size": {"choices": [12, TOO_LARGE]}},
-        baselines=[{"batch_size": size, "lr": lr} for size, lr in zip(sizes, lrs, strict=True)],
-    )
+    sizes = [TOO_LARGE] * (MOST - 1) + [12] + [TOO_LARGE] * (MOST - 1)
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, spec)
+    create(url, study_of_batches(sizes))
     assert work(url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"failed": 8, "complete": 1}
 
 

@@ -18,6 +18,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts.entry import Artifacts
 from storage.backends.grpc import OPTIONS, SERVICE, Code
 from storage.claims import Batch, Claim
+from storage.contact import Contact
 from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.fleet import Fleet
 from storage.optuna_internals import add_study_service
@@ -79,7 +80,7 @@ def _json_calls(fleet: Fleet, artifacts: Artifacts) -> dict[str, Callable[[dict[
         "Beat": lambda r: fleet.beat(*_claimed(r)),
         "Seize": lambda r: fleet.seize(*_claimed(r)),
         "Write": lambda r: fleet.write(*_claimed(r), Batch.from_json(r["batch"])),
-        "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"])],
+        "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"], _contact(r))],
         "Unheard": lambda r: fleet.unheard(r["study_id"], r["since"]),
         "Now": lambda r: fleet.now(),
         "Remove": lambda r: artifacts.remove(r["artifact_id"]),
@@ -91,6 +92,11 @@ def _claimed(request: dict[str, Any]) -> tuple[int, Claim]:
     claim = Claim.from_json(request["claim"])
     assert claim is not None
     return request["trial_id"], claim
+
+
+def _contact(request: dict[str, Any]) -> Contact | None:
+    """The caller's contact with this proxy; clients of earlier versions do not send it."""
+    return Contact(request["connected"]) if "connected" in request else None
 
 
 def _json_handler(call: Callable[[dict[str, Any]], Any]) -> grpc.RpcMethodHandler:

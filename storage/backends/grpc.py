@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
 from storage.artifacts.entry import Artifacts, Entry
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.claims import CLAIM, Batch, Claim
 from storage.contact import Contact
 from storage.errors import ClaimLost, DatabaseUnavailable, StorageError, UrlError
@@ -229,7 +229,7 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"grpc://{host}:{port}", host=host, port=port)
 
 
-def open_proxy(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_proxy(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Connect to a proxy. Raises `DatabaseUnavailable` where none answers within `opening` seconds."""
     storage = ProxyStorage(url.host, url.port, opening)
     storage.ask("Now")

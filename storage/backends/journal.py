@@ -6,7 +6,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from storage.artifacts.filesystem import FolderArtifacts
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.plain_fleet import PlainFleet
 from storage.errors import UrlError
 from storage.store import Store, StoreStorage
@@ -23,7 +23,7 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"journal://{path}", path=path)
 
 
-def open_journal(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_journal(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Open or create the file; artifacts lie in a folder beside it. A file needs no patience.
 
     Raises `UrlError` for a file that cannot be written or is no journal.

@@ -48,11 +48,11 @@ REPEATABLE = (
 class ResilientStorage(OptunaDatabase):
     """`RDBStorage` whose calls are tried again for `patience` seconds while the database is away."""
 
-    def __init__(self, url: str, *, dialect: Dialect, patience: float, **options: Any) -> None:
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, dialect: Dialect, patience: float) -> None:
         self.dialect = dialect
         self.patience = patience
         self.contact = Contact()
-        super().__init__(url, **options)
+        super().__init__(url, engine_kwargs)
 
     def retry(self, call: Callable[[], T], what: str = "") -> T:
         """Run one transaction, again after an outage. Raises `DatabaseUnavailable` when the patience is spent."""

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
@@ -68,13 +68,13 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"sqlite:///{path}", path=path)
 
 
-def open_sqlite(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_sqlite(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Open the file, creating it if it is not there. Raises `UrlError` where its folder does not exist."""
     assert url.path is not None
     if not url.path.resolve().parent.is_dir():
         raise UrlError(f"storage {url.driver!r}: folder {url.path.parent} does not exist; create it first")
     database = SqlDatabase(url, "sqlite+serial", DIALECT, {"timeout": LOCK_PATIENCE}, prepare=_serialise)
-    return database.open(patience=patience, opening=opening)
+    return database.open(patience=patience, opening=opening, connections=connections)
 
 
 def _serialise(engine: sa.Engine) -> None:

@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from storage.backends import sql_recovery
 from storage.backends.registry import open_store
 from storage.claims import LOSSES, NOBODY, Batch, Claim
-from storage.errors import ClaimLost, StorageError
+from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
 from storage.fleet import Recovered
 from storage.optuna_internals import trials
 from storage.store import Store
 from storage.tables import claims
 from storage.worker.heartbeat import Heartbeat
-from tests.servers import TcpProxy
+from tests.servers import Postgres, TcpProxy
 from tests.storage.bench import Bench
 
 
@@ -105,40 +105,41 @@ def _watch(peer: Store, bench: Bench, seconds: float) -> list[Recovered]:
 
 
 @pytest.fixture
-def line(postgres_server) -> Iterator[TcpProxy]:  # type: ignore[no-untyped-def]
-    """The line between all workers and their database, which a test cuts while the server goes on."""
-    line = TcpProxy(postgres_server.port)
-    yield line
-    line.close()
+def lines(postgres_server) -> Iterator[tuple[TcpProxy, TcpProxy]]:  # type: ignore[no-untyped-def]
+    """Two lines to one database, which a test cuts while the server goes on."""
+    lines = TcpProxy(postgres_server.port), TcpProxy(postgres_server.port)
+    yield lines
+    for line in lines:
+        line.close()
 
 
-def test_nobody_is_robbed_after_an_outage_of_the_line(postgres_server, postgres_url: str, line: TcpProxy) -> None:  # type: ignore[no-untyped-def]
-    """The line is away for longer than the grace, and the server was not: of several workers the first that is back
-    leaves the trials of the others alone. One that died in the outage is noticed a grace later."""
-    url = postgres_url.replace(f":{postgres_server.port}/", f":{line.port}/")
-    bench, peer = Bench(url), open_store(url, patience=0.5)
+def test_nobody_is_robbed_after_an_outage_of_the_line(
+    postgres_server: Postgres, postgres_url: str, lines: tuple[TcpProxy, TcpProxy]
+) -> None:
+    """The line is away for longer than the grace, and the server was not: the worker that is back first leaves the
+    trials of the others alone. One that died in the outage is noticed a grace later."""
+    near, far = (postgres_url.replace(f":{postgres_server.port}/", f":{line.port}/") for line in lines)
+    bench, peer = Bench(postgres_url), open_store(near, patience=0.5)
     beats, held = [], []
     for number in range(3):
         trial_id = bench.study.ask()._trial_id
-        claim, own = Claim(f"host:{number}", grace=2.0), open_store(url, patience=0.5).fleet
+        claim, own = Claim(f"host:{number}", grace=3.0), open_store(far, patience=0.5).fleet
         own.seize(trial_id, claim)
         held.append((own, trial_id, claim))
-        beats.append(Heartbeat(lambda own=own, t=trial_id, c=claim: own.beat(t, c), 2.0, lambda: None))  # type: ignore[misc]
-    assert _watch(peer, bench, 2.5) == []
-    line.accepting = False
-    line.cut()
+        beats.append(Heartbeat(lambda own=own, t=trial_id, c=claim: own.beat(t, c), 3.0, lambda: None))  # type: ignore[misc]
+    assert _watch(peer, bench, 3.5) == []
+    for line in lines:
+        line.accepting = False
+        line.cut()
     beats[0].stop()  # host:0 dies in the outage
+    with pytest.raises(DatabaseUnavailable):
+        _watch(peer, bench, 1.0)
     time.sleep(4.0)
-    line.accepting = True
-    found: list[Recovered] = []
-    end = time.monotonic() + 20.0
-    while not found and time.monotonic() < end:
-        try:
-            found = _watch(peer, bench, 1.0)
-        except StorageError:
-            continue
-    assert [trial.worker for trial in found] == ["host:0"]
-    assert _watch(peer, bench, 3.0) == []
+    lines[0].accepting = True
+    assert _watch(peer, bench, 0.7) == []
+    lines[1].accepting = True
+    assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
+    assert _watch(peer, bench, 4.0) == []
     for beat in beats:
         beat.stop()
     for own, trial_id, claim in held[1:]:

@@ -28,6 +28,8 @@ COMMANDS: tuple[str, ...] = (
     "verify",
     "report",
     "submit",
+    "studies",
+    "delete",
     "gc",
     "proxy",
     "launch",

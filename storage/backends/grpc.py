@@ -234,7 +234,7 @@ def open_proxy(url: StorageUrl, *, patience: float, opening: float, connections:
     storage = ProxyStorage(url.host, url.port, opening)
     storage.ask("Now")
     storage.patience = patience
-    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage))
+    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage), lambda: str(storage.ask("Identity")))
 
 
 BACKEND = Backend(parse, open_proxy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -9,6 +11,7 @@ from storage.artifacts.filesystem import FolderArtifacts
 from storage.backends.backend import Backend, Connections
 from storage.backends.plain_fleet import PlainFleet
 from storage.errors import UrlError
+from storage.identity import of_file
 from storage.store import Store, StoreStorage
 from storage.url import StorageUrl, file_of
 
@@ -36,8 +39,10 @@ def open_journal(url: StorageUrl, *, patience: float, opening: float, connection
         raise UrlError(f"storage {url.driver!r}: {error.strerror}; name a file that can be written") from error
     except ValueError as error:
         raise UrlError(f"storage {url.driver!r} is not an Optuna journal: {error}") from error
-    folder = url.path.with_name(f"{url.path.name}.artifacts")
-    return Store(storage, PlainFleet(storage), FolderArtifacts(folder))
+    artifacts = FolderArtifacts(url.path.with_name(f"{url.path.name}.artifacts"))
+    identify = functools.partial(of_file, url.path)
+    artifacts.identify = identify  # the folder lies where others may put files
+    return Store(storage, PlainFleet(storage), artifacts, identify)
 
 
 BACKEND = Backend(parse, open_journal)

@@ -16,6 +16,7 @@ from storage.backends.resilient import ResilientStorage
 from storage.backends.sql_fleet import SqlFleet
 from storage.dialect import Dialect
 from storage.errors import StorageError
+from storage.identity import of_database
 from storage.optuna_internals import OptunaCache
 from storage.retry import describe, with_retry
 from storage.store import Store, StoreStorage
@@ -61,7 +62,12 @@ class SqlDatabase:
         except RuntimeError as error:  # what Optuna raises for tables of another version
             raise StorageError(f"{shown}: {redact(str(error))}") from error
         artifacts = DatabaseArtifacts(database.engine, self.dialect, patience)
-        return Store(CachedStorage(database), SqlFleet(database), artifacts, database.engine)
+
+        def identify() -> str:
+            made = lambda: of_database(database.engine, self.dialect)  # noqa: E731
+            return with_retry(made, patience, what="identity", retry_on=made_by_another)
+
+        return Store(CachedStorage(database), SqlFleet(database), artifacts, identify, database.engine)
 
     def _build(self, patience: float, connections: Connections) -> ResilientStorage:
         _, _, rest = self.url.driver.partition("://")

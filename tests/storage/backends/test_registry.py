@@ -110,7 +110,7 @@ def test_a_new_kind_is_one_module_and_one_line(tmp_path: Path, monkeypatch: pyte
 
     def open_memory(url: StorageUrl, *, patience: float, opening: float) -> Store:
         storage = Memory()
-        return Store(storage, PlainFleet(storage), open_artifacts(url.driver))
+        return Store(storage, PlainFleet(storage), open_artifacts(url.driver), lambda: "0" * 16)
 
     module = ModuleType("storage.backends.memory")
     module.BACKEND = Backend(lambda rest, url: StorageUrl(rest), open_memory)  # type: ignore[attr-defined]

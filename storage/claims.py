@@ -17,7 +17,7 @@ LOSSES = "lobtuna:losses"  # trial system attribute: how many workers have vanis
 FRUITLESS = "lobtuna:fruitless"  # trial system attribute: [losses since it last got further, furthest step at a loss]
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
-NOBODY = "nobody"  # the worker in the claim of a running trial that came without one
+NOBODY = "a worker without a claim"  # stands in the claim of a running trial that came without one
 UNCLAIMED_GRACE = 3600.0  # seconds after which a running trial without a claim, and without a new report, is taken over
 
 

@@ -33,6 +33,7 @@ COMMANDS: tuple[str, ...] = (
     "gc",
     "proxy",
     "launch",
+    "wheel",
 )
 
 app = typer.Typer(

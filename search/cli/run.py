@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from search.cli.common import print_sampler_note
 from search.cli.work import work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
@@ -27,6 +28,7 @@ def run(file: Path, **options: Any) -> None:
     spec = load_spec(file)
     refuse_past_end(spec)
     create_study(spec, options["storage"], load_dataset(options["data"]).fingerprint)
+    print_sampler_note(spec)
     work(spec.name, **options)
 
 

@@ -9,9 +9,9 @@ import socket
 from pathlib import Path
 
 import optuna
-import torch
 
 from lobmodels.data import load_dataset
+from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RunSavedError, SearchError
 from search.report.note import NoteKeeper
@@ -46,7 +46,8 @@ def work(
     """Work on the study `name` until its budget is spent, a limit is reached or a stop is asked for.
 
     Raises `SearchError` for a study that is missing or belongs to other data or another version, `StorageError` for a
-    database that cannot be reached, `DataError` for data that cannot be read.
+    database that cannot be reached, `DataError` for data that cannot be read, `DeviceError` for a device that is not
+    there.
     """
     options = options or WorkOptions()
     stop = stop or Stop(options.time_limit)
@@ -58,7 +59,7 @@ def work(
 class _Worker:
     def __init__(self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, emit
-        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)

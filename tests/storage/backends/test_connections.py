@@ -160,7 +160,7 @@ def test_a_fleet_behind_a_transaction_pooler(
     workers[0].wait_epoch(0)
     workers[0].kill()
     assert [worker.join() for worker in workers[1:]] == [0, 0, 0], [worker.error for worker in workers]
-    # The pooler replaces the connection of the killed worker while the server still ends it: for a moment there are four.
+    # The pooler replaces the killed worker's connection while the server still ends it: for a moment there are four.
     counts = sorted(sampler.stop())
     assert counts[int(0.98 * len(counts))] <= 3 and counts[-1] <= 4
     assert_sound(pooler.url)

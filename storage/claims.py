@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +14,11 @@ from optuna.trial import TrialState
 CLAIM = "lobtuna:claim"  # trial system attribute: JSON of a `Claim`
 BEAT = "lobtuna:beat"  # trial system attribute of journals: [token, count]
 LOSSES = "lobtuna:losses"  # trial system attribute: how many workers have vanished over this trial
+FRUITLESS = "lobtuna:fruitless"  # trial system attribute: [losses since it last got further, furthest step at a loss]
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
+NOBODY = "a worker without a claim"  # stands in the claim of a running trial that came without one
+UNCLAIMED_GRACE = 3600.0  # seconds after which a running trial without a claim, and without a new report, is taken over
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,47 @@ class Claim:
         return Claim(str(value["worker"]), float(value["grace"]), str(value["token"]), bool(value.get("again")))
 
 
+@dataclass(frozen=True)
+class Losses:
+    """The workers that have vanished over one trial.
+
+    `total` counts all of them. `fruitless` counts those since the trial last got further than at any loss before: a
+    long trial on machines that are often taken away is not given up while it makes progress. `furthest` is the last
+    step that was reported when a worker vanished, -1 for none.
+    """
+
+    total: int = 0
+    fruitless: int = 0
+    furthest: int = -1
+
+    @staticmethod
+    def of(system_attrs: Mapping[str, Any]) -> Losses:
+        """What a trial's attributes say; earlier versions counted the total alone."""
+        total = int(system_attrs.get(LOSSES, 0))
+        fruitless, furthest = system_attrs.get(FRUITLESS, (total, -1))
+        return Losses(total, int(fruitless), int(furthest))
+
+    def one_more(self, step: int) -> Losses:
+        """After another loss, when `step` was the last report (-1: none)."""
+        fruitless = 1 if step > self.furthest else self.fruitless + 1
+        return Losses(self.total + 1, fruitless, max(step, self.furthest))
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The trial's system attributes."""
+        return {LOSSES: self.total, FRUITLESS: [self.fruitless, self.furthest]}
+
+    def taken_back(self, worker: str, max_retries: int) -> Batch:
+        """The write that queues the trial again, or fails it after more than `max_retries` fruitless losses."""
+        if self.fruitless <= max_retries:
+            return Batch(system_attrs=self.to_attributes(), state=TrialState.WAITING)
+        reason = {REASON: lost_reason(worker, self.fruitless)}
+        return Batch(user_attrs=reason, system_attrs=self.to_attributes(), state=TrialState.FAIL)
+
+
 def lost_reason(worker: str, losses: int) -> str:
     """Why a trial is given up after its workers vanished."""
+    if worker == NOBODY:
+        return f"given up: it ran without a claim, and without a new report for {UNCLAIMED_GRACE / 60:.0f} minutes"
     return f"given up: {losses} workers vanished while they ran it, the last was {worker}"
 
 

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from storage.claims import Batch, Claim
+from storage.contact import Contact
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """A trial whose worker fell silent: queued again, or given up after `losses` lost workers."""
+    """A trial whose worker fell silent: queued again, or given up after `losses` lost workers without progress.
+
+    `worker` is `storage.claims.NOBODY` where the trial ran without a claim.
+    """
 
     number: int
     worker: str
@@ -47,12 +51,18 @@ class Fleet(Protocol):
         """
         ...
 
-    def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
-        """Queue the trials of silent workers again; fail a trial that has lost more than `max_retries` workers."""
+    def recover(self, study_id: int, max_retries: int, through: Contact | None = None) -> list[Recovered]:
+        """Queue the trials of silent workers again; fail a trial that has lost more than `max_retries` workers.
+
+        A trial is left alone while this process has not itself been in contact with the database for the whole grace:
+        after an outage nobody's silence means anything. `through` is the contact of a caller elsewhere, who must have
+        been connected as long. A running trial without a claim is taken over `UNCLAIMED_GRACE` seconds after it was
+        first seen, or after its last report.
+        """
         ...
 
     def unheard(self, study_id: int, since: float) -> list[int]:
-        """Numbers of running trials whose last beat is not later than `since`, a moment of `now()`."""
+        """Numbers of claimed trials whose last beat is not later than `since`, a moment of `now()`."""
         ...
 
     def now(self) -> float:

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import sqlalchemy as sa
+from alembic.migration import MigrationContext
 from optuna import Study, Trial
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage, _CachedStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.storages._rdb.storage import _create_scoped_session, _VersionManager
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
+from sqlalchemy import orm
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -85,11 +88,56 @@ class OptunaCache(_CachedStorage):
         return self.get_trial(trial_id).number if known is None else known[1]
 
 
+class _Versions(_VersionManager):
+    """Optuna's check of a database's tables, in one transaction."""
+
+    def _init_version_info_model(self) -> None:
+        """Done by `ensure_tables`."""
+
+    def _init_alembic(self) -> None:
+        """Done by `ensure_tables`."""
+
+    def ensure_tables(self, connection: sa.Connection) -> bool:
+        """Create Optuna's tables where they are missing; whether they are those of the installed Optuna."""
+        tables = models.BaseModel.metadata.tables
+        if not set(tables) <= set(sa.inspect(connection).get_table_names()):
+            models.BaseModel.metadata.create_all(connection)
+        info = tables["version_info"]
+        schema = connection.scalar(sa.select(info.c.schema_version))
+        if schema is None:
+            row = {"schema_version": models.SCHEMA_VERSION, "library_version": optuna.__version__}
+            connection.execute(info.insert().values(version_info_id=1, **row))
+        context = MigrationContext.configure(connection)
+        head = self.get_head_version()
+        if context.get_current_revision() is None:
+            supported = schema in (None, models.SCHEMA_VERSION)
+            context.stamp(self._create_alembic_script(), head if supported else self._get_base_version())
+        return bool(context.get_current_revision() == head)
+
+
 class OptunaDatabase(RDBStorage):
-    """`RDBStorage` whose step of creating a trial can be replaced: `OptunaCache` calls a private method for it."""
+    """`RDBStorage` that needs one connection to start, and whose step of creating a trial can be replaced.
+
+    `OptunaCache` calls a private method for that step. Raises `RuntimeError` for tables of another version.
+    """
 
     # Further transactions that `OptunaCache` calls by private names. Each may be repeated.
     PRIVATE_TRANSACTIONS = ("_set_trial_param", "_get_trials", "_get_best_trial_id")
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        # Not Optuna's constructor: it holds one connection and waits for a second. A few processes that start at once
+        # on a small pool then hold all connections and wait for one another until they time out.
+        self.url, self.engine_kwargs = url, engine_kwargs
+        self.skip_compatibility_check = False
+        self.heartbeat_interval = self.grace_period = None
+        self.heartbeat_stale_trial_callback = self.failed_trial_callback = None
+        self.engine = sa.create_engine(url, **engine_kwargs)
+        self.scoped_session = orm.scoped_session(orm.sessionmaker(bind=self.engine))
+        self._version_manager = _Versions(url, self.engine, self.scoped_session)
+        with self.engine.begin() as connection:
+            current = self._version_manager.ensure_tables(connection)
+        if not current:
+            self._version_manager.check_table_schema_compatibility()
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         return self.store_new_trial(study_id, template_trial)

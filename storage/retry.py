@@ -11,6 +11,7 @@ from typing import TypeVar
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
+from storage.contact import Contact
 from storage.errors import DatabaseFull, DatabaseUnavailable, StorageError
 from storage.url import redact
 
@@ -91,18 +92,24 @@ def with_retry(
     *,
     what: str = "",
     retry_on: Callable[[BaseException], bool] = lambda _: False,
+    contact: Contact | None = None,
 ) -> T:
     """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
 
-    `retry_on` recognises further errors that are worth another try.
+    `retry_on` recognises further errors that are worth another try. `contact` is told which calls got through.
     Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error is raised at once.
     """
     end = time.monotonic() + budget
     wait, warned = FIRST_WAIT, False
     while True:
         try:
-            return call()
+            answer = call()
+            if contact is not None:
+                contact.answered()
+            return answer
         except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+            if contact is not None:
+                contact.failed()
             left = end - time.monotonic()
             if left <= 0 or not (is_transient(error) or retry_on(error)):
                 expected = translate(error)

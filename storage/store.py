@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Store:
     storage: StoreStorage
     fleet: Fleet
     artifacts: Artifacts  # the database's own
+    identify: Callable[[], str]  # the database's id, see `storage.identity`
     engine: Engine | None = None
 
     def __post_init__(self) -> None:
@@ -43,7 +45,11 @@ class Store:
 
     def artifacts_for(self, url: str | None) -> Artifacts:
         """The artifact store behind `url`; None means the database's own. Raises `UrlError` or `ArtifactError`."""
-        return self.artifacts if url is None else open_artifacts(url)
+        if url is None:
+            return self.artifacts
+        store = open_artifacts(url)
+        store.identify = self.identify
+        return store
 
 
 def store_of(opened: Study | BaseStorage) -> Store:

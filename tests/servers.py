@@ -1,8 +1,10 @@
 """Real servers that tests start themselves: PostgreSQL from a wheel, and a TCP proxy that delays or cuts the line."""
 
 import contextlib
+import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -71,6 +73,47 @@ class Postgres:
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self.folder), *arguments)
         pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+
+
+class PgBouncer:
+    """A pooler before a database in transaction mode: each transaction may get another of its `size` connections."""
+
+    PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+    def __init__(self, postgres: Postgres, url: str, size: int) -> None:
+        assert self.PROGRAM is not None
+        database = url.rpartition("/")[2]
+        self.folder = Path(tempfile.mkdtemp(prefix="lobtuna-pgbouncer-"))
+        self.folder.chmod(0o755)
+        self.port = free_port()
+        self.url = url.replace(f":{postgres.port}/", f":{self.port}/")
+        (self.folder / "users.txt").write_text(f'"{database}" "{PASSWORD}"\n')
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n{database} = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\npool_mode = transaction\n"
+            f"default_pool_size = {size}\nmax_client_conn = 500\nquery_wait_timeout = 60\n"
+            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\n"
+        )
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
+        command = [self.PROGRAM, "-q", *user, str(self.folder / "pgbouncer.ini")]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self._wait()
+
+    def close(self) -> None:
+        """Kill it and remove its files."""
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + 20.0
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except OSError:
+                assert time.monotonic() < end and self.process.poll() is None
+                time.sleep(0.05)
 
 
 class TcpProxy:

@@ -25,6 +25,8 @@ COMMANDS: tuple[str, ...] = (
     "verify",
     "report",
     "submit",
+    "studies",
+    "delete",
     "gc",
     "proxy",
     "launch",

@@ -26,7 +26,10 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, remove nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Remove checkpoints past each study's limit, states of finished trials, and what deleted studies left behind."""
+    """Remove checkpoints past each study's limit, states of finished trials, and what deleted studies left behind.
+
+    In a bucket or folder only files that are this database's, by their name or by a trial that names them, are removed.
+    """
     from search.study.open import existing_storage
     from search.study.retention import collect
     from search.work.stopping import parse_duration
@@ -42,3 +45,8 @@ def gc(
         f"{verb} {sweep.removed} artifacts ({sweep.removed_bytes / 1e6:.1f} MB), "
         f"kept {sweep.kept} ({sweep.kept_bytes / 1e6:.1f} MB)"
     )
+    if sweep.foreign:
+        stdout.print(
+            f"left {sweep.foreign} files ({sweep.foreign_bytes / 1e6:.1f} MB) that are not this database's",
+            soft_wrap=True,
+        )

@@ -27,7 +27,7 @@ def proxy(
 ) -> None:
     """Serve studies, beats and artifacts of --storage over gRPC until a signal. Workers use grpc://HOST:PORT."""
     from search.work.stopping import Stop
-    from storage.backends.registry import PATIENCE, backend_of, open_store
+    from storage.backends.registry import PATIENCE, SERVER, backend_of, open_store
     from storage.errors import StorageError
     from storage.url import redact
 
@@ -39,7 +39,7 @@ def proxy(
     if not backend_of(storage).sql:
         raise StorageError(f"{redact(storage)}: a proxy serves a database, sqlite:/// or postgresql://")
     # Clients wait for the database themselves; a call that waited here would hold one of the threads.
-    store = open_store(storage, patience=CALL_PATIENCE, opening=PATIENCE)
+    store = open_store(storage, patience=CALL_PATIENCE, opening=PATIENCE, connections=SERVER)
     server, bound = make_server(store, host, port, threads)
     stop = Stop()
     with stop.on_signals():

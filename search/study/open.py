@@ -57,6 +57,13 @@ def load_study(storage: BaseStorage, name: str, where: str = "the database") -> 
     return study
 
 
+def require_study(storage: BaseStorage, name: str, where: str = "the database") -> None:
+    """Raise `StudyNotFoundError`, which names similar studies, where there is no study `name`, whoever created it."""
+    known = study_names(storage)
+    if name not in known:
+        raise StudyNotFoundError(_no_study(name, known, where))
+
+
 def study_names(storage: BaseStorage) -> list[str]:
     """Names of all studies, oldest first."""
     studies = sorted(storage.get_all_studies(), key=study_id_of)

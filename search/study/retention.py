@@ -14,19 +14,22 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.open import spec_of
 from search.study.record import CHECKPOINT, IMPORTED, SPEC, stored_state_of
 from storage.artifacts import Artifacts, ArtifactStore, Entry
-from storage.artifacts.transfer import PREFIX
+from storage.artifacts.transfer import PREFIX, owner_of
+from storage.optuna_internals import storage_of, study_id_of
 
 YOUNGEST = 3600.0  # seconds; a younger artifact may belong to an upload whose record is not written yet
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `collect` removed, and what it left."""
+    """What `collect` removed, what it kept, and what it left because it cannot be proved to be this database's."""
 
     removed: int
     removed_bytes: int
     kept: int
     kept_bytes: int
+    foreign: int = 0
+    foreign_bytes: int = 0
 
 
 def by_value(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -56,39 +59,61 @@ def remove(store: ArtifactStore, artifact_id: str) -> None:
 
 def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
     """Remove from `store` what no study of `storage` needs: checkpoints beyond each study's limit, states of finished
-    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay."""
-    needed = _needed(storage)
+    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay.
+
+    Nothing is removed that is not proved to be this database's: by its name, which holds the database's id, by a trial
+    that names it, or by the store, which is a part of the database.
+    """
+    named, needed = ids_of(storage)
+    owner = None if store.identify is None else store.identify()
     removed: list[Entry] = []
     kept: list[Entry] = []
+    foreign: list[Entry] = []
     for entry in list(store.entries()):
-        if entry.artifact_id in needed or entry.age < age:
+        if entry.artifact_id in needed:
             kept.append(entry)
-            continue
-        if not dry:
-            remove(store, entry.artifact_id)
-        removed.append(entry)
-    return Sweep(len(removed), sum(e.size for e in removed), len(kept), sum(e.size for e in kept))
+        elif owner is not None and entry.artifact_id not in named and owner_of(entry.artifact_id) != owner:
+            foreign.append(entry)
+        elif entry.age < age:
+            kept.append(entry)
+        else:
+            removed.append(entry)
+            if not dry:
+                remove(store, entry.artifact_id)
+    counts = [(len(part), sum(entry.size for entry in part)) for part in (removed, kept, foreign)]
+    return Sweep(*counts[0], *counts[1], *counts[2])
 
 
-def _needed(storage: BaseStorage) -> set[str]:
+def ids_of(storage: BaseStorage) -> tuple[set[str], set[str]]:
+    """Ids of artifacts that the studies of `storage` name, and of those that they need."""
+    named: set[str] = set()
     needed: set[str] = set()
     for record in storage.get_all_studies():
         study = optuna.load_study(study_name=record.study_name, storage=storage)
-        trials = study.get_trials(deepcopy=False)
-        needed |= _recorded(record.system_attrs)
-        own: set[str] = set()
-        for trial in trials:
-            own |= _recorded(trial.system_attrs)
-            if CHECKPOINT in trial.user_attrs:
-                own.add(trial.user_attrs[CHECKPOINT])
-            stored = stored_state_of(trial)
-            if stored is not None and not trial.state.is_finished():
-                own.add(stored.artifact)
-        if SPEC in record.user_attrs:
-            keep = spec_of(study).checkpoints.keep
-            own -= {trial.user_attrs[CHECKPOINT] for trial in by_value(trials)[keep:]}
-        needed |= own  # a revision shares checkpoints with the study it came from
-    return needed
+        own, spare = ids_in(study)
+        named |= own
+        needed |= own - spare  # a revision shares checkpoints with the study it came from
+    return named, needed
+
+
+def ids_in(study: optuna.Study) -> tuple[set[str], set[str]]:
+    """Ids of artifacts that `study` names, and which of them it does not need."""
+    trials = study.get_trials(deepcopy=False)
+    named = _recorded(storage_of(study).get_study_system_attrs(study_id_of(study)))
+    spare: set[str] = set()
+    for trial in trials:
+        named |= _recorded(trial.system_attrs)
+        if CHECKPOINT in trial.user_attrs:
+            named.add(trial.user_attrs[CHECKPOINT])
+        stored = stored_state_of(trial)
+        if stored is not None:
+            named.add(stored.artifact)
+            if trial.state.is_finished():
+                spare.add(stored.artifact)
+    if SPEC in study.user_attrs:
+        keep = spec_of(study).checkpoints.keep
+        spare |= {trial.user_attrs[CHECKPOINT] for trial in by_value(trials)[keep:]}
+    return named, spare
 
 
 def _recorded(system_attrs: dict[str, object]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -34,7 +34,13 @@ class ArtifactStore(Protocol):
 
 
 class Artifacts(ArtifactStore, Protocol):
-    """A store that also lists what it holds, for `lobtuna gc`, and takes several artifacts in one call."""
+    """A store that also lists what it holds, for `lobtuna gc`, and takes several artifacts in one call.
+
+    `identify` gives the id of the database whose artifacts are written here, by which they are told from foreign bytes.
+    It is None where the store is part of the database, so that everything in it is the database's.
+    """
+
+    identify: Callable[[], str] | None = None
 
     def entries(self) -> Iterator[Entry]:
         """Every stored artifact."""

@@ -67,12 +67,15 @@ class FolderArtifacts(Artifacts):
             raise ArtifactNotFound(f"artifact {artifact_id} is not in {self.folder}") from None
 
     def entries(self) -> Iterator[Entry]:
-        """Every file, unfinished ones too: their writers may be dead."""
+        """Everything in the folder, unfinished and foreign files too."""
         if not self.folder.exists():
             return
         now = time.time()
         for path in sorted(self.folder.iterdir()):
-            status = path.stat()
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # removed, or renamed to its final name, since the folder was read
+                continue
             yield Entry(path.name, status.st_size, now - status.st_mtime)
 
     def _path(self, artifact_id: str) -> Path:

@@ -24,25 +24,36 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PREFIX = "artifacts:"  # Optuna's system attribute, which the dashboard reads
-CHECKED = re.compile(r"[0-9a-f]{16}-(?P<digest>[0-9a-f]{64})")
+# The database's id, where the store is not part of the database; random digits; the SHA-256 of the bytes.
+CHECKED = re.compile(r"(?:(?P<owner>[0-9a-f]{16})-)?[0-9a-f]{16}-(?P<digest>[0-9a-f]{64})")
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial")  # follows the id of a file whose writer may be dead
 
 
-def new_artifact_id(data: bytes) -> str:
-    """A fresh id for `data`: random digits, so that equal bytes of two trials can be removed one by one, and their
-    SHA-256."""
-    return f"{secrets.token_hex(8)}-{hashlib.sha256(data).hexdigest()}"
+def new_artifact_id(data: bytes, owner: str = "") -> str:
+    """A fresh id for `data`: the id of the database that owns it, random digits, so that equal bytes of two trials can
+    be removed one by one, and their SHA-256."""
+    return f"{owner}{'-' if owner else ''}{secrets.token_hex(8)}-{hashlib.sha256(data).hexdigest()}"
 
 
-def upload_bytes(store: ArtifactStore, data: bytes) -> str:
+def owner_of(artifact_id: str) -> str | None:
+    """The database that the name of an artifact or of an unfinished file proves to be its owner; None for no proof."""
+    match = CHECKED.match(artifact_id)
+    if match is None or not (match.end() == len(artifact_id) or UNFINISHED.fullmatch(artifact_id, match.end())):
+        return None
+    return match["owner"]
+
+
+def upload_bytes(store: Artifacts, data: bytes) -> str:
     """Store `data` under a fresh id and return it; nothing refers to it yet."""
-    artifact_id = new_artifact_id(data)
+    artifact_id = new_artifact_id(data, _owner(store))
     store.write(artifact_id, io.BytesIO(data))
     return artifact_id
 
 
 def upload_all(store: Artifacts, items: Sequence[bytes]) -> list[str]:
     """Store several blobs, in one transaction where the store has them; returns their fresh ids in order."""
-    ids = [new_artifact_id(data) for data in items]
+    owner = _owner(store)
+    ids = [new_artifact_id(data, owner) for data in items]
     store.write_all(dict(zip(ids, items, strict=True)))
     return ids
 
@@ -54,7 +65,7 @@ def attribute_of(artifact_id: str, filename: str, mimetype: str) -> tuple[str, s
 
 
 def upload(
-    store: ArtifactStore,
+    store: Artifacts,
     owner: Study | Trial | FrozenTrial,
     storage: BaseStorage,
     data: bytes,
@@ -71,6 +82,10 @@ def upload(
     else:
         storage.set_trial_system_attr(trial_id_of(owner), key, value)
     return artifact_id
+
+
+def _owner(store: Artifacts) -> str:
+    return "" if store.identify is None else store.identify()
 
 
 def download(store: ArtifactStore, artifact_id: str) -> bytes:

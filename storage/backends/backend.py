@@ -10,10 +10,21 @@ from storage.store import Store
 from storage.url import StorageUrl
 
 
+@dataclass(frozen=True)
+class Connections:
+    """How many connections to its database one process keeps, and how many more it opens in passing.
+
+    A worker's threads take turns on one; a second is opened when one of them finds it in use, and closed afterwards.
+    """
+
+    kept: int = 1
+    passing: int = 1
+
+
 class Opener(Protocol):
     """Opens a checked URL."""
 
-    def __call__(self, url: StorageUrl, *, patience: float, opening: float) -> Store:
+    def __call__(self, url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
         """Wait `opening` seconds for a database that is away, and afterwards `patience` seconds in every call."""
         ...
 

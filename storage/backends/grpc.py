@@ -17,8 +17,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
 from storage.artifacts.entry import Artifacts, Entry
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.claims import CLAIM, Batch, Claim
+from storage.contact import Contact
 from storage.errors import ClaimLost, DatabaseUnavailable, StorageError, UrlError
 from storage.fleet import Fleet, Recovered
 from storage.optuna_internals import OptunaProxy
@@ -61,6 +62,7 @@ class ProxyStorage(StoreStorage, OptunaProxy):
 
     def __init__(self, host: str, port: int, patience: float) -> None:
         self.patience = patience
+        self.contact = Contact()
         with warnings.catch_warnings():  # experimental in name, and since 4.2
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(host=host, port=port)
@@ -83,8 +85,12 @@ class ProxyStorage(StoreStorage, OptunaProxy):
         end, wait = time.monotonic() + self.patience, FIRST_WAIT
         while True:
             try:
-                return call()
+                answer = call()
+                self.contact.answered()
+                return answer
             except grpc.RpcError as error:
+                if error.code() in TRANSIENT:
+                    self.contact.failed()
                 left = end - time.monotonic()
                 if error.code() not in TRANSIENT or left <= 0:
                     raise _expected(error, f"grpc://{self.address}") from error
@@ -161,8 +167,11 @@ class ProxyFleet(Fleet):
     def write(self, trial_id: int, claim: Claim, batch: Batch) -> None:
         self.storage.ask("Write", trial_id=trial_id, claim=claim.to_json(), batch=batch.to_json())
 
-    def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
-        return [Recovered(**r) for r in self.storage.ask("Recover", study_id=study_id, max_retries=max_retries)]
+    def recover(self, study_id: int, max_retries: int, through: Contact | None = None) -> list[Recovered]:
+        # The proxy knows its own contact with the database; that of this process with the proxy counts as well.
+        connected = (through or self.storage.contact).ages()
+        found = self.storage.ask("Recover", study_id=study_id, max_retries=max_retries, connected=connected)
+        return [Recovered(**recovered) for recovered in found]
 
     def unheard(self, study_id: int, since: float) -> list[int]:
         numbers: list[int] = self.storage.ask("Unheard", study_id=study_id, since=since)
@@ -220,12 +229,12 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"grpc://{host}:{port}", host=host, port=port)
 
 
-def open_proxy(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_proxy(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Connect to a proxy. Raises `DatabaseUnavailable` where none answers within `opening` seconds."""
     storage = ProxyStorage(url.host, url.port, opening)
     storage.ask("Now")
     storage.patience = patience
-    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage))
+    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage), lambda: str(storage.ask("Identity")))
 
 
 BACKEND = Backend(parse, open_proxy)

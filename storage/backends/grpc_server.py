@@ -18,8 +18,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts.entry import Artifacts
 from storage.backends.grpc import OPTIONS, SERVICE, Code
 from storage.claims import Batch, Claim
+from storage.contact import Contact
 from storage.errors import ClaimLost, StorageError, Unavailable
-from storage.fleet import Fleet
 from storage.optuna_internals import add_study_service
 from storage.store import Store
 
@@ -36,7 +36,7 @@ def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[
     """
     server = grpc.server(ThreadPoolExecutor(max_workers=threads), options=SERVER_OPTIONS)
     add_study_service(server, store.storage, _answering)
-    server.add_generic_rpc_handlers([_fleet_handlers(store.fleet, store.artifacts)])
+    server.add_generic_rpc_handlers([_fleet_handlers(store)])
     try:
         return server, server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:  # its text only says which variable makes gRPC say more
@@ -63,8 +63,9 @@ def _answering(method: Callable[[Any, grpc.ServicerContext], T]) -> Callable[[An
     return answer
 
 
-def _fleet_handlers(fleet: Fleet, artifacts: Artifacts) -> grpc.GenericRpcHandler:
-    handlers = {name: _json_handler(call) for name, call in _json_calls(fleet, artifacts).items()}
+def _fleet_handlers(store: Store) -> grpc.GenericRpcHandler:
+    artifacts = store.artifacts
+    handlers = {name: _json_handler(call) for name, call in _json_calls(store).items()}
     handlers["Read"] = grpc.unary_unary_rpc_method_handler(
         _answering(lambda request, _: artifacts.open_reader(request.decode()).read())
     )
@@ -72,16 +73,18 @@ def _fleet_handlers(fleet: Fleet, artifacts: Artifacts) -> grpc.GenericRpcHandle
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _json_calls(fleet: Fleet, artifacts: Artifacts) -> dict[str, Callable[[dict[str, Any]], Any]]:
+def _json_calls(store: Store) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """The calls that travel as JSON: from the request's fields to what is answered."""
+    fleet, artifacts = store.fleet, store.artifacts
     return {
         "Claim": lambda r: fleet.claim(*_claimed(r)),
         "Beat": lambda r: fleet.beat(*_claimed(r)),
         "Seize": lambda r: fleet.seize(*_claimed(r)),
         "Write": lambda r: fleet.write(*_claimed(r), Batch.from_json(r["batch"])),
-        "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"])],
+        "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"], _contact(r))],
         "Unheard": lambda r: fleet.unheard(r["study_id"], r["since"]),
         "Now": lambda r: fleet.now(),
+        "Identity": lambda r: store.identify(),
         "Remove": lambda r: artifacts.remove(r["artifact_id"]),
         "Entries": lambda r: [vars(entry) for entry in artifacts.entries()],
     }
@@ -91,6 +94,11 @@ def _claimed(request: dict[str, Any]) -> tuple[int, Claim]:
     claim = Claim.from_json(request["claim"])
     assert claim is not None
     return request["trial_id"], claim
+
+
+def _contact(request: dict[str, Any]) -> Contact | None:
+    """The caller's contact with this proxy; clients of earlier versions do not send it."""
+    return Contact(request["connected"]) if "connected" in request else None
 
 
 def _json_handler(call: Callable[[dict[str, Any]], Any]) -> grpc.RpcMethodHandler:

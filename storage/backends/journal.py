@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from storage.artifacts.filesystem import FolderArtifacts
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.plain_fleet import PlainFleet
 from storage.errors import UrlError
+from storage.identity import of_file
 from storage.store import Store, StoreStorage
 from storage.url import StorageUrl, file_of
 
@@ -23,7 +26,7 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"journal://{path}", path=path)
 
 
-def open_journal(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_journal(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Open or create the file; artifacts lie in a folder beside it. A file needs no patience.
 
     Raises `UrlError` for a file that cannot be written or is no journal.
@@ -36,8 +39,10 @@ def open_journal(url: StorageUrl, *, patience: float, opening: float) -> Store:
         raise UrlError(f"storage {url.driver!r}: {error.strerror}; name a file that can be written") from error
     except ValueError as error:
         raise UrlError(f"storage {url.driver!r} is not an Optuna journal: {error}") from error
-    folder = url.path.with_name(f"{url.path.name}.artifacts")
-    return Store(storage, PlainFleet(storage), FolderArtifacts(folder))
+    artifacts = FolderArtifacts(url.path.with_name(f"{url.path.name}.artifacts"))
+    identify = functools.partial(of_file, url.path)
+    artifacts.identify = identify  # the folder lies where others may put files
+    return Store(storage, PlainFleet(storage), artifacts, identify)
 
 
 BACKEND = Backend(parse, open_journal)

@@ -9,7 +9,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from storage.claims import BEAT, CLAIM, LOSSES, REASON, Batch, Claim, lost_reason
+from storage.claims import BEAT, CLAIM, DEFAULT_GRACE, NOBODY, UNCLAIMED_GRACE, Batch, Claim, Losses
+from storage.contact import Contact
 from storage.errors import ClaimLost
 from storage.fleet import Fleet, Recovered
 from storage.optuna_internals import trial_id_of
@@ -38,6 +39,7 @@ class PlainFleet(Fleet):
 
     def __init__(self, storage: BaseStorage) -> None:
         self.storage = storage
+        self.contact = Contact()
         self._counts: dict[int, int] = {}  # trial id -> own beats so far
         self._seen: dict[int, _Sight] = {}  # by trial id
 
@@ -92,25 +94,34 @@ class PlainFleet(Fleet):
             raise ClaimLost(f"trial {trial.number} is {trial.state.name} already")
         self.storage.set_trial_system_attr(trial_id, CLAIM, claim.to_json())
 
-    def recover(self, study_id: int, max_retries: int) -> list[Recovered]:
+    def recover(self, study_id: int, max_retries: int, through: Contact | None = None) -> list[Recovered]:
+        contacts = [self.contact] if through is None else [self.contact, through]
         found = []
-        for trial in self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,)):
-            claim = Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim("a worker without a name")
-            if time.monotonic() - self._look(trial).since > claim.grace:
+        for trial in self._running(study_id):
+            claim = _claim_of(trial)
+            judged = DEFAULT_GRACE if claim.worker == NOBODY else claim.grace
+            silence = time.monotonic() - self._look(trial).since
+            if silence > claim.grace and all(contact.may_judge(judged, silence) for contact in contacts):
                 found.append(self._take_back(trial, claim, max_retries))
         return found
 
     def unheard(self, study_id: int, since: float) -> list[int]:
-        running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
-        return [trial.number for trial in running if self._look(trial).heard <= since]
+        claimed = [trial for trial in self._running(study_id) if _claim_of(trial).worker != NOBODY]
+        return [trial.number for trial in claimed if self._look(trial).heard <= since]
 
     def now(self) -> float:
         return time.monotonic()  # of this process: there is no other
 
+    def _running(self, study_id: int) -> list[FrozenTrial]:
+        running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
+        self.contact.answered()
+        return running
+
     def _look(self, trial: FrozenTrial) -> _Sight:
-        """Compare the trial's beat with the one seen before."""
+        """Compare the trial's beat with the one seen before; without a claim, a new report is a beat."""
         trial_id = trial_id_of(trial)
-        beat = (trial.system_attrs.get(CLAIM), trial.system_attrs.get(BEAT))
+        claim = trial.system_attrs.get(CLAIM)
+        beat = (claim, trial.system_attrs.get(BEAT) if claim else trial.last_step)
         known = self._seen.get(trial_id)
         if known is None or known.beat != beat:
             now = time.monotonic()
@@ -119,15 +130,11 @@ class PlainFleet(Fleet):
         return self._seen[trial_id]
 
     def _take_back(self, trial: FrozenTrial, claim: Claim, max_retries: int) -> Recovered:
-        losses = int(trial.system_attrs.get(LOSSES, 0)) + 1
-        given_up = losses > max_retries
-        storage, trial_id = self.storage, trial_id_of(trial)
-        storage.set_trial_system_attr(trial_id, LOSSES, losses)
-        storage.set_trial_system_attr(trial_id, CLAIM, None)
-        if given_up:
-            storage.set_trial_user_attr(trial_id, REASON, lost_reason(claim.worker, losses))
-        storage.set_trial_state_values(trial_id, FAIL if given_up else WAITING)
-        return Recovered(trial.number, claim.worker, losses, given_up)
+        losses = Losses.of(trial.system_attrs).one_more(-1 if trial.last_step is None else trial.last_step)
+        batch = losses.taken_back(claim.worker, max_retries)
+        batch.system_attrs[CLAIM] = None
+        self._append(trial_id_of(trial), batch)
+        return Recovered(trial.number, claim.worker, losses.fruitless, batch.state == FAIL)
 
     def _holds(self, trial_id: int, claim: Claim) -> bool:
         trial = self._get(trial_id)
@@ -136,6 +143,13 @@ class PlainFleet(Fleet):
 
     def _get(self, trial_id: int) -> FrozenTrial:
         try:
-            return self.storage.get_trial(trial_id)
+            trial = self.storage.get_trial(trial_id)
+            self.contact.answered()
+            return trial
         except KeyError:
             raise ClaimLost("the study was deleted while it was being worked on") from None
+
+
+def _claim_of(trial: FrozenTrial) -> Claim:
+    """The trial's claim, or nobody's."""
+    return Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim(NOBODY, UNCLAIMED_GRACE)

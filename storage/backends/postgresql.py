@@ -11,7 +11,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
@@ -94,9 +94,10 @@ def _escaped(text: str) -> str:
     return quote(unquote(text), safe="")
 
 
-def open_postgresql(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_postgresql(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Connect to the server. Raises `DatabaseUnavailable` where it does not answer within `opening` seconds."""
-    return SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS).open(patience=patience, opening=opening)
+    database = SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS)
+    return database.open(patience=patience, opening=opening, connections=connections)
 
 
 BACKEND = Backend(parse, open_postgresql, sql=True)

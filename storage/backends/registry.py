@@ -8,13 +8,15 @@ from importlib import import_module
 
 import optuna
 
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.errors import StorageError, UrlError
 from storage.optuna_internals import DATABASE_LOGGER
 from storage.store import Store, StoreStorage
 from storage.url import StorageUrl, redact
 
 PATIENCE = 60.0  # seconds that a call waits for a database which is away
+WORKER = Connections(kept=1, passing=1)
+SERVER = Connections(kept=4, passing=8)  # of a proxy, whose threads serve many workers
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,13 @@ KINDS = (
 FORMS = f"{', '.join(kind.form for kind in KINDS[:-1])} or {KINDS[-1].form}"
 
 
-def open_store(url: str, *, patience: float = PATIENCE, opening: float | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    patience: float = PATIENCE,
+    opening: float | None = None,
+    connections: Connections = WORKER,
+) -> Store:
     """Open the database behind `url`, creating its tables or file if they are not there.
 
     Every call waits up to `patience` seconds for a database that is away; opening waits `opening` seconds, or as long.
@@ -45,7 +53,8 @@ def open_store(url: str, *, patience: float = PATIENCE, opening: float | None = 
     """
     backend, parsed = _read(url)
     _quiet_optuna()
-    return backend.open(parsed, patience=patience, opening=patience if opening is None else opening)
+    waits = patience if opening is None else opening
+    return backend.open(parsed, patience=patience, opening=waits, connections=connections)
 
 
 def open_storage(url: str, *, patience: float = PATIENCE) -> StoreStorage:

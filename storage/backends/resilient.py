@@ -6,13 +6,13 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from storage.claims import CLAIM, Claim
+from storage.contact import Contact
 from storage.dialect import Dialect
 from storage.new_trial import new_trial
 from storage.optuna_internals import OptunaDatabase, identify, lock_study, trial_rows, trials
@@ -48,14 +48,15 @@ REPEATABLE = (
 class ResilientStorage(OptunaDatabase):
     """`RDBStorage` whose calls are tried again for `patience` seconds while the database is away."""
 
-    def __init__(self, url: str, *, dialect: Dialect, patience: float, **options: Any) -> None:
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, dialect: Dialect, patience: float) -> None:
         self.dialect = dialect
         self.patience = patience
-        super().__init__(url, **options)
+        self.contact = Contact()
+        super().__init__(url, engine_kwargs)
 
     def retry(self, call: Callable[[], T], what: str = "") -> T:
         """Run one transaction, again after an outage. Raises `DatabaseUnavailable` when the patience is spent."""
-        return with_retry(call, self.patience, what=what)
+        return with_retry(call, self.patience, what=what, contact=self.contact)
 
     def create_new_study(self, directions: Sequence[Any], study_name: str | None = None) -> int:
         # A commit whose answer was lost makes the repeat raise "duplicate": the study is there and can be loaded.
@@ -75,7 +76,7 @@ class ResilientStorage(OptunaDatabase):
                 if row is None:
                     row = self.insert_trial(session, study_id, template)
                     if claim is not None:  # in the same transaction: the trial never exists without an owner
-                        session.execute(insert_claim(self.dialect, int(row.trial_id), claim))
+                        session.execute(put_claim(self.dialect, int(row.trial_id), claim))
                 return _frozen(row, template)
 
         return self.retry(attempt, "ask")
@@ -114,11 +115,15 @@ for _name in REPEATABLE:
     setattr(ResilientStorage, _name, _repeatable(_name))
 
 
-def insert_claim(dialect: Dialect, trial_id: int, claim: Claim) -> sa.Insert:
-    """The statement that records `claim`, its first beat included."""
-    return claims.insert().values(
-        trial_id=trial_id, token=claim.token, worker=claim.worker, grace=claim.grace, beat=dialect.now
-    )
+def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
+    """The statement that records `claim` in place of any other, its first beat included.
+
+    There may be a row already that belongs to no trial any more: SQLite gives the ids of deleted trials out again, and
+    plain Optuna, which deletes without enforcing foreign keys, leaves our rows behind.
+    """
+    row = {"token": claim.token, "worker": claim.worker, "grace": claim.grace, "beat": dialect.now}
+    statement = dialect.insert(claims).values(trial_id=trial_id, **row)
+    return statement.on_conflict_do_update(index_elements=["trial_id"], set_=row)
 
 
 def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial | None]:

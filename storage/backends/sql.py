@@ -11,17 +11,19 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import Engine
 
 from storage.artifacts.database import DatabaseArtifacts
+from storage.backends.backend import Connections
 from storage.backends.resilient import ResilientStorage
 from storage.backends.sql_fleet import SqlFleet
 from storage.dialect import Dialect
 from storage.errors import StorageError
+from storage.identity import of_database
 from storage.optuna_internals import OptunaCache
 from storage.retry import describe, with_retry
 from storage.store import Store, StoreStorage
 from storage.tables import create_tables, made_by_another
 from storage.url import StorageUrl, redact
 
-POOL = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 8, "pool_recycle": 1800, "pool_timeout": 30}
+POOL = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 30}
 
 
 class CachedStorage(StoreStorage, OptunaCache):
@@ -46,12 +48,12 @@ class SqlDatabase:
     connect_args: Mapping[str, Any]
     prepare: Callable[[Engine], None] = _nothing
 
-    def open(self, *, patience: float, opening: float) -> Store:
+    def open(self, *, patience: float, opening: float, connections: Connections) -> Store:
         """Connect and create missing tables. Raises `StorageError` in one line without the password."""
         shown = redact(self.url.driver)
         try:
             database = with_retry(
-                lambda: self._build(patience), opening, what=f"opening {shown}", retry_on=made_by_another
+                lambda: self._build(patience, connections), opening, what=f"opening {shown}", retry_on=made_by_another
             )
         except StorageError as error:
             raise type(error)(f"{shown}: {error}") from error
@@ -60,14 +62,18 @@ class SqlDatabase:
         except RuntimeError as error:  # what Optuna raises for tables of another version
             raise StorageError(f"{shown}: {redact(str(error))}") from error
         artifacts = DatabaseArtifacts(database.engine, self.dialect, patience)
-        return Store(CachedStorage(database), SqlFleet(database), artifacts, database.engine)
 
-    def _build(self, patience: float) -> ResilientStorage:
+        def identify() -> str:
+            made = lambda: of_database(database.engine, self.dialect)  # noqa: E731
+            return with_retry(made, patience, what="identity", retry_on=made_by_another)
+
+        return Store(CachedStorage(database), SqlFleet(database), artifacts, identify, database.engine)
+
+    def _build(self, patience: float, connections: Connections) -> ResilientStorage:
         _, _, rest = self.url.driver.partition("://")
-        options: dict[str, Any] = {"connect_args": dict(self.connect_args), **POOL}
-        database = ResilientStorage(
-            f"{self.driver}://{rest}", dialect=self.dialect, patience=patience, engine_kwargs=options
-        )
+        pool = {**POOL, "pool_size": connections.kept, "max_overflow": connections.passing}
+        options: dict[str, Any] = {"connect_args": dict(self.connect_args), **pool}
+        database = ResilientStorage(f"{self.driver}://{rest}", options, dialect=self.dialect, patience=patience)
         create_tables(database.engine)
         self.prepare(database.engine)
         return database

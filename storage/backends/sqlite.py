@@ -11,14 +11,17 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
+from storage.optuna_internals import trials
 from storage.store import Store
+from storage.tables import claims
 from storage.url import StorageUrl, file_of
 
 LOCK_PATIENCE = 60.0  # seconds that a writer waits for the lock of another
+TRIGGER = "lobtuna_claims_of_deleted_trials"
 UNIX_EPOCH = 2440587.5  # days of the Julian calendar
 
 DIALECT = Dialect(
@@ -68,17 +71,38 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"sqlite:///{path}", path=path)
 
 
-def open_sqlite(url: StorageUrl, *, patience: float, opening: float) -> Store:
+def open_sqlite(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Open the file, creating it if it is not there. Raises `UrlError` where its folder does not exist."""
     assert url.path is not None
     if not url.path.resolve().parent.is_dir():
         raise UrlError(f"storage {url.driver!r}: folder {url.path.parent} does not exist; create it first")
-    database = SqlDatabase(url, "sqlite+serial", DIALECT, {"timeout": LOCK_PATIENCE}, prepare=_serialise)
-    return database.open(patience=patience, opening=opening)
+    database = SqlDatabase(url, "sqlite+serial", DIALECT, {"timeout": LOCK_PATIENCE}, prepare=_prepare)
+    return database.open(patience=patience, opening=opening, connections=connections)
 
 
-def _serialise(engine: sa.Engine) -> None:
+def _prepare(engine: sa.Engine) -> None:
+    _drop_orphans(engine)
     cast(SerialSqlite, engine.dialect).serial = True
+
+
+def _drop_orphans(engine: sa.Engine) -> None:
+    """Remove claims whose trial is gone, and let the file itself do so from now on.
+
+    SQLite enforces foreign keys only for connections that ask for it. Plain Optuna's do not: a study that it deletes
+    leaves our rows, and SQLite gives the ids of its trials out again.
+    """
+    orphan = claims.c.trial_id.not_in(sa.select(trials.c.trial_id))
+    trigger = sa.text("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = :name")
+    with engine.begin() as connection:
+        if connection.scalar(sa.select(sa.exists(sa.select(claims).where(orphan)))):
+            connection.execute(claims.delete().where(orphan))
+        if connection.scalar(trigger, {"name": TRIGGER}) is None:
+            connection.execute(
+                sa.text(
+                    f"CREATE TRIGGER IF NOT EXISTS {TRIGGER} AFTER DELETE ON {trials.name} BEGIN "
+                    f"DELETE FROM {claims.name} WHERE trial_id = OLD.trial_id; END"
+                )
+            )
 
 
 BACKEND = Backend(parse, open_sqlite, sql=True)

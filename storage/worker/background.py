@@ -35,14 +35,24 @@ class Running:
 
     def __init__(self, trial: FrozenTrial, claim: Claim, fleet: Fleet) -> None:
         self.trial, self.claim = trial, claim
+        self.fleet = fleet
         self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
         self.looking = threading.Lock()
+        self.ending = False  # whether the write that ends the trial has been sent
         trial_id = trial_id_of(trial)
-        self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch))
+        self.channel = Channel(self._write)
         self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
 
+    def _write(self, batch: Batch) -> None:
+        if batch.state is not None:
+            self.ending = True
+        self.fleet.write(trial_id_of(self.trial), self.claim, batch)
+
     def _lost(self) -> None:
-        self.channel.fail(ClaimLost(f"trial {self.trial.number} was taken over while this worker was silent"))
+        """A beat found no claim. Once the end has been sent, the end itself may have removed it: then only the
+        answer to that write tells whose the trial is, and `fleet.write` raises `ClaimLost` if another has it."""
+        if not self.ending:
+            self.channel.fail(ClaimLost(f"trial {self.trial.number} was taken over while this worker was silent"))
 
     def release(self) -> None:
         """Stop beating and writing."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from storage.claims import Batch, Claim, lost_reason
+from storage.claims import FRUITLESS, LOSSES, NOBODY, Batch, Claim, Losses, lost_reason
 
 attributes = st.dictionaries(st.text(max_size=5), st.one_of(st.none(), st.integers(), st.text(max_size=5)), max_size=3)
 batches = st.builds(
@@ -70,3 +70,24 @@ def test_a_claim_is_read_from_what_was_stored() -> None:
 def test_the_reason_names_the_last_worker() -> None:
     """What `status` shows of a trial that was given up."""
     assert lost_reason("host:1", 4) == "given up: 4 workers vanished while they ran it, the last was host:1"
+    assert "without a claim, and without a new report for 60 minutes" in lost_reason(NOBODY, 1)
+
+
+def test_progress_resets_the_count_of_losses() -> None:
+    """A trial is given up after losses at the same step, not for being long; attempts are counted all the same."""
+    losses = Losses.of({})
+    for step in (-1, 0, 5, 9):
+        losses = losses.one_more(step)
+    assert (losses.total, losses.fruitless) == (4, 1)
+    losses = losses.one_more(9)
+    assert (losses.total, losses.fruitless) == (5, 2)
+    assert losses.one_more(3).fruitless == 3, "it was further before"
+    assert losses.taken_back("host:1", 2).state == TrialState.WAITING
+    assert losses.taken_back("host:1", 1).state == TrialState.FAIL
+    assert Losses.of(losses.to_attributes()) == losses
+
+
+def test_losses_of_an_earlier_version_count() -> None:
+    """Earlier versions stored the total alone: all of them count as fruitless."""
+    assert Losses.of({LOSSES: 2}) == Losses(2, 2, -1)
+    assert Losses.of({LOSSES: 2, FRUITLESS: [1, 4]}) == Losses(2, 1, 4)

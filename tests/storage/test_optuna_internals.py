@@ -91,7 +91,7 @@ class TestStillThere:
                 steps.append("stored")
                 return super().store_new_trial(study_id, template)
 
-        database = Database(f"sqlite:///{tmp_path / 'study.db'}")
+        database = Database(f"sqlite:///{tmp_path / 'study.db'}", {})
         cache = internals.OptunaCache(database)
         study = optuna.create_study(study_name="s", storage=cache)
         trial = study.ask()

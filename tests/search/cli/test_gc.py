@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 from search.study.open import open_study
 from storage.artifacts import upload_bytes
@@ -38,3 +39,14 @@ def test_refusals(run: Run) -> None:
     assert "there is no database" in run("gc")[2]
     status, _, err = run("gc", "--older-than", "soon", "--storage", "sqlite:///x.db")
     assert status == 1 and err.count("\n") == 1
+
+
+def test_foreign_files_are_counted_and_left(run: Run, exportable: str, tmp_path: Path) -> None:
+    """A folder that the user shares with it: nothing there is this database's, so nothing goes."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "thesis.tex").write_text("years of work")
+    status, out, _ = run("gc", "--storage", exportable, "--artifacts", shared, "--older-than", "1s")
+    assert status == 0
+    assert "removed 0 artifacts" in out and "left 1 files (0.0 MB) that are not this database's" in out
+    assert (shared / "thesis.tex").exists()

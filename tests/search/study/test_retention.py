@@ -7,7 +7,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.study.retention import collect, make_room
 from search.study.writers import write_stored_state
-from storage.artifacts import attribute_of, upload_bytes
+from storage.artifacts import attribute_of, download, new_artifact_id, upload_bytes
 from storage.claims import Batch, Claim
 from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
@@ -79,3 +79,67 @@ def test_gc_cleans_up_after_deleted_studies(tmp_path: Path) -> None:
     optuna.delete_study(study_name="small", storage=small.storage)
     collect(small.storage, small.store, age=-1.0)
     assert small.stored == set()
+
+
+class Shared:
+    """A folder that two databases and a user share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "shared"
+        self.folder.mkdir()
+        (self.folder / "thesis.tex").write_text("years of work")
+        (self.folder / "models").mkdir()
+        self.older = new_artifact_id(b"of an earlier version")
+        (self.folder / self.older).write_bytes(b"of an earlier version")
+        (self.folder / f"{'f' * 16}-{self.older}.{'0' * 32}.partial").write_bytes(b"another database writes")
+        self.foreign = {path.name for path in self.folder.iterdir()}
+        self.studies = [self._study(folder / f"{name}.db") for name in ("one", "two")]
+
+    def _study(self, path: Path) -> optuna.Study:
+        study = create(f"sqlite:///{path}", small_study(checkpoints={"keep": 1}))
+        study.set_user_attr("artifacts", str(self.folder))
+        return study
+
+    def complete(self, study: optuna.Study, value: float) -> str:
+        artifact_id = upload_bytes(artifacts_of(study), b"weights %f" % value)
+        study.add_trial(create_trial(value=value, user_attrs={"checkpoint": artifact_id}))
+        return artifact_id
+
+    @property
+    def names(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir()}
+
+
+def test_gc_touches_nothing_foreign(tmp_path: Path) -> None:
+    """In a folder that is shared, files of the user, of another database and of nobody known are counted and left;
+    this database's orphans, unfinished files and checkpoints past the limit go, those of deleted studies too."""
+    shared = Shared(tmp_path)
+    one, two = shared.studies
+    kept = {shared.complete(two, 0.9), upload_bytes(artifacts_of(two), b"an orphan of the other")}
+    best, spare = shared.complete(one, 0.2), shared.complete(one, 0.1)
+    orphan = upload_bytes(artifacts_of(one), b"orphan")
+    unfinished = f"{upload_bytes(artifacts_of(one), b'gone')}.{'a' * 32}.partial"
+    (shared.folder / unfinished.split(".")[0]).rename(shared.folder / unfinished)
+    before = shared.names
+    storage, store = one._storage, artifacts_of(one)
+    dry = collect(storage, store, age=-1.0, dry=True)
+    assert (dry.removed, dry.kept, dry.foreign, shared.names) == (3, 1, len(shared.foreign) + len(kept), before)
+    assert collect(storage, store, age=-1.0).removed == 3
+    assert shared.names == before - {spare, orphan, unfinished}
+    optuna.delete_study(study_name="small", storage=storage)
+    assert collect(storage, store, age=-1.0).removed == 1
+    assert shared.names == shared.foreign | kept
+    assert best not in shared.names
+
+
+def test_artifacts_of_an_earlier_version_are_this_databases_where_a_trial_names_them(tmp_path: Path) -> None:
+    """Ids without a database's id are read, kept while they are needed, and removed past the limit."""
+    shared = Shared(tmp_path)
+    one, _ = shared.studies
+    one.add_trial(create_trial(value=0.1, user_attrs={"checkpoint": shared.older}))
+    store = artifacts_of(one)
+    assert download(store, shared.older) == b"of an earlier version"
+    assert collect(one._storage, store, age=-1.0).removed == 0
+    shared.complete(one, 0.9)
+    assert collect(one._storage, store, age=-1.0).removed == 1
+    assert shared.older not in shared.names

@@ -90,10 +90,17 @@ def test_killed_around_the_upload(hook, undisturbed, small_data: Path, sqlite_ur
 
 
 def _die_at_once() -> None:
-    """kill -9 itself in the first epoch of every trial."""
-    from lobmodels.training.run import TrainingRun
+    """kill -9 itself whenever it begins to train trial 0."""
+    from search.work.trial import TrialInProgress
 
-    TrainingRun.train_epoch = lambda self: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign]
+    train = TrialInProgress._train
+
+    def armed(self, config, seed):  # type: ignore[no-untyped-def]
+        if self.number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train(self, config, seed)
+
+    TrialInProgress._train = armed  # type: ignore[method-assign]
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
@@ -102,7 +109,6 @@ def test_a_trial_that_kills_its_workers_is_given_up(small_data: Path, sqlite_url
     for _ in range(2):
         victim = Worker(sqlite_url, "small", small_data, tmp_path, hook=_die_at_once, grace=1.0)
         assert victim.join() == -signal.SIGKILL
-        time.sleep(1.1)  # the grace, so that the next worker finds the trial and not a free place beside it
     assert Worker(sqlite_url, "small", small_data, tmp_path, grace=1.0).join() == 0
     first, second = trials(sqlite_url)
     assert first.state == TrialState.FAIL

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.artifacts import ArtifactStore, download, open_artifacts, upload, upload_bytes
+from storage.artifacts import Artifacts, download, open_artifacts, upload, upload_bytes
 from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
 from storage.errors import ArtifactNotStored
@@ -32,7 +32,7 @@ def test_the_bytes_are_there_before_anything_refers_to_them(tmp_path: Path) -> N
     own = BackgroundStorage(storage.store, study._study_id, Claim("host:1"))
     trial = optuna.Study(study.study_name, own).ask()
 
-    class Refusing(ArtifactStore):
+    class Refusing(Artifacts):
         def write(self, artifact_id: str, content_body: BinaryIO) -> None:
             raise ArtifactNotStored("the bucket is gone")
 

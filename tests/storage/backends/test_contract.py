@@ -16,6 +16,7 @@ from storage.claims import Batch, Claim
 from storage.errors import ArtifactError, ClaimLost
 from storage.fleet import Fleet
 from storage.store import artifacts_of, store_of
+from storage.worker import background
 from storage.worker.background import BackgroundStorage
 from tests.storage.bench import Bench
 
@@ -127,6 +128,42 @@ class TestEveryBackend:
             assert peer.recover(bench.study._study_id, max_retries=3) == []
             time.sleep(0.1)
         bench.mine.tell(trial, 1.0)
+
+    @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING], ids=lambda s: s.name)
+    def test_a_beat_beside_the_end_is_no_loss(
+        self, url: str, state: TrialState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A beat that reaches the database when the end was just written finds no claim: the trial is not lost."""
+        bench = Bench(url, grace=0.4)
+        ended, answered = threading.Event(), threading.Event()
+        write, beat = bench.store.fleet.write, bench.store.fleet.beat
+        answers: list[bool] = []
+
+        def held_beat(trial_id: int, claim: Claim) -> bool:
+            assert ended.wait(20)
+            answers.append(beat(trial_id, claim))
+            return answers[-1]
+
+        def write_then_wait(trial_id: int, claim: Claim, batch: Batch) -> None:
+            write(trial_id, claim, batch)
+            if batch.state is not None:
+                ended.set()
+                answered.wait(20)
+
+        bench.store.fleet.beat = held_beat  # type: ignore[method-assign]
+        bench.store.fleet.write = write_then_wait  # type: ignore[method-assign]
+        lost = background.Running._lost
+
+        def told(running: background.Running) -> None:
+            lost(running)
+            answered.set()
+
+        monkeypatch.setattr(background.Running, "_lost", told)
+        trial = bench.mine.ask()
+        time.sleep(0.2)  # the first beat, a quarter of the grace after the start, is on its way
+        bench.storage.end(Batch(state=state, values=[1.0] if state == TrialState.COMPLETE else None))
+        assert answers == [False]
+        assert bench.fresh(trial.number).state == state
 
     def test_trials_without_a_beat_are_named(self, url: str) -> None:
         """`unheard` names running trials until they beat again."""

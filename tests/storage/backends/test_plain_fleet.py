@@ -3,9 +3,13 @@
 import time
 from pathlib import Path
 
+import pytest
+
+from storage.backends import plain_fleet
 from storage.backends.plain_fleet import PlainFleet
 from storage.backends.registry import open_store
-from storage.claims import Claim
+from storage.claims import NOBODY, Claim
+from storage.fleet import Recovered
 
 
 def started(tmp_path: Path, grace: float) -> tuple[PlainFleet, PlainFleet, int, int, Claim]:
@@ -23,8 +27,10 @@ def test_the_first_look_starts_the_stopwatch(tmp_path: Path) -> None:
     """A trial seen for the first time is not silent, however long it has been running."""
     _, observer, study_id, _, _ = started(tmp_path, grace=0.3)
     time.sleep(0.5)
-    assert observer.recover(study_id, max_retries=3) == []
-    time.sleep(0.5)
+    for _ in range(5):
+        assert observer.recover(study_id, max_retries=3) == []
+        time.sleep(0.05)
+    time.sleep(0.1)
     assert [(found.number, found.losses) for found in observer.recover(study_id, max_retries=3)] == [(0, 1)]
 
 
@@ -35,3 +41,32 @@ def test_only_a_change_is_a_beat(tmp_path: Path) -> None:
     assert observer.unheard(study_id, since) == [0]
     assert worker.beat(trial_id, claim)
     assert observer.unheard(study_id, since) == []
+
+
+def test_an_observer_that_slept_judges_nobody(tmp_path: Path) -> None:
+    """After a pause in which the file may have been out of reach for everybody, the worker may beat first."""
+    worker, observer, study_id, trial_id, claim = started(tmp_path, grace=0.6)
+    for _ in range(8):
+        assert observer.recover(study_id, max_retries=3) == []
+        assert worker.beat(trial_id, claim)
+        time.sleep(0.1)
+    time.sleep(1.2)
+    assert observer.recover(study_id, max_retries=3) == []
+    assert worker.beat(trial_id, claim)
+    assert observer.recover(study_id, max_retries=3) == []
+
+
+def test_a_running_trial_without_a_claim_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own `ask` is left alone while it reports, and queued again after the time for unclaimed trials."""
+    _, observer, study_id, _, _ = started(tmp_path, grace=60.0)
+    monkeypatch.setattr(plain_fleet, "UNCLAIMED_GRACE", 0.6)
+    monkeypatch.setattr(plain_fleet, "DEFAULT_GRACE", 0.3)
+    trial_id = observer.storage.create_new_trial(study_id)
+    found: list[Recovered] = []
+    for step in range(30):
+        if step < 10:
+            observer.storage.set_trial_intermediate_value(trial_id, step, 0.5)
+        found += observer.recover(study_id, max_retries=3)
+        assert not (found and step < 10)
+        time.sleep(0.08)
+    assert [(trial.number, trial.worker, trial.given_up) for trial in found] == [(1, NOBODY, False)]

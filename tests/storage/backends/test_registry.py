@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from storage.artifacts import download, open_artifacts, upload_bytes
 from storage.backends import registry
-from storage.backends.backend import Backend
+from storage.backends.backend import Backend, Connections
 from storage.backends.plain_fleet import PlainFleet
 from storage.backends.registry import FORMS, KINDS, Kind, backend_of, open_store, parse_url
 from storage.errors import StorageError, UrlError
@@ -108,9 +108,9 @@ def test_a_new_kind_is_one_module_and_one_line(tmp_path: Path, monkeypatch: pyte
     class Memory(StoreStorage, InMemoryStorage):
         pass
 
-    def open_memory(url: StorageUrl, *, patience: float, opening: float) -> Store:
+    def open_memory(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
         storage = Memory()
-        return Store(storage, PlainFleet(storage), open_artifacts(url.driver))
+        return Store(storage, PlainFleet(storage), open_artifacts(url.driver), lambda: "0" * 16)
 
     module = ModuleType("storage.backends.memory")
     module.BACKEND = Backend(lambda rest, url: StorageUrl(rest), open_memory)  # type: ignore[attr-defined]

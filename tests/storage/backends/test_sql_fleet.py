@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from storage.backends.sql_fleet import BEAT_PATIENCE, SqlFleet
 from storage.claims import Batch, Claim
+from storage.contact import Contact
 from storage.errors import DatabaseUnavailable
 from storage.tables import claims
 from tests.servers import TcpProxy
@@ -31,6 +32,13 @@ def silence(bench: Bench, seconds: float) -> None:
         connection.execute(sa.update(claims).values(beat=claims.c.beat - seconds))
 
 
+def connected(bench: Bench) -> None:
+    """Let this process have been in contact with the database, second by second, for two minutes."""
+    fleet = bench.store.fleet
+    assert isinstance(fleet, SqlFleet)
+    fleet.storage.contact = Contact([float(age) for age in range(120)])
+
+
 def claimed(bench: Bench, claim: Claim) -> int:
     """A trial that runs under `claim`, without a thread that beats."""
     trial_id: int = bench.study.ask()._trial_id
@@ -43,6 +51,7 @@ def test_a_beat_within_its_grace_keeps_the_trial(bench: Bench) -> None:
     claimed(bench, Claim("patient:1", grace=60.0))
     claimed(bench, Claim("hasty:1", grace=10.0))
     silence(bench, 30.0)
+    connected(bench)
     found = bench.store.fleet.recover(bench.study._study_id, max_retries=3)
     assert [trial.worker for trial in found] == ["hasty:1"]
 
@@ -53,10 +62,11 @@ def test_the_start_of_the_server_counts_as_a_beat(bench: Bench) -> None:
     assert isinstance(fleet, SqlFleet)
     claimed(bench, Claim("host:1", grace=10.0))
     silence(bench, 30.0)
+    connected(bench)
     dialect = fleet.dialect
-    fleet.dialect = dataclasses.replace(dialect, server_start=dialect.now - 5.0)
+    fleet.storage.dialect = dataclasses.replace(dialect, server_start=dialect.now - 5.0)
     assert fleet.recover(bench.study._study_id, max_retries=3) == []
-    fleet.dialect = dataclasses.replace(dialect, server_start=dialect.now - 20.0)
+    fleet.storage.dialect = dataclasses.replace(dialect, server_start=dialect.now - 20.0)
     assert len(fleet.recover(bench.study._study_id, max_retries=3)) == 1
 
 
@@ -65,6 +75,7 @@ def test_the_start_of_a_real_server_is_known(postgres_url: str) -> None:
     bench = Bench(postgres_url)
     claimed(bench, Claim("host:1", grace=3600.0))
     silence(bench, 7200.0)
+    connected(bench)
     assert bench.store.fleet.recover(bench.study._study_id, max_retries=3) == []
 
 
@@ -116,6 +127,7 @@ def test_a_trial_that_lost_too_many_workers_is_given_up(bench: Bench) -> None:
     """With no retries left the trial fails with a reason that names its last worker."""
     claimed(bench, Claim("host:9", grace=1.0))
     silence(bench, 30.0)
+    connected(bench)
     (found,) = bench.store.fleet.recover(bench.study._study_id, max_retries=0)
     assert (found.given_up, found.losses) == (True, 1)
     trial = bench.study.get_trials()[0]

@@ -4,11 +4,17 @@ import sqlite3
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy as sa
 
 from storage.backends.registry import open_store
+from storage.backends.sqlite import TRIGGER
+from storage.claims import Batch, Claim
 from storage.errors import UrlError
+from storage.tables import claims
+from storage.worker.background import BackgroundStorage
+from tests.storage.bench import Bench
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -35,3 +41,53 @@ def test_the_clock_is_seconds_since_1970(tmp_path: Path) -> None:
     """The database's clock, which is this machine's, agrees with Python's."""
     now = open_store(f"sqlite:///{tmp_path / 'study.db'}").fleet.now()
     assert abs(now - time.time()) < 5.0
+
+
+def plain_deletion(url: str) -> None:
+    """Delete the study `s` as a script does that knows Optuna alone."""
+    optuna.delete_study(study_name="s", storage=url)
+
+
+def held(bench: Bench) -> int:
+    """The number of claims in the file."""
+    assert bench.store.engine is not None
+    with bench.store.engine.connect() as connection:
+        return len(connection.execute(sa.select(claims)).all())
+
+
+def test_a_study_that_plain_optuna_deletes_leaves_no_claims(tmp_path: Path) -> None:
+    """The file itself removes them, whoever deletes, and the ids that SQLite gives out again are free."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    first = Bench(url)
+    trial_id = first.mine.ask()._trial_id
+    first.storage.drop()
+    assert held(first) == 1
+    plain_deletion(url)
+    assert held(first) == 0
+    again = Bench(url)
+    trial = again.mine.ask()
+    assert trial._trial_id == trial_id, "the id is used again, or this test shows nothing"
+    again.mine.tell(trial, 1.0)
+
+
+def test_claims_left_by_an_earlier_version_are_removed(tmp_path: Path) -> None:
+    """A file in which plain Optuna deleted studies before is repaired when it is opened; until then a worker that
+    has it open takes the ids all the same."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    old = Bench(url)
+    assert old.store.engine is not None
+    with old.store.engine.begin() as connection:
+        connection.execute(sa.text(f"DROP TRIGGER {TRIGGER}"))
+    trial_id = old.mine.ask()._trial_id
+    old.storage.drop()
+    plain_deletion(url)
+    assert held(old) == 1
+    reader = optuna.create_study(study_name="s", storage=old.inner, direction="maximize")
+    storage = BackgroundStorage(old.store, reader._study_id, Claim("host:2"))
+    trial = optuna.Study("s", storage).ask()
+    assert trial._trial_id == trial_id
+    storage.end(Batch(state=optuna.trial.TrialState.FAIL))
+    with sqlite3.connect(tmp_path / "study.db") as plain:
+        plain.execute("INSERT INTO lobtuna_claims VALUES (99, 'token', 'host:9', 60.0, 0.0)")
+    plain.close()
+    assert held(Bench(url)) == 0

@@ -1,0 +1,65 @@
+"""Deletes a study for good: its trials, its study of replicates, and the artifacts that no other study needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from search.study.open import SEEDS, revisions, study_names
+from search.study.retention import ids_in, ids_of, remove
+from storage.artifacts import Artifacts
+from storage.optuna_internals import study_id_of
+from storage.store import artifacts_of
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What will be deleted, before it is: the studies, the number of their trials, and of those that run now.
+
+    `revisions` are other revisions of the study, which stay.
+    """
+
+    studies: tuple[str, ...]
+    trials: int
+    running: int
+    revisions: tuple[str, ...]
+
+
+def plan_deletion(storage: BaseStorage, study: optuna.Study) -> Deletion:
+    """What `delete` would delete."""
+    studies = _together(storage, study)
+    trials = [trial for one in studies for trial in one.get_trials(deepcopy=False)]
+    names = tuple(one.study_name for one in studies)
+    others = revisions(storage, study.study_name.partition("@")[0])
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return Deletion(names, len(trials), running, tuple(name for name in others if name not in names))
+
+
+def delete(storage: BaseStorage, study: optuna.Study) -> int:
+    """Delete `study` and its replicates; returns how many artifacts were removed.
+
+    The records go first: after an interruption `lobtuna gc` finds the bytes that nothing names any more.
+    Raises `StorageError` where an artifact store cannot be opened; then nothing is deleted.
+    """
+    holdings: list[tuple[Artifacts, set[str]]] = []
+    studies = _together(storage, study)
+    for one in studies:
+        named, _ = ids_in(one)
+        holdings.append((artifacts_of(one), named))
+    for one in studies:
+        storage.delete_study(study_id_of(one))
+    named, _ = ids_of(storage)
+    spare = [(store, artifact_id) for store, held in holdings for artifact_id in sorted(held - named)]
+    for store, artifact_id in spare:
+        remove(store, artifact_id)
+    return len(spare)
+
+
+def _together(storage: BaseStorage, study: optuna.Study) -> list[optuna.Study]:
+    """The study and its study of replicates, which goes first: it means nothing alone."""
+    name = study.study_name + SEEDS
+    found = [optuna.load_study(study_name=name, storage=storage)] if name in study_names(storage) else []
+    return [*found, study]

@@ -1,0 +1,107 @@
+"""Finds running trials that nobody works on any more, and queues them again or gives them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy import Connection
+
+from storage.backends.resilient import ResilientStorage, put_claim
+from storage.backends.sql_rows import apply, attributes_of, last_step, lock_trial
+from storage.claims import DEFAULT_GRACE, FRUITLESS, LOSSES, NOBODY, UNCLAIMED_GRACE, Claim, Losses
+from storage.fleet import Recovered
+from storage.optuna_internals import trials
+from storage.tables import claims
+
+
+class Held(NamedTuple):
+    """A running trial and its claim; token, worker and grace are None where it has none. Times in seconds."""
+
+    trial_id: int
+    token: str | None
+    worker: str | None
+    grace: float | None
+    silence: float | None  # since its last beat, by the database's clock
+
+
+class SqlRecovery:
+    """Recovery over Optuna's tables and `lobtuna_claims`. Each step is one transaction and may be repeated."""
+
+    def __init__(self, storage: ResilientStorage) -> None:
+        self.storage = storage
+
+    def recover(self, study_id: int, max_retries: int, may_judge: Callable[[float, float], bool]) -> list[Recovered]:
+        """Take back the trials of silent workers. `may_judge` tells of a grace and a silence whether it counts."""
+        running = self.storage.retry(lambda: self._running(study_id), "recover")
+        for held in running:
+            if held.worker in (None, NOBODY):
+                self.storage.retry(lambda held=held: self._watch(held), "recover")  # type: ignore[misc]
+        taken = [
+            self.storage.retry(lambda held=held: self._take_back(held, max_retries), "recover")  # type: ignore[misc]
+            for held in running
+            if held.silence is not None and held.grace is not None and held.silence > held.grace
+            if may_judge(min(held.grace, DEFAULT_GRACE) if held.worker == NOBODY else held.grace, held.silence)
+        ]
+        return [trial for trial in taken if trial is not None]
+
+    def silence(self) -> sa.ColumnElement[float]:
+        """Seconds since the last beat of a claim, by the database's clock.
+
+        While a server is down no worker can send a beat, so its start counts as a beat of every worker.
+        """
+        last: sa.ColumnElement[float] = claims.c.beat
+        dialect = self.storage.dialect
+        if dialect.server_start is not None:
+            last = sa.case((last < dialect.server_start, dialect.server_start), else_=last)
+        return dialect.now - last
+
+    def _running(self, study_id: int) -> list[Held]:
+        query = (
+            sa.select(trials.c.trial_id, claims.c.token, claims.c.worker, claims.c.grace, self.silence())
+            .outerjoin(claims, claims.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
+        )
+        with self.storage.engine.begin() as connection:
+            return [Held(*row) for row in connection.execute(query)]
+
+    def _watch(self, held: Held) -> None:
+        """Give a running trial without a claim one of nobody's, and renew it when the trial has a new report.
+
+        A user's own `study.ask()` makes such trials. Nobody beats for them, so their reports have to show life.
+        """
+        with self.storage.engine.begin() as connection:
+            token = f"step {last_step(connection, held.trial_id)}"
+            if token == held.token:
+                return
+            locked = lock_trial(connection, held.trial_id)
+            if locked is None or locked[0] != TrialState.RUNNING or _token(connection, held.trial_id) != held.token:
+                return  # it ended, or has a claim now
+            claim = Claim(NOBODY, UNCLAIMED_GRACE, token)
+            connection.execute(put_claim(self.storage.dialect, held.trial_id, claim))
+
+    def _take_back(self, held: Held, max_retries: int) -> Recovered | None:
+        with self.storage.engine.begin() as connection:
+            locked = lock_trial(connection, held.trial_id)
+            if locked is None or locked[0] != TrialState.RUNNING or not self._still_silent(connection, held):
+                return None  # it ended, it beat after all, or another worker was quicker
+            losses = Losses.of(attributes_of(connection, held.trial_id, LOSSES, FRUITLESS))
+            losses = losses.one_more(last_step(connection, held.trial_id))
+            worker = str(held.worker)
+            batch = losses.taken_back(worker, max_retries)
+            apply(connection, self.storage.dialect, held.trial_id, batch)
+            return Recovered(locked[1], worker, losses.fruitless, batch.state == TrialState.FAIL)
+
+    def _still_silent(self, connection: Connection, held: Held) -> bool:
+        """Whether the claim is the one that was judged, still without a beat; it stays locked."""
+        query: sa.Select[Any] = sa.select(claims.c.token).where(
+            claims.c.trial_id == held.trial_id, claims.c.token == held.token, self.silence() > claims.c.grace
+        )
+        return connection.scalar(query.with_for_update()) is not None
+
+
+def _token(connection: Connection, trial_id: int) -> str | None:
+    token: str | None = connection.scalar(sa.select(claims.c.token).where(claims.c.trial_id == trial_id))
+    return token

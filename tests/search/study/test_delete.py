@@ -1,0 +1,52 @@
+"""Promises of deletion: the study, its replicates and their artifacts go, and nothing that anybody else names."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import create_trial
+
+from search.study.delete import delete, plan_deletion
+from search.study.open import study_names
+from search.study.replication import open_replicates
+from storage.artifacts import upload_bytes
+from storage.errors import StorageError
+from storage.store import artifacts_of
+from tests.machines import create, small_study
+
+
+def with_run(study: optuna.Study, artifact_id: str | None = None) -> str:
+    """Add a complete trial; returns its artifact."""
+    artifact_id = artifact_id or upload_bytes(artifacts_of(study), study.study_name.encode())
+    study.add_trial(create_trial(value=0.5, user_attrs={"checkpoint": artifact_id}))
+    return artifact_id
+
+
+def test_what_others_name_stays(tmp_path: Path) -> None:
+    """A revision keeps the checkpoint that it shares; a user's file in the same folder is not looked at."""
+    url, folder = f"sqlite:///{tmp_path / 'study.db'}", tmp_path / "shared"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    study, revision = create(url, small_study()), create(url, small_study("small@2"))
+    for one in (study, revision):
+        one.set_user_attr("artifacts", str(folder))
+    replicates = open_replicates(study)
+    common = with_run(study)
+    with_run(revision, common)
+    lonely = {with_run(study), with_run(replicates)}
+    study.ask()
+    plan = plan_deletion(study._storage, study)
+    assert (plan.studies, plan.trials, plan.running) == (("small.seeds", "small"), 4, 1)
+    assert plan.revisions == ("small@2",)
+    assert delete(study._storage, study) == len(lonely)
+    assert study_names(study._storage) == ["small@2"]
+    assert {path.name for path in folder.iterdir()} == {"thesis.tex", common}
+
+
+def test_a_store_that_cannot_be_opened_stops_it(tmp_path: Path) -> None:
+    """Nothing is deleted where the artifacts could not be removed as well."""
+    study = create(f"sqlite:///{tmp_path / 'study.db'}", small_study())
+    study.set_user_attr("artifacts", "ftp://somewhere")
+    with pytest.raises(StorageError):
+        delete(study._storage, study)
+    assert study_names(study._storage) == ["small"]

@@ -1,0 +1,167 @@
+"""Promises about connections: one to start with, one a worker, two in passing, and a transaction pooler is enough."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psycopg
+import pytest
+from optuna.trial import TrialState
+
+from storage.artifacts import download, upload
+from storage.backends.registry import open_store
+from storage.claims import Batch
+from storage.store import artifacts_of
+from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
+from tests.servers import PgBouncer, Postgres
+from tests.storage.bench import Bench
+
+
+@pytest.fixture
+def pooler(postgres_server: Postgres, postgres_url: str) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode with three connections."""
+    if PgBouncer.PROGRAM is None:
+        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+    pooler = PgBouncer(postgres_server, postgres_url, size=3)
+    yield pooler
+    pooler.close()
+
+
+def _limited(server: Postgres, url: str, connections: int) -> str:
+    """Let the database's owner have only so many connections."""
+    with psycopg.connect(server.url("postgres", "postgres", ""), autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {url.rpartition('/')[2]} CONNECTION LIMIT {connections}")  # type: ignore[arg-type]
+    return url
+
+
+class Sampler:
+    """The most connections that the database has had, and the most at the same moment for most of the time."""
+
+    def __init__(self, server: Postgres, url: str) -> None:
+        self.counts: list[int] = []
+        self._stopped = threading.Event()
+        self._query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'"
+        self._connection = psycopg.connect(server.url("postgres", "postgres", ""), autocommit=True)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> list[int]:
+        """The counts, in the order of time."""
+        self._stopped.set()
+        self._thread.join()
+        self._connection.close()
+        return self.counts
+
+    def _run(self) -> None:
+        while not self._stopped.wait(0.02):
+            row = self._connection.execute(self._query).fetchone()  # type: ignore[call-overload]
+            self.counts.append(int(row[0]))
+
+
+def _start(url: str, queue: Any) -> None:
+    """Open the database as a worker does."""
+    started = time.monotonic()
+    try:
+        open_store(url, patience=60.0).fleet.now()
+        queue.put((None, time.monotonic() - started))
+    except Exception as error:
+        queue.put((str(error), time.monotonic() - started))
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["new", "existing"])
+def test_eight_starts_through_a_pool_of_three(pooler: PgBouncer, new: bool) -> None:
+    """Processes that start at once need one connection each and take turns; none waits for another for ever."""
+    if not new:
+        open_store(pooler.url)
+    queue: Any = CONTEXT.Queue()
+    processes = [CONTEXT.Process(target=_start, args=(pooler.url, queue)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    answers = [queue.get(timeout=90) for _ in processes]
+    for process in processes:
+        process.join(10)
+    assert [error for error, _ in answers if error is not None] == []
+    assert max(seconds for _, seconds in answers) < 50.0, "nobody waited until a pool's timeout"
+
+
+def test_a_start_on_a_server_with_one_connection_left(postgres_server: Postgres, postgres_url: str) -> None:
+    """New and existing databases are opened, and a trial is run, with a single connection."""
+    url = _limited(postgres_server, postgres_url, 1)
+    for _ in range(2):
+        bench = Bench(url, grace=60.0)
+        trial = bench.mine.ask()
+        trial.report(0.5, 0)
+        bench.mine.tell(trial, 1.0)
+        assert bench.store.engine is not None
+        bench.store.engine.dispose()
+    assert [trial.state for trial in bench.study.trials] == [TrialState.COMPLETE] * 2
+
+
+def test_a_worker_holds_one_connection(postgres_server: Postgres, postgres_url: str) -> None:
+    """Beats, writes, reads and uploads at the same time take a second connection in passing, and never a third."""
+    sampler = Sampler(postgres_server, postgres_url)
+    bench = Bench(postgres_url, grace=0.4)
+    for _ in range(3):
+        trial = bench.mine.ask()
+        for epoch in range(10):
+            trial.report(0.5, epoch)
+            bench.storage.refresh()
+            bench.storage.put(lambda: Batch(user_attrs={"a": upload_of(bench)}))
+            time.sleep(0.02)
+        bench.mine.tell(trial, 1.0)
+    time.sleep(0.2)
+    counts = sampler.stop()
+    assert max(counts) <= 2
+    assert counts[-1] == 1
+    assert sorted(counts)[len(counts) // 2] == 1
+
+
+def upload_of(bench: Bench) -> str:
+    """Megabytes in the database's own store."""
+    artifacts = artifacts_of(bench.study)
+    return upload(artifacts, bench.study, bench.inner, b"x" * 2_000_000, "state.bin")
+
+
+def test_everything_works_behind_a_transaction_pooler(pooler: PgBouncer) -> None:
+    """Claims, beats, reports, recovery, artifacts and Optuna's own calls, each transaction on any connection."""
+    bench, peer = Bench(pooler.url, grace=0.6), open_store(pooler.url)
+    trial = bench.mine.ask()
+    x = trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 0)
+    artifact = upload(artifacts_of(bench.study), trial, bench.storage, b"weights", "w.bin")
+    former = bench.storage.running
+    assert former is not None
+    former.channel.flush(20)
+    former.heartbeat.stop()
+    end = time.monotonic() + 20.0
+    found: list[Any] = []
+    while not found and time.monotonic() < end:
+        found = peer.fleet.recover(bench.study._study_id, max_retries=3)
+        time.sleep(0.05)
+    assert [recovered.number for recovered in found] == [trial.number]
+    bench.storage.drop()
+    again = bench.mine.ask()
+    assert (again.number, again.suggest_float("x", 0, 1)) == (trial.number, x)
+    bench.mine.tell(again, 1.0)
+    assert download(artifacts_of(bench.study), artifact) == b"weights"
+    assert optuna.load_study(study_name="s", storage=bench.inner).best_value == 1.0
+
+
+def test_a_fleet_behind_a_transaction_pooler(
+    postgres_server: Postgres, pooler: PgBouncer, small_data: Path, tmp_path: Path
+) -> None:
+    """More workers than the pool has connections: one is killed and its trial taken over, and the study ends."""
+    create(pooler.url, small_study(trials=5, epochs=4))
+    sampler = Sampler(postgres_server, pooler.url)
+    workers = [Worker(pooler.url, "small", small_data, tmp_path, grace=3.0) for _ in range(4)]
+    workers[0].wait_epoch(0)
+    workers[0].kill()
+    assert [worker.join() for worker in workers[1:]] == [0, 0, 0], [worker.error for worker in workers]
+    # The pooler replaces the killed worker's connection while the server still ends it: for a moment there are four.
+    counts = sorted(sampler.stop())
+    assert counts[int(0.98 * len(counts))] <= 3 and counts[-1] <= 4
+    assert_sound(pooler.url)
+    assert {trial.state for trial in trials(pooler.url)} == {TrialState.COMPLETE}

@@ -76,6 +76,33 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
+@dataclass(frozen=True)
+class KeptRun:
+    """A run that is on disk until the database has it."""
+
+    run: SavedRun
+    path: Path | None = None
+    problem: SearchError | None = None  # why it could not be written: it is in memory alone
+
+    @staticmethod
+    def save(run: SavedRun, folder: Path) -> KeptRun:
+        """Write the run into `folder`, if that can be done."""
+        try:
+            return KeptRun(run, run.save(folder))
+        except SearchError as error:
+            return KeptRun(run, problem=error)
+
+    @property
+    def where(self) -> str:
+        """The file, or why there is none. For messages."""
+        return f"the finished run is kept in {self.path}" if self.path is not None else f"{self.problem}"
+
+    def remove(self) -> None:
+        """The database has the run: remove the file."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
 def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
     """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is that."""
     batch = Batch()

@@ -31,7 +31,8 @@ from search.work.context import WorkerContext
 from search.work.events import Event
 from search.work.failure import Failure, failure_of
 from search.work.history import history_csv
-from search.work.rescue import SavedRun, store_files
+from search.work.outage import outlast
+from search.work.rescue import KeptRun, SavedRun, store_files, submit
 from search.work.resume import ResumeState
 from search.work.session import StudySession
 from search.work.watchdog import Watchdog
@@ -40,6 +41,8 @@ from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE, TEXT = "application/octet-stream", "text/csv", "text/plain"
+
+WAIT_STEP = 0.5  # seconds between two looks at whether a stop is due, while the database is away
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ class TrialInProgress:
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
     def run(self) -> Outcome:
-        """Train until the trial ends. Raises `Unavailable` only where even a finished run could not be saved."""
+        """Train until the trial ends. Raises `Unavailable` where a stop is due before an outage is over."""
         try:
             outcome = self._attempt()
         except ClaimLost as error:
@@ -117,7 +120,7 @@ class TrialInProgress:
         with Watchdog(self._hung) as watchdog:
             data = self.context.data_for(config, self.session.spec.validation.report_fraction)
             run = self.training = TrainingRun(config, seed, data)
-            if self.resume.restore(run):
+            if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
             ended = self._epochs(run, watchdog)
@@ -186,11 +189,15 @@ class TrialInProgress:
             stored.merge(batch)
             return stored
 
+        self.storage.put(upload)
         try:
-            self.storage.put(upload)
             self.storage.end(Batch())
         except Unavailable as error:
-            return self._save_to_disk(batch, files, value, error)
+            kept = self._keep(batch, files, error)
+            if not self._store_kept(kept):
+                if kept.problem is not None:
+                    raise kept.problem from error
+                return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
         ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
         return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
@@ -206,7 +213,7 @@ class TrialInProgress:
         batch = write_training(run.history, run.best_epoch, reason)
         best = run.history[run.best_epoch].mean
         batch.state, batch.values = TrialState.PRUNED, [best]
-        self.storage.end(batch)
+        self._end(batch)
         self._clean_up()
         return Outcome("pruned", reason, best)
 
@@ -233,11 +240,14 @@ class TrialInProgress:
             return Batch()
 
     def _end(self, batch: Batch) -> None:
-        """End the trial with `batch`, also where an earlier write of this trial failed for good."""
+        """End the trial with `batch`, also where an earlier write of this trial failed for good, or after an outage."""
         running = self.storage.running
         try:
             self.storage.end(batch)
-        except (ClaimLost, Unavailable):
+        except Unavailable as error:
+            self._note(f"{error}; this worker waits until it is back")
+            self._await_database()
+        except ClaimLost:
             raise
         except Exception as error:  # the channel raises what ended it, and takes no further write
             log.debug("the background channel had ended: %s", error)
@@ -259,8 +269,8 @@ class TrialInProgress:
         self.storage.end(Batch(state=TrialState.WAITING))
         return Outcome("handed back", self.context.stop.reason or "")
 
-    def _save_to_disk(self, batch: Batch, files: list[File], value: float, error: Unavailable) -> Outcome:
-        """Save the finished run to disk, because the database cannot be reached."""
+    def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
+        """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
         frozen = self._frozen()
         whole = Batch(
             params={n: (d.to_internal_repr(frozen.params[n]), d) for n, d in frozen.distributions.items()},
@@ -268,8 +278,37 @@ class TrialInProgress:
             user_attrs=dict(frozen.user_attrs),
         )
         whole.merge(batch)
-        path = SavedRun(self.session.name, self.number, self.trial_id, whole, files).save(self.context.keep_folder)
-        return Outcome("kept", f"{path} ({error})", value)
+        kept = KeptRun.save(
+            SavedRun(self.session.name, self.number, self.trial_id, whole, files), self.context.keep_folder
+        )
+        self._note(f"{error}; {kept.where}; this worker stores it when the database is back")
+        return kept
+
+    def _store_kept(self, kept: KeptRun) -> bool:
+        """Wait for the database and store the finished run; False where a stop is due before that."""
+        try:
+            try:
+                self._await_database()
+            except ClaimLost:  # another worker has taken the trial over during the outage: this result is there first
+                inner, stop = self.storage.inner, self.context.stop
+                outlast(lambda: submit(kept.run, inner, self.context.worker), stop, self._note)
+        except Unavailable:
+            return False
+        kept.remove()
+        return True
+
+    def _await_database(self) -> None:
+        """Wait until what is queued for the trial is stored. Raises `Unavailable` once a stop is due.
+
+        The background thread tries again by itself, and beats are sent all the while.
+        """
+        while True:
+            try:
+                self.storage.end(Batch(), patience=WAIT_STEP)
+                return
+            except Unavailable:
+                if self.context.stop.due():
+                    raise
 
     def _clean_up(self) -> None:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""

@@ -22,11 +22,12 @@ from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
 from search.work.options import WorkOptions, WorkSummary
+from search.work.outage import outlast
 from search.work.session import StudySession
 from search.work.stopping import Stop
 from search.work.trial import Outcome, TrialInProgress
 from storage.claims import Claim
-from storage.errors import StorageError
+from storage.errors import StorageError, Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class _Worker:
 
     def _work(self) -> None:
         while not self._enough():
-            found = self._next()
+            found = self._found()
             if found is None:
                 continue
             self.current = TrialInProgress(self.context, *found)
@@ -134,6 +135,13 @@ class _Worker:
         elif self.options.trials is not None and self.summary.trials >= self.options.trials:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
+
+    def _found(self) -> tuple[StudySession, optuna.Trial] | None:
+        """`_next`, after an outage where there is one; None where a stop is due before it is over."""
+        try:
+            return outlast(self._next, self.stop, lambda text: self.emit(Event("note", self.name, text=text)))
+        except Unavailable:
+            return None  # nothing is held here that could be lost
 
     def _next(self) -> tuple[StudySession, optuna.Trial] | None:
         """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""

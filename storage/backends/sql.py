@@ -51,7 +51,11 @@ class SqlDatabase:
         shown = redact(self.url.driver)
         try:
             database = with_retry(
-                lambda: self._build(patience), opening, what=f"opening {shown}", retry_on=made_by_another
+                lambda: self._build(patience),
+                opening,
+                what=f"opening {shown}",
+                retry_on=made_by_another,
+                connected=False,
             )
         except StorageError as error:
             raise type(error)(f"{shown}: {error}") from error

@@ -27,6 +27,7 @@ from storage.store import Store, StoreStorage
 from storage.worker.channel import Channel, Job
 from storage.worker.heartbeat import Heartbeat
 
+GATHER = 10.0  # seconds between two commits of reports while a trial runs
 FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 
@@ -38,7 +39,7 @@ class Running:
         self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
         self.looking = threading.Lock()
         trial_id = trial_id_of(trial)
-        self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch))
+        self.channel = Channel(lambda batch: fleet.write(trial_id, claim, batch), gather=GATHER)
         self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
 
     def _lost(self) -> None:
@@ -126,16 +127,16 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
         self.put(fetch)
 
-    def end(self, batch: Batch) -> None:
+    def end(self, batch: Batch, patience: float | None = None) -> None:
         """Commit all that is queued, then `batch`, which ends the trial; wait for it.
 
-        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held, and
-        `end(Batch())` continues to wait.
+        Raises `DatabaseUnavailable` after `patience` seconds, the storage's own where none is given. The trial is then
+        still held, and `end(Batch())` continues to wait.
         """
         running = self._held()
         if batch:
             running.channel.put(batch)
-        running.channel.flush(self.patience)
+        running.channel.flush(self.patience if patience is None else patience)
         self.drop()
 
     def drop(self) -> None:

@@ -132,6 +132,18 @@ def stored_outcome(value: float) -> tuple[float | None, Any]:
     return models.TrialValueModel.value_to_stored_repr(value)
 
 
+def loaded_report(value: float | None, kind: str) -> float:
+    """The reported value that `stored_report` made; `kind` is the kind's name."""
+    model = models.TrialIntermediateValueModel
+    return float(model.stored_repr_to_intermediate_value(value, model.TrialIntermediateValueType[kind]))
+
+
+def loaded_outcome(value: float | None, kind: str) -> float:
+    """The final value that `stored_outcome` made; `kind` is the kind's name."""
+    model = models.TrialValueModel
+    return float(model.stored_repr_to_value(value, model.TrialValueType[kind]))
+
+
 # The gRPC proxy -----------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import CheckpointError, DeviceMemoryError, TrainingError
+from lobmodels.errors import CheckpointError, DeviceMemoryError, InterruptedTraining, TrainingError
 from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
@@ -64,6 +64,7 @@ class TrainingRun:
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
+        self.interrupted: Callable[[], bool] = lambda: False  # asked before every batch
 
     @property
     def epoch(self) -> int:
@@ -86,7 +87,7 @@ class TrainingRun:
         """Train one epoch, validate, remember the weights if they are the best so far.
 
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
-        memory.
+        memory, `InterruptedTraining` between two batches once `interrupted()`: only a stored state can go on then.
         """
         lr, start = self.schedule.lr, time.perf_counter()
         try:
@@ -116,6 +117,8 @@ class TrainingRun:
         self.network.train()
         order = torch.randperm(len(self.data.train))
         for x, y in self.data.train.batches(order, config.batch_size):
+            if self.interrupted():
+                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
             with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
                 prediction = self.network(self._augmented(x))
             loss = self.loss(prediction[warmup:].float(), y)

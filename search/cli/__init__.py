@@ -18,6 +18,7 @@ COMMANDS: tuple[str, ...] = (
     "create",
     "work",
     "run",
+    "stop",
     "dashboard",
     "status",
     "replicate",

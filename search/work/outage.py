@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from search.work.stopping import Stop
+from storage.claims import Batch
 from storage.errors import Unavailable
+from storage.worker.background import BackgroundStorage
 
 T = TypeVar("T")
 
+STEP = 0.5  # seconds between two looks at whether a stop is due
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries; each pause is twice as long as the last
 
 
@@ -35,3 +38,17 @@ def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T
         if waited:
             note("the database is back")
         return found
+
+
+def await_end(storage: BackgroundStorage, stop: Stop) -> None:
+    """Wait until the end of a trial, which is queued, is stored. Raises `Unavailable` once a stop is due, `ClaimLost`.
+
+    The background thread tries again by itself, and beats are sent all the while.
+    """
+    while True:
+        try:
+            storage.end(Batch(), patience=STEP)
+            return
+        except Unavailable:
+            if stop.due():
+                raise

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import DeviceMemoryError
+from lobmodels.errors import DeviceMemoryError, InterruptedTraining
 from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import SearchError
 from search.study.record import (
@@ -31,8 +31,8 @@ from search.work.context import WorkerContext
 from search.work.events import Event
 from search.work.failure import Failure, failure_of
 from search.work.history import history_csv
-from search.work.outage import outlast
-from search.work.rescue import KeptRun, SavedRun, store_files, submit
+from search.work.outage import await_end, outlast
+from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
 from search.work.resume import ResumeState
 from search.work.session import StudySession
 from search.work.watchdog import Watchdog
@@ -41,8 +41,6 @@ from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE, TEXT = "application/octet-stream", "text/csv", "text/plain"
-
-WAIT_STEP = 0.5  # seconds between two looks at whether a stop is due, while the database is away
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +126,14 @@ class TrialInProgress:
 
     def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
+        run.interrupted = lambda: self.context.stop.at_once
         while not run.finished:
             if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
                 return self._hand_back()
-            record = run.train_epoch()
+            try:
+                record = run.train_epoch()
+            except InterruptedTraining:
+                return self._hand_back()
             watchdog.epoch_ended(record.seconds)
             self.resume.take(run)
             self._report(run, record)
@@ -159,12 +161,15 @@ class TrialInProgress:
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
-        if self.session.spec.pruner.name == "none":
+        pruner = self.session.spec.pruner
+        if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
         if self.trial.should_prune():
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
         if self.pruned_at is not None:
             return True
+        if not self.storage.refresh_due():
+            return False
         known = copy.deepcopy(self._frozen())
 
         def ask_again() -> None:
@@ -194,7 +199,7 @@ class TrialInProgress:
             self.storage.end(Batch())
         except Unavailable as error:
             kept = self._keep(batch, files, error)
-            if not self._store_kept(kept):
+            if not store_kept(kept, self.storage, self.context.worker, self.context.stop, self._note):
                 if kept.problem is not None:
                     raise kept.problem from error
                 return Outcome("kept", f"{kept.path} ({error})", value)
@@ -246,7 +251,7 @@ class TrialInProgress:
             self.storage.end(batch)
         except Unavailable as error:
             self._note(f"{error}; this worker waits until it is back")
-            self._await_database()
+            await_end(self.storage, self.context.stop)
         except ClaimLost:
             raise
         except Exception as error:  # the channel raises what ended it, and takes no further write
@@ -271,44 +276,10 @@ class TrialInProgress:
 
     def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
         """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
-        frozen = self._frozen()
-        whole = Batch(
-            params={n: (d.to_internal_repr(frozen.params[n]), d) for n, d in frozen.distributions.items()},
-            intermediate=dict(frozen.intermediate_values),
-            user_attrs=dict(frozen.user_attrs),
-        )
-        whole.merge(batch)
-        kept = KeptRun.save(
-            SavedRun(self.session.name, self.number, self.trial_id, whole, files), self.context.keep_folder
-        )
+        run = SavedRun.of(self.session.name, self._frozen(), batch, files)
+        kept = KeptRun.save(run, self.context.keep_folder)
         self._note(f"{error}; {kept.where}; this worker stores it when the database is back")
         return kept
-
-    def _store_kept(self, kept: KeptRun) -> bool:
-        """Wait for the database and store the finished run; False where a stop is due before that."""
-        try:
-            try:
-                self._await_database()
-            except ClaimLost:  # another worker has taken the trial over during the outage: this result is there first
-                inner, stop = self.storage.inner, self.context.stop
-                outlast(lambda: submit(kept.run, inner, self.context.worker), stop, self._note)
-        except Unavailable:
-            return False
-        kept.remove()
-        return True
-
-    def _await_database(self) -> None:
-        """Wait until what is queued for the trial is stored. Raises `Unavailable` once a stop is due.
-
-        The background thread tries again by itself, and beats are sent all the while.
-        """
-        while True:
-            try:
-                self.storage.end(Batch(), patience=WAIT_STEP)
-                return
-            except Unavailable:
-                if self.context.stop.due():
-                    raise
 
     def _clean_up(self) -> None:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""

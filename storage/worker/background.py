@@ -2,7 +2,7 @@
 
 Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. With a distant
 database that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is
-exact, that of the others is at most an epoch old.
+exact, those of the others are as old as the last look at them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from storage.optuna_internals import trial_id_of
 from storage.store import Store, StoreStorage
 from storage.worker.channel import Channel, Job
 from storage.worker.heartbeat import Heartbeat
+from storage.worker.others import Others
 
-GATHER = 10.0  # seconds between two commits of reports while a trial runs
+GATHER = 15.0  # seconds between two commits of reports while a trial runs
+LOOK_EVERY = 20.0  # least seconds between two looks at the others' finished trials while a trial runs
 FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 
@@ -56,10 +58,18 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background` every write is waited for, which only benchmarks want.
+    `attributes` names the user attributes that are read of other workers' trials.
     """
 
     def __init__(
-        self, store: Store, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
+        self,
+        store: Store,
+        study_id: int,
+        claim: Claim,
+        *,
+        patience: float = 60.0,
+        background: bool = True,
+        attributes: Sequence[str] = (),
     ) -> None:
         super().__init__(store.storage)
         self.store = store
@@ -69,8 +79,9 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self.patience = patience
         self.background = background
         self.running: Running | None = None
-        self._others: list[FrozenTrial] = []  # replaced, never changed: both threads may hold it
-        self._fetched = float("-inf")  # time.monotonic() of `_others`, while no trial runs
+        self.others = Others(store, study_id, attributes, patience)
+        self._fetched = float("-inf")  # time.monotonic() of the last read, while no trial runs
+        self._looked = float("-inf")  # time.monotonic() of the last read
 
     # The running trial ------------------------------------------------------------------------------------------
 
@@ -108,11 +119,12 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
             running.channel.flush(self.patience)
 
     def refresh(self, then: Callable[[], None] = lambda: None) -> None:
-        """Fetch what the other workers have done, in the background, and call `then` from there.
+        """Fetch what the other workers have finished, in the background, and call `then` from there.
 
         While one such fetch is still queued, a further one joins it.
         """
         running = self._held()
+        self._looked = time.monotonic()
         with running.looking:
             running.then.append(then)
             if len(running.then) > 1:
@@ -121,11 +133,15 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         def fetch() -> None:
             with running.looking:
                 calls, running.then = running.then, []
-            self._others = self.inner.get_all_trials(self.study_id, deepcopy=False)
+            self.others.read(running=False)
             for call in calls:
                 call()
 
         self.put(fetch)
+
+    def refresh_due(self) -> bool:
+        """Whether the last look at the others is `LOOK_EVERY` seconds ago."""
+        return time.monotonic() - self._looked >= LOOK_EVERY
 
     def end(self, batch: Batch, patience: float | None = None) -> None:
         """Commit all that is queued, then `batch`, which ends the trial; wait for it.
@@ -208,9 +224,9 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         if study_id != self.study_id:
             return self.inner.get_all_trials(study_id, deepcopy, states)
         if self.running is None and time.monotonic() - self._fetched > FRESH:
-            self._others = self.inner.get_all_trials(study_id, deepcopy=False)
-            self._fetched = time.monotonic()
-        trials = self._with_own(self._others)
+            self.others.read()
+            self._fetched = self._looked = time.monotonic()
+        trials = self._with_own(self.others.trials)
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials

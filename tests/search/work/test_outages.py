@@ -79,8 +79,8 @@ def test_an_outage_between_two_trials(own_postgres: Postgres, small_data: Path, 
 
 
 def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
-    """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in once
-    there is a server again: same number, same weights; a second hand-in changes nothing."""
+    """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in
+    once there is a server again: same number, same weights; a second hand-in changes nothing."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=4))
     (tmp_path / "kept").mkdir()

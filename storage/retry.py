@@ -31,6 +31,11 @@ PERMANENT = (
     "malformed",
     "unable to open database file",
     "server does not support ssl",
+    ' value: "',  # libpq: invalid sslmode value: "..."
+    "invalid connection option",
+    "invalid integer value",
+    "invalid port",
+    "certificate file",
 )
 # Permanent before the first connection. Later the name has been resolved once, and the resolver is away.
 UNRESOLVED = (

@@ -45,6 +45,7 @@ class SqlDatabase:
     dialect: Dialect
     connect_args: Mapping[str, Any]
     prepare: Callable[[Engine], None] = _nothing
+    read_only: bool = False  # nothing is created: what is missing cannot be read
 
     def open(self, *, patience: float, opening: float) -> Store:
         """Connect and create missing tables. Raises `StorageError` in one line without the password."""
@@ -72,6 +73,7 @@ class SqlDatabase:
         database = ResilientStorage(
             f"{self.driver}://{rest}", dialect=self.dialect, patience=patience, engine_kwargs=options
         )
-        create_tables(database.engine)
+        if not self.read_only:
+            create_tables(database.engine)
         self.prepare(database.engine)
         return database

@@ -40,6 +40,7 @@ __all__ = [
 DATABASE_LOGGER = "optuna.storages._rdb.storage"
 
 # Optuna's tables.
+version_info: sa.Table = models.VersionInfoModel.__table__
 studies: sa.Table = models.StudyModel.__table__
 trials: sa.Table = models.TrialModel.__table__
 params: sa.Table = models.TrialParamModel.__table__

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
+import sqlalchemy as sa
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import Engine
@@ -15,7 +17,7 @@ from storage.backends.resilient import ResilientStorage
 from storage.backends.sql_fleet import SqlFleet
 from storage.dialect import Dialect
 from storage.errors import StorageError
-from storage.optuna_internals import OptunaCache
+from storage.optuna_internals import OptunaCache, version_info
 from storage.retry import describe, with_retry
 from storage.store import Store, StoreStorage
 from storage.tables import create_tables, made_by_another
@@ -30,6 +32,19 @@ class CachedStorage(StoreStorage, OptunaCache):
 
 def _nothing(engine: Engine) -> None:
     """What most databases need done after Optuna's tables are there."""
+
+
+def _require_same_optuna(engine: Engine) -> None:
+    """Raise `StorageError` where an Optuna of another major version set the tables up: it reads times differently."""
+    with engine.connect() as connection:
+        theirs = connection.scalar(sa.select(version_info.c.library_version))
+    ours = optuna.__version__
+    if theirs is not None and str(theirs).split(".")[0] != ours.split(".")[0]:
+        raise StorageError(
+            f"optuna {theirs} set this database up, this is optuna {ours}: they read each other's times wrongly and "
+            "must not share one; use a new database, or, once nothing uses the old version any more: "
+            "optuna storage upgrade --storage URL"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,7 @@ class SqlDatabase:
         database = ResilientStorage(
             f"{self.driver}://{rest}", dialect=self.dialect, patience=patience, engine_kwargs=options
         )
+        _require_same_optuna(database.engine)
         if not self.read_only:
             create_tables(database.engine)
         self.prepare(database.engine)

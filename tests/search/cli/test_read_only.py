@@ -32,7 +32,7 @@ def test_a_study_on_read_only_media_is_read(run: Run, media: Path, tmp_path: Pat
     url = f"sqlite:///{media / 'study.db'}"
     for command in READERS:
         status, out, err = run(*command, "--storage", url)
-        assert (status, err) == (0, "") and out
+        assert status == 0 and out, err
     status, _, err = run("report", "joint", "--storage", url, "--output", tmp_path / "page.html")
     assert status == 0, err
     status, _, err = run("replicate", "joint", "--storage", url, "--top", "2", "--seeds", "9")
@@ -46,4 +46,4 @@ def test_a_standby_is_read(run: Run, postgres_url: str) -> None:
     standby = f"{postgres_url}?options=-c%20default_transaction_read_only%3Don"
     for command in READERS:
         status, out, err = run(*command, "--storage", standby)
-        assert (status, err) == (0, "") and out
+        assert status == 0 and out, err

@@ -1,6 +1,6 @@
 """A database that may not be written can still be read: an archive, a backup, a standby."""
 
-import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,10 @@ def media(searched: str, tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("only root can mount a file system")
-    shutil.copy(searched.removeprefix("sqlite:///"), folder / "study.db")
+    with sqlite3.connect(searched.removeprefix("sqlite:///")) as source, sqlite3.connect(folder / "study.db") as copy:
+        source.backup(copy)  # a plain copy of the file would miss what is in the write-ahead log alone
+    source.close()
+    copy.close()
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)

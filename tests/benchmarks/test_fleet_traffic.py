@@ -80,9 +80,7 @@ def test_bytes_of_one_look(postgres_server: Postgres) -> None:
     looks, trials_an_hour = 3600 / 20, 3600 / (5 * EPOCHS)
     hour = WORKERS * (looks * sizes["a look, brief"] + trials_an_hour * (sizes["an ask, brief"] + WORKERS * finished))
     before = WORKERS * 720 * sizes["a look, Optuna's cache"]
-    print(
-        f"reads of {WORKERS} workers, 5 s epochs, {EPOCHS} an epoch: {hour / 1e6:.0f} MB an hour, {before / 1e6:.0f} before"
-    )
+    print(f"{WORKERS} workers, {EPOCHS} epochs of 5 s: {hour / 1e6:.0f} MB read an hour, {before / 1e6:.0f} before")
 
 
 def test_statements_of_an_epoch(postgres_server: Postgres) -> None:

@@ -29,7 +29,7 @@ from storage.worker.heartbeat import Heartbeat
 from storage.worker.others import Others
 
 GATHER = 15.0  # seconds between two commits of reports while a trial runs
-LOOK_EVERY = 20.0  # least seconds between two looks at the others' finished trials while a trial runs
+LOOK_EVERY = 30.0  # least seconds between two looks at the others' finished trials while a trial runs
 FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 

@@ -27,6 +27,7 @@ class Others:
         self.attributes = tuple(attributes)
         self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
         self.version = 0  # counts the reads that found a trial new or in another state
+        self._newest = -1  # the last trial id, when unfinished trials were read
         self._known: dict[int, FrozenTrial] = {}  # by trial id
 
     def read(self, *, running: bool = True) -> list[FrozenTrial]:
@@ -41,10 +42,14 @@ class Others:
             return self.trials
         known, names = self._known, self.attributes
         changed = with_retry(
-            lambda: read_changes(engine, self.study_id, known, names, running=running), self.patience, what="trials"
+            lambda: read_changes(engine, self.study_id, known, names, newest=self._newest, running=running),
+            self.patience,
+            what="trials",
         )
         news = [i for i, trial in changed.items() if i not in known or known[i].state != trial.state]
         self.version += bool(news)
         self._known = {**known, **changed}
+        if running:
+            self._newest = max(self._known, default=-1)
         self.trials = sorted(self._known.values(), key=lambda trial: trial.number)
         return self.trials

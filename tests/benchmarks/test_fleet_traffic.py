@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -14,7 +15,8 @@ from storage.artifacts import upload_bytes
 from storage.backends.registry import open_store
 from storage.claims import Batch, Claim
 from storage.optuna_internals import study_id_of
-from storage.worker.background import BackgroundStorage
+from storage.worker.background import LOOK_EVERY, BackgroundStorage
+from tests.machines import Worker, create, small_study
 from tests.servers import Postgres, TcpProxy
 
 WORKERS, PARAMETERS, EPOCHS = 64, 12, 60
@@ -72,13 +74,16 @@ def test_bytes_of_one_look(postgres_server: Postgres) -> None:
     measure("first read, brief", worker.others.read)
     measure("an ask, brief", worker.others.read)
     measure("a look, brief", lambda: worker.others.read(running=False))
-    _trial(study, EPOCHS, end=True)
-    measure("a look with one more finished trial, brief", lambda: worker.others.read(running=False))
+    for count in (1, 8):
+        for _ in range(count):
+            _trial(study, EPOCHS, end=True)
+        measure(f"a look with {count} more finished, brief", lambda: worker.others.read(running=False))
     for name, size in sizes.items():
         print(f"{name:>45}: {size / 1024:8.1f} KiB")
-    finished = sizes["a look with one more finished trial, brief"] - sizes["a look, brief"]
-    looks, trials_an_hour = 3600 / 20, 3600 / (5 * EPOCHS)
-    hour = WORKERS * (looks * sizes["a look, brief"] + trials_an_hour * (sizes["an ask, brief"] + WORKERS * finished))
+    looks, ended = 3600 / LOOK_EVERY, WORKERS * 3600 / (5 * EPOCHS)  # an hour, of one worker and of all
+    each = (sizes["a look with 8 more finished, brief"] - sizes["a look with 1 more finished, brief"]) / 7
+    statement = sizes["a look with 1 more finished, brief"] - each
+    hour = WORKERS * (looks * statement + ended * each) + ended * sizes["an ask, brief"]
     before = WORKERS * 720 * sizes["a look, Optuna's cache"]
     print(f"{WORKERS} workers, {EPOCHS} epochs of 5 s: {hour / 1e6:.0f} MB read an hour, {before / 1e6:.0f} before")
 
@@ -117,3 +122,25 @@ def test_the_table_of_states_stays_small(postgres_server: Postgres) -> None:
             with store.engine.begin() as connection:
                 size = connection.scalar(sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')"))
             print(f"{(round_ + 1) * 4} MB written, {len(live) * 4} MB live: table of {size / 1e6:.0f} MB")
+
+
+def test_transactions_of_an_idle_worker(postgres_server: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """Two workers that wait for replicates: transactions a minute of each, notes included."""
+    url = postgres_server.create_database()
+    create(url, small_study(trials=1, epochs=1))
+    create(url, small_study("small.seeds", trials=1000, epochs=1))
+    options: dict[str, Any] = {"wait": True, "grace": 60.0, "checkpoint_every": 60.0}
+    fleet = [Worker(url, "small", small_data, tmp_path, **options) for _ in range(2)]
+    for worker in fleet:
+        worker.wait_for(lambda event: event.kind == "wait")
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    query = sa.text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    with engine.connect() as connection:
+        time.sleep(60.0)
+        before, started = connection.scalar(query), time.monotonic()
+        time.sleep(180.0)
+        after = connection.scalar(query)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{(after - before) / minutes / len(fleet):.1f} transactions a minute and idle worker")
+    for worker in fleet:
+        worker.terminate()

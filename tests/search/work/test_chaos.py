@@ -27,7 +27,7 @@ def test_a_fleet_under_attack(
     small_data: Path,
     tmp_path: Path,
 ) -> None:
-    """kill -9, SIGSTOP past the grace, restarts and crashes of the server, a closed proxy, cut connections: by a seed."""
+    """kill -9, SIGSTOP past the grace, restarts and crashes of the server, a closed proxy, cut connections."""
     attack = Attack(own_postgres, small_data, tmp_path, workers, seed=11)
     attack.run(seconds, pause)
     print({**attack.audit(), **attack.counts})

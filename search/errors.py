@@ -1,6 +1,17 @@
-"""The expected failures of the search side; the command line prints each as one line."""
+"""The expected failures of the search side, and how any expected failure is told: in one line that says what to do.
 
+The command line and every slot's process tell them alike. Failures of the learning core name its own arguments and
+remedies; here these become options and commands.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
 from collections.abc import Iterable
+
+from lobmodels.errors import LobModelsError, Remedy
+from storage.errors import StorageError
 
 
 class SearchError(Exception):
@@ -32,7 +43,19 @@ class StudyExistsError(SearchError):
     """A study of this name is there already and says something else."""
 
 
-class RunSavedError(SearchError):
+class WorkerCannotGoOn(SearchError):
+    """What ends a worker although a trial met it; every other failure of a trial ends that trial alone."""
+
+
+class StudyDeletedError(WorkerCannotGoOn):
+    """The study is no longer in the database."""
+
+
+class RunNotSavedError(WorkerCannotGoOn):
+    """Neither the database nor the disk can store a finished run."""
+
+
+class RunSavedError(WorkerCannotGoOn):
     """A run finished while the database could not be reached; it is saved to disk, and can be submitted later."""
 
     def __init__(self, where: str) -> None:
@@ -41,9 +64,44 @@ class RunSavedError(SearchError):
         )
 
 
-class RestartNeeded(SearchError):
+class RestartNeeded(WorkerCannotGoOn):
     """This process cannot train any further, a fresh one can: its device context is broken, or its run hangs."""
 
 
 class ReportError(SearchError):
     """A report cannot be written where it was asked for."""
+
+
+EXPECTED = (LobModelsError, SearchError, StorageError)  # told in one line; anything else is a bug with its traceback
+
+OTHER_NAMES = {"repetitions": "--bootstrap"}  # arguments whose option has another name than they have
+COMMANDS = {
+    Remedy.WRITE_EXAMPLE_DATA: "`lobtuna data synth --output DIR` writes an example",
+    Remedy.CHECK_DATA: "`lobtuna data check {subject}` lists all",
+    Remedy.EXPORT_SUBMISSION: "write one with: lobtuna export STUDY --output {subject}",
+    Remedy.EXPORT_AGAIN: "export it again with: lobtuna export STUDY",
+    Remedy.SAVE_SCORE: "make one with: lobtuna score ZIP --data FILE --save {subject}",
+    Remedy.FINISH_RUN: "train one with: lobtuna work STUDY",
+}
+
+
+def option_of(argument: str) -> str:
+    """The option that sets an argument of the library: `max_mb` is set by `--max-mb`."""
+    return OTHER_NAMES.get(argument, f"--{argument.replace('_', '-')}")
+
+
+def worded(error: LobModelsError) -> str:
+    """The message with its arguments as options, followed by the command that helps where there is one."""
+    text = str(error)
+    for argument in error.arguments:
+        option = option_of(argument)
+        text = text.replace(f"`{argument}`", option)
+        text = re.sub(rf"\b{argument}=(?=\S)", f"{option} ", text)
+    if error.remedy is None:
+        return text
+    return f"{text}; {COMMANDS[error.remedy].format(subject=shlex.quote(error.subject))}"
+
+
+def told(error: Exception) -> str:
+    """The one line that tells one of the `EXPECTED` failures."""
+    return worded(error) if isinstance(error, LobModelsError) else str(error)

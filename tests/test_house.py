@@ -39,7 +39,7 @@ SOURCES = {
 ROOMS = 10  # entries on the top level of `search`
 LONGEST_FILE, LONG_FILES = 300, {"lobmodels/ensemble/runtime.py"}  # it travels alone into a submission: one file
 MEDIAN_LINES, P90_LINES = 8, 22  # of functions, docstrings not counted
-WITHOUT_TEST = {"lobmodels.errors", "lobmodels.schema", "search.errors", "storage.errors"}  # names and data, no logic
+WITHOUT_TEST = {"lobmodels.errors", "lobmodels.schema", "storage.errors"}  # names and data, no logic
 # Modules whose test still has another name, or that have none. This list only gets shorter.
 OWED = {
     "lobmodels.ensemble.graph_builder", "lobmodels.inputs", "lobmodels.networks.attention",

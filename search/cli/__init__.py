@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lobmodels.errors import LobModelsError
-from search.cli.wording import worded
-from search.errors import SearchError
-from storage.errors import StorageError
+from search.errors import EXPECTED, told
 
 # Modules of this package, each with `register(app)`, in the order of `lobtuna --help`: that of a day's work.
 COMMANDS: tuple[str, ...] = (
@@ -72,9 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage."""
     try:
         app(args=arguments)
-    except (LobModelsError, SearchError, StorageError) as error:
-        message = worded(error) if isinstance(error, LobModelsError) else str(error)
-        print(f"lobtuna: {message}", file=sys.stderr)
+    except EXPECTED as error:
+        print(f"lobtuna: {told(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # `lobtuna rank | head` closes our stdout: not a failure, and nothing left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,8 +59,11 @@ def create(
     fingerprint = None
     if data is not None:
         from lobmodels.data import load_dataset
+        from search.study.feasible import require_trainable
 
-        fingerprint = load_dataset(data).fingerprint
+        dataset = load_dataset(data)
+        require_trainable(spec, dataset)
+        fingerprint = dataset.fingerprint
     if revise:
         if artifacts is not None:
             raise SearchError(

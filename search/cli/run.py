@@ -23,11 +23,14 @@ def run(file: Path, **options: Any) -> None:
     require_posix()
     from lobmodels.data import load_dataset
     from search.study.create import create_study, refuse_past_end
+    from search.study.feasible import require_trainable
     from search.studyfile.spec import load_spec
 
     spec = load_spec(file)
     refuse_past_end(spec)
-    create_study(spec, options["storage"], load_dataset(options["data"]).fingerprint)
+    dataset = load_dataset(options["data"])
+    require_trainable(spec, dataset)
+    create_study(spec, options["storage"], dataset.fingerprint)
     work(spec.name, **options)
 
 

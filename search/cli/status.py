@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from search.study.status import BudgetUse, Status
 
 
+SHOWN = 3  # failed trials on the screen, the newest
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("status", epilog="Example:  lobtuna status joint --watch")(status)
@@ -90,7 +93,9 @@ def render(now: Status) -> Group:
         lines.append(Text(f"replicates {_counts(now.replicates)}"))
     lines.append(Text(f"budget     {_budget(now.budget)}"))
     lines.append(Text(f"best       {_best(now)}"))
-    lines += [Text(f"failed     trial {number}: {reason}") for number, reason in now.failures]
+    lines += [Text(f"failed     trial {number}: {reason}") for number, _, reason in now.failures[:SHOWN]]
+    if len(now.failures) > SHOWN:
+        lines.append(Text(f"           and {len(now.failures) - SHOWN} more: --json lists every reason"))
     if not now.workers:
         return Group(*lines, Text("workers    none"))
     alive = sum(worker.silent is not True for worker in now.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,4 +106,9 @@ def _in_this_process(storage: str, study: str, data: Path, options: WorkOptions)
     from search.work.worker import work as run
 
     with Progress(stderr).display() as progress:
-        return run(storage, study, data, options=options, emit=progress.handle)
+
+        def end_process(code: int) -> None:
+            stderr.show_cursor()  # the live table hides it
+            os._exit(code)
+
+        return run(storage, study, data, options=options, emit=progress.handle, end_process=end_process)

@@ -21,6 +21,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.errors import SearchError
+from search.report.failures import failures
 from search.report.learning import curves_figure
 from search.report.progress import trials_figure
 from search.report.record import Study, hours, read_study
@@ -167,6 +168,7 @@ def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
 def note_text(study: Study, worker: str = "") -> str:
     """The note in Markdown. Names and questions are user input: nothing in them is read as Markdown or HTML."""
     parts = [f"# {plain(study.name)}", plain(study.spec.question), _table(_facts(study)), _join(study), _ranking(study)]
+    parts.append(_failed(study))
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     parts.append(f"*Updated {now}{f' by {plain(worker)}' if worker else ''}.*")
     return "\n\n".join(part for part in parts if part)
@@ -220,6 +222,19 @@ def _ranking(study: Study) -> str:
         else f"No configuration was repeated: this order is mostly luck. Next: `lobtuna replicate {study.name}`"
     )
     return f"## Ranking\n\nBy score on the selection sequences. {remark}\n\n" + "\n".join(lines)
+
+
+def _failed(study: Study) -> str:
+    """Why trials failed, the most frequent reason first; the dashboard shows each trial's own among its attributes."""
+    found = failures(study)
+    if not found:
+        return ""
+    lines = ["| trials | reason | first |", "|---|---|---|"]
+    for failure in found[:RANKED]:
+        first = failure.trials[0]
+        lines.append(f"| {len(failure.trials)} | {plain(failure.example or failure.reason)} | {plain(first.name)} |")
+    more = "" if len(found) <= RANKED else f"\n\nAnd {plural(len(found) - RANKED, 'other reason')}."
+    return "## Failed\n\n" + "\n".join(lines) + more
 
 
 def _cells(row: RankedConfiguration, names: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, revisions, spec_of
-from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, queued_baseline
+from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, state_of
+from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
@@ -89,7 +90,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
         name = identity(trial)
-        if name is None or trial.state == TrialState.FAIL:  # a failed trial may be queued again
+        if name is None or state_of(trial) == "failed":  # a failed trial may be queued again
             continue
         if name not in seen:
             seen.add(name)

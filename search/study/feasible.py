@@ -1,25 +1,42 @@
-"""Refuses a study of which no trial can be trained on the data, before it spends its budget on finding that out."""
+"""Refuses a study of which no trial can be trained on the data, before it spends its budget on finding that out.
+
+What does not depend on the data, such as heads that do not divide the width, is refused when the study file is read.
+"""
 
 from __future__ import annotations
 
 from lobmodels.config import RunConfig
+from lobmodels.data import Dataset
+from lobmodels.data.splits import validation_split
 from search.errors import SearchError
 from search.studyfile.parameters import FloatRange, IntRange, Parameter
 from search.studyfile.spec import StudySpec
 
 
-def require_trainable(spec: StudySpec, train_sequences: int) -> None:
-    """Raise `SearchError` where even the smallest batch size of the space is larger than the data."""
-    parameter = spec.parameters.get("batch_size")
-    smallest = RunConfig.model_fields["batch_size"].default if parameter is None else _smallest(parameter)
-    if smallest <= train_sequences:
+def require_trainable(spec: StudySpec, dataset: Dataset, *, created: bool = False) -> None:
+    """Raise `SearchError` where even the smallest batch size of the space is larger than the data, `DataError` where
+    its validation sequences cannot be split. `created`: whether the study is in the database already."""
+    validation_split(len(dataset.valid), spec.validation.report_fraction)
+    smallest, origin = _smallest_batch(spec)
+    if smallest <= len(dataset.train):
         return
-    written = "the default" if parameter is None else "the least of the study"
+    remedy = f"set batch_size to {len(dataset.train)} or less in the study file"
     raise SearchError(
-        f"study {spec.name!r} cannot be trained on this data: batch_size={smallest:g}, {written}, is larger than its "
-        f"{train_sequences} train sequences; set batch_size to {train_sequences} or less in the study file and run "
-        "lobtuna create FILE --revise"
+        f"study {spec.name!r} cannot be trained on this data: batch_size={smallest:g} ({origin}) is larger than its "
+        f"{len(dataset.train)} train sequences; {remedy}{' and run lobtuna create FILE --revise' if created else ''}"
     )
+
+
+def _smallest_batch(spec: StudySpec) -> tuple[float, str]:
+    """The least batch size that a trial can have, and where it comes from."""
+    default = float(RunConfig.model_fields["batch_size"].default)
+    parameter = spec.parameters.get("batch_size")
+    if parameter is None:
+        return default, "the default"
+    least = _smallest(parameter)
+    if parameter.when and default < least:  # where its conditions do not hold, the default does
+        return default, "the default"
+    return least, "the least in the study"
 
 
 def _smallest(parameter: Parameter) -> float:

@@ -15,6 +15,8 @@ import optuna
 
 from search.study.record import STOP
 
+COMMAND = "lobtuna stop"
+
 
 @dataclass(frozen=True)
 class StopRequest:
@@ -26,7 +28,12 @@ class StopRequest:
 
     def words(self) -> str:
         """The reason that a stopped worker gives."""
-        return f"lobtuna stop{' --now' if self.now else ''} on {self.by}"
+        return f"{COMMAND}{' --now' if self.now else ''} on {self.by}"
+
+
+def is_request(reason: str) -> bool:
+    """Whether this reason of a stopped worker is a request's."""
+    return reason.startswith(COMMAND)
 
 
 def request_stop(study: optuna.Study, request: StopRequest) -> None:

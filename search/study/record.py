@@ -1,7 +1,7 @@
-"""A trial's record: the attributes that lobtuna stores with a trial or a study, and how they are written and read.
+"""A trial's record: the attributes that lobtuna stores with a trial or a study, and how they are read.
 
 No other module of `search` names an attribute. `read_trial` is the only parser: it reads whatever an older lobtuna, a
-crash or a user's own script has left. The `write_*` functions build what a worker sends; a test reads it back.
+crash or a user's own script has left. `search.study.writers` builds what a worker sends; a test reads it back.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
-from storage.claims import REASON, Batch
-
-if TYPE_CHECKING:
-    from lobmodels.training.run import EpochRecord
+from storage.claims import REASON
 
 # Study user attributes. The artifact store's URL is one more: `storage.store.ARTIFACTS`.
 SPEC = "spec"  # the study file as JSON; written last, so a study that has it is complete
@@ -52,7 +49,7 @@ PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
 # Optuna: one that diverged or ran out of memory is pruned there, because samplers do not learn from failed trials.
 FAILURE = "failure"
 FAILURES = DIVERGED, MEMORY, INVALID, ERROR = ("diverged", "out of memory", "invalid configuration", "error")
-WORST = -1.0  # score reported for a failed trial that samplers learn from: the least correlation
+WORST = -1.0  # told to the sampler as the score of such a trial; no correlation is lower
 
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
@@ -137,9 +134,6 @@ class TrialRecord:
         return found
 
 
-# Reading ------------------------------------------------------------------------------------------------------------
-
-
 def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
     """View one trial; what is missing or of another type than it should be counts as missing."""
     attrs = trial.user_attrs
@@ -183,6 +177,13 @@ def state_of(trial: FrozenTrial) -> str:
     return "failed" if failed else STATES[trial.state]
 
 
+def reports_of(trial: FrozenTrial) -> dict[int, float]:
+    """Score by epoch as it was reported, without what a failed trial tells the sampler in place of a score."""
+    if trial.user_attrs.get(FAILURE) not in FAILURES:
+        return trial.intermediate_values
+    return {step: value for step, value in trial.intermediate_values.items() if value != WORST}
+
+
 def seconds_of(trial: FrozenTrial) -> float:
     """Seconds of training that the trial's worker has measured so far."""
     return max(_number(trial.user_attrs.get(SECONDS), 0.0), 0.0)
@@ -203,7 +204,7 @@ def is_duplicate(trial: FrozenTrial) -> bool:
 
 def _value(trial: FrozenTrial, history: Sequence[Mapping[str, Any]]) -> float | None:
     # Optuna gives a pruned trial its last epoch's value; a complete run is given its best one.
-    values = trial.values if trial.state == TrialState.COMPLETE else trial.intermediate_values.values()
+    values = trial.values if trial.state == TrialState.COMPLETE else reports_of(trial).values()
     candidates = [*(values or ()), *(() if values else (_number(epoch.get("mean"), math.nan) for epoch in history))]
     return max((float(value) for value in candidates if math.isfinite(value)), default=None)
 
@@ -223,7 +224,7 @@ def _history(trial: FrozenTrial) -> tuple[dict[str, Any], ...]:
     stored = trial.user_attrs.get(HISTORY)
     if isinstance(stored, list) and stored and all(isinstance(epoch, dict) for epoch in stored):
         return tuple({"epoch": i, **epoch} for i, epoch in enumerate(stored))
-    return tuple({"epoch": step, "mean": value} for step, value in sorted(trial.intermediate_values.items()))
+    return tuple({"epoch": step, "mean": value} for step, value in sorted(reports_of(trial).items()))
 
 
 def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> int | None:
@@ -252,64 +253,3 @@ def _whole(value: Any) -> int | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-# Writing ------------------------------------------------------------------------------------------------------------
-
-
-def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
-    """User attributes of a baseline in the queue; `position` counts from 1."""
-    return {KEY: config.key(), BASELINE: position}
-
-
-def queued_replicate(key: str, parent: int, seed: int) -> dict[str, Any]:
-    """User attributes of a replicate in the queue."""
-    return {KEY: key, PARENT: parent, SEED: seed}
-
-
-def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int) -> Batch:
-    """What a worker records before the first epoch."""
-    what = {SEED: seed, CONFIGURATION: config.active(), KEY: config.key()}
-    return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
-
-
-def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` are those of all epochs so far."""
-    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
-
-
-def write_stored_state(artifact: str, epoch: int) -> Batch:
-    """Where the trial can be resumed: the artifact of its state, and the epoch that comes next."""
-    return Batch(system_attrs={RESUME: {"artifact": artifact, "epoch": epoch}})
-
-
-def write_training(history: Sequence[EpochRecord], best_epoch: int, reason: str) -> Batch:
-    """The whole training, at its end, however it ended."""
-    seconds = sum(epoch.seconds for epoch in history)
-    batch = Batch(user_attrs={REASON: reason, EPOCHS: len(history), SECONDS: seconds})
-    batch.user_attrs[HISTORY] = [_rounded(asdict(epoch)) for epoch in history]
-    if history:
-        batch.user_attrs |= {BEST_EPOCH: best_epoch, SECONDS_PER_EPOCH: seconds / len(history)}
-    return batch
-
-
-def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: int) -> Batch:
-    """Scores of a complete run by split (`select`, `report`) and part, and the number of its weights."""
-    found = {f"{split}_{part}": score for split, parts in scores.items() for part, score in (parts or {}).items()}
-    return Batch(user_attrs={**found, PARAMETERS: parameters})
-
-
-def write_failure(kind: str, reason: str, epochs: int) -> Batch:
-    """The end of a trial that failed after so many epochs.
-
-    A diverged run and one without memory are pruned at `WORST`, so that the sampler avoids their configurations.
-    """
-    batch = Batch(user_attrs={REASON: reason, FAILURE: kind}, state=TrialState.FAIL)
-    if kind in (DIVERGED, MEMORY):
-        batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
-    return batch
-
-
-def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:
-    """Floats to six significant digits: a history is plotted and read, not computed with."""
-    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in epoch.items()}

@@ -19,8 +19,9 @@ from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.ranking import rank_runs
-from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, queued_replicate
+from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, state_of
 from search.study.runs import Run, finished_runs, nothing_complete
+from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
 from storage.optuna_internals import storage_of
@@ -81,10 +82,10 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: 
     for seed in seed_list(spec, seeds - 1):
         for run in chosen:
             state = states.get((run.key, seed))
-            new = state is None or (retry and state == TrialState.FAIL)
+            new = state is None or (retry and state == "failed")
             if new:
                 _enqueue(target, spec, run, seed)
-            counts["queued" if new else "failed" if state == TrialState.FAIL else "present"] += 1
+            counts["queued" if new else "failed" if state == "failed" else "present"] += 1
     withdraw_duplicates(target, _pair)
     return Queued(tuple(chosen), **counts)
 
@@ -222,15 +223,15 @@ def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, seed: int) -> None
     target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, seed))
 
 
-def _states(target: optuna.Study) -> dict[tuple[str, int], TrialState]:
+def _states(target: optuna.Study) -> dict[tuple[str, int], str]:
     """State of each replicate by (key, seed); of several, the one that is not failed."""
-    states: dict[tuple[str, int], TrialState] = {}
+    states: dict[tuple[str, int], str] = {}
     for trial in target.get_trials(deepcopy=False):
         if is_duplicate(trial):
             continue
         pair = _pair(trial)
-        if pair not in states or states[pair] == TrialState.FAIL:
-            states[pair] = trial.state
+        if pair not in states or states[pair] == "failed":
+            states[pair] = state_of(trial)
     return states
 
 

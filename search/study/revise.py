@@ -25,7 +25,7 @@ from storage.url import redact
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # also runs that diverged: the sampler learns from them
 
 
 @dataclass
@@ -79,6 +79,8 @@ def import_trials(source: optuna.Study, target: optuna.Study, spec: StudySpec) -
     reasons: Counter[str] = Counter()
     imported = 0
     for trial in source.get_trials(deepcopy=False, states=FINISHED):
+        if CONFIGURATION not in trial.user_attrs:  # it failed before it began
+            continue
         origin = f"{source.study_name}#{trial.number}"
         if origin not in present:
             try:

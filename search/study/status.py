@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
-from search.study.record import STATES, TrialRecord, read_trial, state_of
+from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
 from search.studyfile.spec import BudgetSpec
-from storage.claims import DEFAULT_GRACE, REASON
+from storage.claims import DEFAULT_GRACE
 from storage.fleet import Fleet
 from storage.optuna_internals import study_id_of
 from storage.store import store_of
@@ -70,7 +70,7 @@ class Status:
     replicates: dict[str, int] | None
     workers: tuple[AtWork, ...]
     budget: BudgetUse
-    failures: tuple[tuple[int, str], ...]  # trial and reason, newest first
+    failures: tuple[tuple[int, str, str], ...]  # trial, kind and reason of every failed trial, newest first
 
     @property
     def over(self) -> bool:
@@ -89,7 +89,7 @@ class Status:
             "replicates": self.replicates,
             "workers": [vars(worker) for worker in self.workers],
             "budget": self.budget.to_json(),
-            "failures": [{"number": number, "reason": reason} for number, reason in self.failures],
+            "failures": [{"number": n, "kind": kind, "reason": reason} for n, kind, reason in self.failures],
         }
 
 
@@ -111,8 +111,12 @@ def status_of(study: optuna.Study) -> Status:
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
         budget=use_of(spec.budget, trials),
-        failures=tuple((t.number, str(t.user_attrs.get(REASON, "unknown"))) for t in failed[:3]),
+        failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
     )
+
+
+def _failure(trial: TrialRecord) -> tuple[int, str, str]:
+    return trial.number, trial.failure or ERROR, trial.reason or "unknown"
 
 
 def count(trials: Sequence[FrozenTrial]) -> dict[str, int]:

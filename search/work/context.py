@@ -15,6 +15,7 @@ from lobmodels.data import Dataset
 from lobmodels.training.batches import RunData, fits
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit
+from search.work.exits import Exit
 from search.work.stopping import Stop
 
 PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
@@ -32,7 +33,9 @@ class WorkerContext:
     device_lock: DeviceLock
     checkpoint_every: float = 60.0  # seconds between two uploads of a running trial's state
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
-    hung: Callable[[], None] = lambda: None  # called, from another thread, when a run hangs
+    end_process: Callable[[Exit], object] = lambda _: (
+        None
+    )  # called from a thread when a run hangs: nothing else ends it
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
 
     @property

@@ -13,7 +13,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.errors import SearchError
+from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
 from search.work.outage import await_end, outlast
@@ -51,7 +51,7 @@ class SavedRun:
         return SavedRun(study, trial.number, trial_id_of(trial), whole, files)
 
     def save(self, folder: Path) -> Path:
-        """Write one file into `folder` and return it. Raises `SearchError` where the file cannot be written."""
+        """Write one file into `folder` and return it. Raises `RunNotSavedError` where that fails."""
         path = folder / f"{self.study}-{self.number}{SUFFIX}"
         document = {
             "format": FORMAT,
@@ -70,7 +70,7 @@ class SavedRun:
                     archive.writestr(name, data)
             partial.replace(path)
         except OSError as error:
-            raise SearchError(
+            raise RunNotSavedError(
                 f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
             ) from error
         return path

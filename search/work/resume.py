@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from lobmodels.errors import CheckpointError
 from lobmodels.training.run import TrainingRun
-from search.study.record import StoredState, write_stored_state
+from search.study.record import StoredState
 from search.study.retention import remove
+from search.study.writers import write_stored_state
 from storage.artifacts import Artifacts, download, upload_bytes
 from storage.claims import Batch
 from storage.errors import ArtifactError, Unavailable

@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.data import Dataset
-from search.errors import SearchError
+from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
@@ -59,7 +59,7 @@ class StudySession:
     def bind(self, dataset: Dataset) -> None:
         """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data, or where none of
         its configurations can be trained on it."""
-        require_trainable(self.spec, len(dataset.train))
+        require_trainable(self.spec, dataset, created=True)
         bind_data(self.study, dataset.fingerprint)
         bind_data(self.study, dataset.fingerprint)  # two first workers may write at once: the later write counts
 
@@ -68,7 +68,7 @@ class StudySession:
         try:
             return self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
+            raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def adopt(self, terms: StudySpec) -> list[str]:
         """Follow what `create --revise` has changed in place: budget, retries, checkpoints. Returns what differs.
@@ -99,7 +99,7 @@ class StudySession:
         try:
             return self.study.ask()
         except KeyError:
-            raise SearchError(f"study {self.name!r} was deleted while this worker worked on it") from None
+            raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def take(self) -> optuna.Trial | None:
         """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued."""

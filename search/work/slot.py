@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lobmodels.errors import LobModelsError
-from search.errors import RestartNeeded, SearchError
+from search.errors import EXPECTED, told
 from search.work.events import to_pipe
-from search.work.exits import CRASHED, DONE, EXPECTED, RESTART
+from search.work.exits import Exit, exit_of
 from search.work.options import WorkOptions
 from search.work.stopping import Stop
-from storage.errors import StorageError
 
 COMMAND = (sys.executable, "-m", "search.work.slot")
 
@@ -52,23 +50,20 @@ def run(job: SlotJob) -> None:
 
     stop = Stop(job.options.time_limit)
     emit = to_pipe(job.events, lambda: stop.ask("the supervisor has ended"))
-    work(job.url, job.study, job.data, options=job.options, stop=stop, emit=emit, hung=lambda: os._exit(RESTART))
+    work(job.url, job.study, job.data, options=job.options, stop=stop, emit=emit, end_process=os._exit)
 
 
 def main() -> int:
     """Run the job on stdin; returns the exit code."""
     try:
         run(SlotJob.from_json(json.load(sys.stdin)))
-    except RestartNeeded as error:
-        print(f"lobtuna: {error}", file=sys.stderr)
-        return RESTART
-    except (LobModelsError, SearchError, StorageError) as error:
-        print(f"lobtuna: {error}", file=sys.stderr)
-        return EXPECTED
+    except EXPECTED as error:
+        print(f"lobtuna: {told(error)}", file=sys.stderr)
+        return exit_of(error)
     except Exception:
         traceback.print_exc()
-        return CRASHED
-    return DONE
+        return Exit.CRASHED
+    return Exit.DONE
 
 
 if __name__ == "__main__":

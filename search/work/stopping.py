@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from search.errors import SearchError
 
@@ -78,7 +77,7 @@ class Stop:
     def on_signals(self) -> Iterator[None]:
         """SIGTERM, SIGINT and SIGHUP request a stop; a second signal ends the process at once."""
 
-        def handle(number: int, _: FrameType | None) -> None:
+        def handle(number: int) -> None:
             if self.reason is not None:
                 os._exit(128 + number)  # the claim expires, and another worker resumes at the last stored epoch
             self.urgent = True
@@ -92,13 +91,33 @@ class Stop:
 
 
 @contextmanager
-def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call `handle` for every signal that asks for a stop. A SIGHUP that `nohup` has switched off stays off."""
+def handling(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call `handle` from a thread for every signal that asks for a stop.
+
+    Python runs a signal's handler in the main thread, and that may be stuck in a call of a driver or a library. The
+    signal's number is therefore read from Python's wakeup descriptor, which is written at once. A SIGHUP that `nohup`
+    has switched off stays off.
+    """
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in SIGNALS if not (ignored and number == signal.SIGHUP)]
-    before = {number: signal.signal(number, handle) for number in numbers}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while received := os.read(reader, 1):
+            if received[0] in numbers:
+                handle(received[0])
+
+    thread = threading.Thread(target=listen, name="lobtuna-signals", daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        thread.join()
+        os.close(reader)

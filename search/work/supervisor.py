@@ -18,14 +18,17 @@ from typing import IO
 from rich.console import Console
 
 from search.errors import SearchError
+from search.study.halt import is_request
 from search.work.events import Event
-from search.work.exits import DONE, EXPECTED, RESTART
+from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
 from search.work.progress import Progress
+from search.work.repeats import Repeats, too_many
 from search.work.slot import COMMAND, SlotJob
 from search.work.stopping import Stop, handling
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
+WHY: dict[int, str] = {Exit.RESTART: "needs a fresh process", Exit.LATER: "lost the database"}  # others are crashes
 HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
 
 log = logging.getLogger(__name__)
@@ -101,8 +104,11 @@ class _Process:
     started: float = 0.0
     crashes: int = 0
     start_at: float = 0.0  # time.monotonic()
+    ready: bool = False  # whether it has ever reached the study
+    hopeless: str = ""  # what its last trials failed for, if all of them for one reason
     failed: bool = False
     done: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
     buffers: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -202,10 +208,15 @@ class _Supervisor:
 
     def _event(self, process: _Process, line: bytes) -> None:
         event = Event.from_line(line)
+        if event.kind == "ready":
+            process.ready = True
         if event.kind == "end":
             self.summary.count(event.state)
+            process.hopeless = event.text if process.repeats.add(event.state, event.text) else ""
         if event.kind == "stop":
             self.summary.stopped = event.text
+            if is_request(event.text):  # it is for all slots, also one that is about to be started again
+                self.stop.ask(event.text)
         self.progress.handle(event, process.number)
 
     def _error(self, process: _Process, line: bytes) -> None:
@@ -218,25 +229,31 @@ class _Supervisor:
         if running is None or running.poll() is None or process.buffers:
             return
         process.process = None
-        if running.returncode == DONE or self.stop.reason is not None:
+        if running.returncode == Exit.DONE or self.stop.reason is not None:
             process.done = True
-            return
-        if running.returncode == EXPECTED:  # an expected failure in one line: another process would fail likewise
-            process.done = process.failed = True
-            self.progress.set_state(process.number, "failed")
-            return
-        self._crashed(process, running.returncode)
+        elif running.returncode == Exit.EXPECTED or (running.returncode == Exit.LATER and not process.ready):
+            self._give_up(process)  # another process would fail likewise; a database never reached is a wrong URL
+        elif process.hopeless:  # a fresh process for each trial does not see that they all fail alike
+            self.progress.print(f"[{process.number}] {too_many(process.hopeless)}")
+            self._give_up(process)
+        else:
+            self._start_again(process, running.returncode)
 
-    def _crashed(self, process: _Process, code: int) -> None:
+    def _give_up(self, process: _Process) -> None:
+        process.done = process.failed = True
+        self.progress.set_state(process.number, "failed")
+
+    def _start_again(self, process: _Process, code: int) -> None:
+        """After a pause that grows with every end in a row that followed soon after its start."""
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
-        what = "needs a fresh process" if code == RESTART else f"crashed ({how})"
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (process.crashes - 1))
+        what = WHY.get(code, f"crashed ({how})")
+        pause = pause_after(process.crashes)
         process.start_at = time.monotonic() + pause
         self.progress.print(f"[{process.number}] {what}: starting again in {pause:.0f} s")
         self.progress.set_state(process.number, "crashed")
 
-    def _on_signal(self, number: int, _: object) -> None:
+    def _on_signal(self, number: int) -> None:
         self.signals += 1
         self.stop.ask(signal.Signals(number).name)
         self._signal_all(signal.SIGTERM)  # a second one ends a worker at once
@@ -247,6 +264,11 @@ class _Supervisor:
         for process in self.processes:
             if process.process is not None and process.process.poll() is None:
                 process.process.send_signal(number)
+
+
+def pause_after(crashes: int) -> float:
+    """Seconds before the next start after so many ends in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 32))
 
 
 def _send(stdin: IO[bytes], job: SlotJob) -> None:

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+import torch
+from optuna.trial import TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError, InterruptedTraining
 from lobmodels.training.run import EpochRecord, TrainingRun
-from search.errors import SearchError
-from search.study.record import (
-    HISTORY,
-    read_trial,
-    stored_state_of,
-    write_epoch,
-    write_failure,
-    write_scores,
-    write_start,
-    write_training,
-)
+from search.errors import WorkerCannotGoOn
+from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
+from search.study.writers import write_epoch, write_scores, write_start, write_training
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.events import Event
-from search.work.failure import Failure, failure_of
+from search.work.exits import Exit
+from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
 from search.work.outage import await_end, outlast
 from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
@@ -37,10 +32,12 @@ from search.work.resume import ResumeState
 from search.work.session import StudySession
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
-from storage.errors import ClaimLost, StorageError, Unavailable
+from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 
-WEIGHTS, TABLE, TEXT = "application/octet-stream", "text/csv", "text/plain"
+WEIGHTS, TABLE = "application/octet-stream", "text/csv"
+
+HAND_BACK = 10.0  # seconds that a hung worker spends on handing its trial back
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +60,7 @@ class TrialInProgress:
     def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial) -> None:
         self.context, self.session, self.trial = context, session, trial
         self.storage = session.storage
-        frozen = self._frozen()
+        frozen = self.storage.own()
         self.number, self.trial_id = frozen.number, trial_id_of(frozen)
         self.attempt = 1 + int(frozen.system_attrs.get(LOSSES, 0))
         self.resume = ResumeState(self.storage, session.artifacts, stored_state_of(frozen), self._note)
@@ -86,14 +83,14 @@ class TrialInProgress:
         try:
             config = suggest(self.session.spec, self.trial)
             return self._on_device(config, self._start(config))
-        except (ClaimLost, Unavailable, SearchError):  # not the trial's failure
+        except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # whatever it is, it ends this trial and not the worker
             return self._fail(failure_of(error))
 
     def _start(self, config: RunConfig) -> int:
         """Record what the trial is; returns its seed."""
-        queued = read_trial(self.session.name, self._frozen()).seed
+        queued = read_trial(self.session.name, self.storage.own()).seed
         seed = self.session.spec.trial_seed(self.number) if queued is None else queued
         self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
         self._emit("start", epochs=config.epochs)
@@ -105,7 +102,7 @@ class TrialInProgress:
         try:
             with lock.shared(stopped) as ready:
                 return self._train(config, seed) if ready else self._hand_back()
-        except DeviceMemoryError as error:
+        except (DeviceMemoryError, torch.OutOfMemoryError) as error:
             if lock.name is None:
                 raise
             self._note(f"{error}; trying once more alone")
@@ -115,14 +112,19 @@ class TrialInProgress:
             return self._train(config, seed) if ready else self._hand_back()
 
     def _train(self, config: RunConfig, seed: int) -> Outcome:
-        with Watchdog(self._hung) as watchdog:
-            data = self.context.data_for(config, self.session.spec.validation.report_fraction)
-            run = self.training = TrainingRun(config, seed, data)
+        with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
+            with watchdog.watch():
+                data = self.context.data_for(config, self.session.spec.validation.report_fraction)
+                run = self.training = TrainingRun(config, seed, data)
             if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
             ended = self._epochs(run, watchdog)
-        return ended or self._finish(run)
+            if ended is not None:
+                return ended
+            with watchdog.watch():
+                checkpoint = run.result(f"{self.session.name}#{self.number}")
+        return self._finish(run, checkpoint)
 
     def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
@@ -131,11 +133,12 @@ class TrialInProgress:
             if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
                 return self._hand_back()
             try:
-                record = run.train_epoch()
+                with watchdog.watch():
+                    record = run.train_epoch()
+                    self.resume.take(run)  # waits for the device, too
             except InterruptedTraining:
                 return self._hand_back()
             watchdog.epoch_ended(record.seconds)
-            self.resume.take(run)
             self._report(run, record)
             if run.finished:
                 break
@@ -170,7 +173,7 @@ class TrialInProgress:
             return True
         if not self.storage.refresh_due():
             return False
-        known = copy.deepcopy(self._frozen())
+        known = copy.deepcopy(self.storage.own())
 
         def ask_again() -> None:
             if self.pruned_at is None and self.session.study.pruner.prune(self.session.study, known):
@@ -181,8 +184,7 @@ class TrialInProgress:
 
     # Ends -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TrainingRun) -> Outcome:
-        checkpoint = run.result(f"{self.session.name}#{self.number}")
+    def _finish(self, run: TrainingRun, checkpoint: Checkpoint) -> Outcome:
         value = float(checkpoint.scores["select"]["mean"])  # type: ignore[index]
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
@@ -209,7 +211,7 @@ class TrialInProgress:
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
         """What is stored with a complete trial; the checkpoint is the first."""
-        name = f"{self.session.name.replace('@', '-')}-{self.number}"
+        name = self._file_name
         table = history_csv(batch.user_attrs[HISTORY])
         return [(f"{name}.safetensors", WEIGHTS, checkpoint.to_bytes()), (f"{name}.csv", TABLE, table)]
 
@@ -224,25 +226,9 @@ class TrialInProgress:
 
     def _fail(self, failure: Failure) -> Outcome:
         """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
-        run, batch = self.training, Batch()
-        if run is not None:
-            batch.merge(write_training(run.history, run.best_epoch, failure.reason))
-        batch.merge(self._traceback(failure))
-        batch.merge(write_failure(failure.kind, failure.reason, 0 if run is None else run.epoch))
-        self._end(batch)
+        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note))
         self._clean_up()
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
-
-    def _traceback(self, failure: Failure) -> Batch:
-        if failure.details is None:
-            return Batch()
-        name = f"{self.session.name.replace('@', '-')}-{self.number}-traceback.txt"
-        try:
-            return store_files(self.session.artifacts, [(name, TEXT, failure.details.encode())], checkpoint=False)
-        except StorageError as error:  # the reason is recorded all the same
-            log.error("%s", failure.details)
-            self._note(f"the traceback was not stored: {error}")
-            return Batch()
 
     def _end(self, batch: Batch) -> None:
         """End the trial with `batch`, also where an earlier write of this trial failed for good, or after an outage."""
@@ -260,13 +246,25 @@ class TrialInProgress:
             self.storage.fleet.write(self.trial_id, running.claim, batch)
             self.storage.drop()
 
-    def _hung(self, limit: float) -> None:
-        """Called from the watchdog: give the trial up, so that another worker takes it over after the grace."""
-        running = self.storage.running
+    def _hung(self, waited: float) -> None:
+        """Called from the watchdog's thread: let go of the trial, and end the process, since the step cannot be ended.
+
+        After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
+        the grace, and one that hangs every time is given up after `max_retries`.
+        """
+        running, stopping = self.storage.running, self.context.stop.urgent
+        what = "hands it back at its last stored epoch" if stopping else "gives the trial up"
+        self._note(f"no epoch has ended for {waited:.0f} s: this worker {what} and ends")
         if running is not None:
             running.heartbeat.stop()
-        self._note(f"no epoch has ended for {limit / 60:.0f} min: this worker gives the trial up")
-        self.context.hung()
+        if running is not None and stopping:
+            handed_back = Batch(state=TrialState.WAITING)
+            write = threading.Thread(
+                target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
+            )
+            write.start()
+            write.join(HAND_BACK)  # no longer: the database may be what hangs
+        self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
 
     def _hand_back(self) -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""
@@ -276,8 +274,7 @@ class TrialInProgress:
 
     def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
         """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
-        run = SavedRun.of(self.session.name, self._frozen(), batch, files)
-        kept = KeptRun.save(run, self.context.keep_folder)
+        kept = KeptRun.save(SavedRun.of(self.session.name, self.storage.own(), batch, files), self.context.keep_folder)
         self._note(f"{error}; {kept.where}; this worker stores it when the database is back")
         return kept
 
@@ -286,11 +283,14 @@ class TrialInProgress:
         try:
             self.resume.remove()
             make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
-        except Unavailable as error:
-            self._note(f"left for `lobtuna gc`: {error}")
+        except Exception as error:  # the trial has ended well: what is left over costs room, not the worker
+            log.debug("clean-up failed", exc_info=True)
+            self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")
 
-    def _frozen(self) -> FrozenTrial:
-        return self.storage.own()
+    @property
+    def _file_name(self) -> str:
+        """How the files that are stored with the trial are called, without their suffix."""
+        return f"{self.session.name.replace('@', '-')}-{self.number}"
 
     def _note(self, text: str) -> None:
         self._emit("note", text=text)

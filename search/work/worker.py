@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import re
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,11 +24,13 @@ from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
+from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
+from search.work.repeats import Repeats, too_many
 from search.work.session import StudySession
 from search.work.stopping import Stop
-from search.work.trial import Outcome, TrialInProgress
+from search.work.trial import TrialInProgress
 from search.work.watch import EVERY, Watch
 from storage.claims import Claim
 from storage.errors import StorageError, Unavailable
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two looks of a worker that stays without work, up to a third more
-SAME_FAILURES = 5  # so many trials in a row that fail for one reason: the cause is the study or the machine
 
 
 def work(
@@ -50,11 +50,11 @@ def work(
     options: WorkOptions | None = None,
     stop: Stop | None = None,
     emit: Emit = ignore,
-    hung: Callable[[], None] = lambda: None,
+    end_process: Callable[[Exit], object] = lambda _: None,
 ) -> WorkSummary:
     """Work on the study `name` until its budget is spent, a limit is reached or a stop is asked for.
 
-    `hung` is called, from another thread, after a run that hangs was given up: only the end of the process ends it.
+    `end_process` is called, from another thread, after a run that hangs was given up: nothing else ends it.
     Raises `RestartNeeded` where only a fresh process can go on, `SearchError` for a study that is missing or belongs to
     other data or another version, `StorageError` for a database that cannot be reached, `DataError` for data that
     cannot be read.
@@ -63,12 +63,19 @@ def work(
     stop = stop or Stop(options.time_limit)
     stop.follow_parent = options.follow_parent
     with stop.on_signals():
-        return _Worker(url, name, Path(data), options, stop, emit, hung).run()
+        return _Worker(url, name, Path(data), options, stop, emit, end_process).run()
 
 
 class _Worker:
     def __init__(
-        self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit, hung: Callable[[], None]
+        self,
+        url: str,
+        name: str,
+        data: Path,
+        options: WorkOptions,
+        stop: Stop,
+        emit: Emit,
+        end_process: Callable[[Exit], object],
     ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, emit
         device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -85,7 +92,7 @@ class _Worker:
             worker=worker,
             stop=stop,
             emit=emit,
-            hung=hung,
+            end_process=end_process,
             device_lock=DeviceLock(options.shared_device),
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
@@ -97,7 +104,7 @@ class _Worker:
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
         self.summary = WorkSummary()
-        self.failures: list[str] = []  # reasons of the last trials in a row that failed for one reason
+        self.failures = Repeats()
         self.current: TrialInProgress | None = None
 
     def run(self) -> WorkSummary:
@@ -124,22 +131,13 @@ class _Worker:
             outcome = self.current.run()
             self.current = None
             self.summary.count(outcome.state)
+            repeated = self.failures.add(outcome.state, outcome.text)
             if outcome.state == "kept":
                 raise RunSavedError(outcome.text)
             if outcome.broken_device:
                 raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
-            self._refuse_repeated_failure(outcome)
-
-    def _refuse_repeated_failure(self, outcome: Outcome) -> None:
-        """Raise `SearchError` after `SAME_FAILURES` failures of one kind: a broken card, or a space that cannot be
-        trained, would otherwise use up the study's budget within minutes."""
-        reason = re.sub(r"[\d.]+", "#", outcome.text) if outcome.state == "failed" else ""
-        self.failures = [*(past for past in self.failures if past == reason), reason] if reason else []
-        if len(self.failures) >= SAME_FAILURES:
-            raise SearchError(
-                f"{SAME_FAILURES} trials in a row failed here for the same reason: {outcome.text}; fix "
-                "that, or change the space with lobtuna create FILE --revise, then start this worker again"
-            )
+            if repeated:
+                raise SearchError(too_many(outcome.text))
 
     def _enough(self) -> bool:
         if self.stop.due():

@@ -8,6 +8,7 @@ import optuna
 import optuna_dashboard
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from search.report.note import NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
 from search.report.record import read_study
@@ -44,6 +45,19 @@ def test_the_note_says_what_to_know(study: optuna.Study) -> None:
     assert "selection sequences" in text
     counts = read_study(study)
     assert f"{len(counts.of('complete'))} complete, {len(counts.of('pruned'))} pruned" in text
+
+
+def test_the_note_says_why_trials_failed(study: optuna.Study) -> None:
+    """Each reason with its count and the first trial, as plain text; a study without failures has no such part."""
+    assert "## Failed" not in note_text(read_study(study))
+    for reason in ("out of memory on cuda:0", "out of memory on cuda:1", "KeyError: 'a|b'"):
+        trial = study.ask()
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.FAIL)
+    text = note_text(read_study(study))
+    first = len(study.trials) - 3
+    assert f"| 2 | {plain('out of memory on cuda:0')} | {plain(f'joint#{first}')} |" in text
+    assert f"| 1 | {plain(reason)} |" in text
 
 
 def test_the_dashboard_reads_it(study: optuna.Study) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study.halt import StopRequest, request_stop, stop_of
+from search.study.halt import StopRequest, is_request, request_stop, stop_of
 from tests.machines import create, small_study
 
 
@@ -16,6 +16,7 @@ def test_a_request_is_read_back_and_each_is_new(tmp_path: Path) -> None:
     request_stop(study, first)
     assert stop_of(study.user_attrs) == first != second
     assert first.words() == "lobtuna stop --now on host"
+    assert is_request(first.words()) and not is_request("time limit")
 
 
 @pytest.mark.parametrize("stored", [None, "now", 3, {}, {"token": 1}, {"by": "x"}])

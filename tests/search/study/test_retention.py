@@ -5,8 +5,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from search.study.record import write_stored_state
 from search.study.retention import collect, make_room
+from search.study.writers import write_stored_state
 from storage.artifacts import attribute_of, upload_bytes
 from storage.claims import Batch, Claim
 from storage.store import artifacts_of, store_of

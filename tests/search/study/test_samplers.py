@@ -9,8 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.study.record import DIVERGED, write_failure
+from search.study.record import DIVERGED
 from search.study.samplers import SAMPLERS, build_sampler, trial_stream
+from search.study.writers import write_failure
 from search.studyfile.space import suggest
 from search.studyfile.spec import SamplerSpec, StudySpec
 
@@ -85,7 +86,7 @@ def test_trial_streams_differ() -> None:
 
 
 def cliff_falls(told: Callable[[optuna.Study, optuna.Trial], None], seed: int) -> int:
-    """Trials of 75 that go over a cliff at lr = 3e-3, where the score up to it rises with lr."""
+    """Trials of 75 that go over a cliff at lr = 3e-3; the best lr is a third of that."""
     terms = spec(sampler={"name": "tpe"}, seed=seed)
     study = optuna.create_study(sampler=build_sampler(terms), direction="maximize")
     falls = 0
@@ -96,12 +97,12 @@ def cliff_falls(told: Callable[[optuna.Study, optuna.Trial], None], seed: int) -
             falls += 1
             told(study, trial)
         else:
-            study.tell(trial, 0.2 + 0.1 * math.log10(lr / 1e-4))
+            study.tell(trial, 0.3 - 0.05 * math.log10(lr / 1e-3) ** 2)
     return falls
 
 
 def test_a_sampler_learns_from_runs_that_diverged() -> None:
-    """Told as pruned at the worst score, far fewer runs diverge than when they are only failed."""
+    """Only failed, 65 of 75 runs diverge; told as pruned at the worst score, about 10 do."""
 
     def forgotten(study: optuna.Study, trial: optuna.Trial) -> None:
         study.tell(trial, state=TrialState.FAIL)
@@ -114,4 +115,4 @@ def test_a_sampler_learns_from_runs_that_diverged() -> None:
         study.tell(trial, state=batch.state)
 
     counts = {rule.__name__: sum(cliff_falls(rule, seed) for seed in range(2)) for rule in (forgotten, taught)}
-    assert counts["taught"] < 0.5 * counts["forgotten"], counts
+    assert counts["taught"] < 0.25 * counts["forgotten"], counts

@@ -70,7 +70,7 @@ def test_a_study_is_over_when_nothing_more_will_happen(study: optuna.Study) -> N
         study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     now = look()
     assert now.over and now.budget.trials == 3 and now.budget.spent == "3 of 3 trials are done or running"
-    assert [reason for _, reason in now.failures] == ["unknown"] * 3 and now.best is None
+    assert [reason for *_, reason in now.failures] == ["unknown"] * 3 and now.best is None
     study.enqueue_trial({"lr": 5e-3})
     assert not look().over
 

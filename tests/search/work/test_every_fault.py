@@ -1,136 +1,100 @@
-"""Any exception at any stage of a trial ends that trial with its reason, and never the worker."""
+"""Any exception at any stage of a trial ends that trial with its reason, and never a slot."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import json
+import threading
+import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from rich.console import Console
 
-from lobmodels.errors import CheckpointError, ConfigError, DataError, DeviceMemoryError, TrainingError
-from lobmodels.training.run import TrainingRun
-from search.errors import RestartNeeded
-from search.study.record import read_trial
-from search.work import trial as module
-from search.work.context import WorkerContext
-from search.work.events import Event
+from search.study.open import open_study
+from search.study.record import TrialRecord, read_trial
+from search.study.status import status_of
+from search.work import supervisor
+from search.work.failure import failure_of
 from search.work.options import WorkOptions
-from search.work.worker import work
-from storage.errors import ArtifactError
+from search.work.supervisor import Slot, supervise
+from storage.backends.registry import open_store
+from storage.dashboard.server import Settings, listening
+from storage.optuna_internals import study_id_of
 from tests.machines import assert_sound, create, small_study, trials
+from tests.search.work import faulty_slot
+from tests.search.work.faulty_slot import AFTER, FAULTS, STAGES, planned
 
-FAULTS: list[Callable[[], Exception]] = [
-    lambda: ConfigError("hidden_size=30 is no multiple of attention_heads=4"),
-    lambda: TrainingError("training loss is nan: the run diverged"),
-    lambda: DeviceMemoryError("out of memory on cuda:0: tried to allocate 2.00 GiB"),
-    lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-    lambda: MemoryError("cannot allocate"),
-    lambda: torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
-    lambda: RuntimeError("CUDA error: device-side assert triggered"),
-    lambda: RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
-    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling cublasCreate(handle)"),
-    lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x3 and 4x3)"),
-    lambda: ZeroDivisionError("division by zero"),
-    lambda: FloatingPointError("underflow"),
-    lambda: KeyError("elman"),
-    lambda: IndexError("list index out of range"),
-    lambda: AttributeError("'NoneType' object has no attribute 'shape'"),
-    lambda: TypeError("unsupported operand"),
-    lambda: AssertionError(),
-    lambda: OSError(28, "No space left on device"),
-    lambda: FileNotFoundError(2, "No such file or directory"),
-    lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-    lambda: DataError("the cache of the sequences was removed"),
-    lambda: CheckpointError("the state is incomplete"),
-    lambda: ArtifactError("access to the bucket was denied"),
-    lambda: StopIteration(),
-]
-STAGES = ["data", "build", "first epoch", "later epoch", "validation", "state", "report", "result", "table", "upload"]
+ROOT = Path(__file__).parents[3]
+SLOTS = 4
 
 
-class Injector:
-    """Raises the planned fault once in each trial: that of trial n is `plan[n]`."""
-
-    def __init__(self, plan: list[tuple[Callable[[], Exception], str]]) -> None:
-        self.plan = plan
-        self.number = -1
-        self.raised: list[int] = []
-
-    def listen(self, event: Event) -> None:
-        if event.kind == "start":
-            assert event.trial is not None
-            self.number = event.trial
-
-    def at(self, stage: str) -> None:
-        """Raise where this stage of the present trial has its turn."""
-        if self.number < len(self.plan) and self.number not in self.raised and self.plan[self.number][1] == stage:
-            self.raised.append(self.number)
-            raise self.plan[self.number][0]()
-
-    def before(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with the fault of `stage` before it."""
-
-        def call(*arguments: Any, **named: Any) -> Any:
-            self.at(stage)
-            return function(*arguments, **named)
-
-        return call
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put the faults into the worker's own calls."""
-        injector = self
-
-        class Faulty(TrainingRun):
-            def __init__(self, *arguments: Any, **named: Any) -> None:
-                injector.at("build")
-                super().__init__(*arguments, **named)
-
-            def train_epoch(self) -> Any:
-                injector.at("first epoch" if self.epoch == 0 else "later epoch")
-                record = super().train_epoch()
-                injector.at("validation")
-                return record
-
-            state = injector.before("state", TrainingRun.state)
-            result = injector.before("result", TrainingRun.result)
-
-        monkeypatch.setattr(module, "TrainingRun", Faulty)
-        monkeypatch.setattr(WorkerContext, "data_for", injector.before("data", WorkerContext.data_for))
-        for stage, name in (("report", "write_epoch"), ("table", "history_csv"), ("upload", "store_files")):
-            monkeypatch.setattr(module, name, injector.before(stage, getattr(module, name)))
+def run(name: str, url: str, data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Supervise four slots that meet the faults of the plan `name`; returns the log."""
+    monkeypatch.setenv(faulty_slot.PLAN, name)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(supervisor, "COMMAND", faulty_slot.COMMAND)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.2)
+    options = WorkOptions(device="cpu", keep_folder=folder, checkpoint_every=0.0, grace=60.0)
+    log = folder / "supervisor.log"
+    with log.open("w") as file:
+        summary = supervise(url, "small", data, options, [Slot("cpu", 1)] * SLOTS, Console(file=file, width=200))
+    assert summary.stopped, log.read_text()
+    return log.read_text()
 
 
-def planned(whole: bool) -> list[tuple[Callable[[], Exception], str]]:
-    """Every fault at every stage, or every fault once and every stage twice; neighbours are of different kinds."""
-    if whole:
-        return [(fault, stage) for stage, fault in itertools.product(STAGES, FAULTS)]
-    return [(fault, STAGES[i % len(STAGES)]) for i, fault in enumerate(FAULTS)]
+def shown_by_the_dashboard(url: str) -> dict[int, str]:
+    """Reason by trial, as the dashboard's page receives it."""
+    study_id = study_id_of(open_study(url, "small"))
+    with listening(open_store(url), Settings(port=0)) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        with urllib.request.urlopen(f"{server.url}/api/studies/{study_id}?after=0", timeout=60) as answer:
+            document: dict[str, Any] = json.load(answer)
+    attributes = {trial["number"]: trial["user_attrs"] for trial in document["trials"]}
+    reasons = {n: {a["key"]: a["value"] for a in found}.get("reason") for n, found in attributes.items()}
+    return {number: reason for number, reason in reasons.items() if reason}
+
+
+def table(records: list[TrialRecord], plan: list[tuple[faulty_slot.Fault, str]]) -> str:
+    """By stage: how many faults, and how their trials ended."""
+    lines = [f"{'stage':12} faults  ended"]
+    for stage in dict.fromkeys(stage for _, stage in plan):
+        ends = Counter(record.state for record, (_, at) in zip(records, plan, strict=False) if at == stage)
+        lines.append(f"{stage:12} {ends.total():6}  " + ", ".join(f"{n} {state}" for state, n in ends.items()))
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(
-    "whole", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])], ids=["some", "all"]
+    "name", ["some", pytest.param("all", marks=[pytest.mark.soak, pytest.mark.timeout(3600)])], ids=str
 )
-def test_a_fault_ends_one_trial(whole: bool, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each injected fault fails its own trial with a reason; the last trial, without a fault, completes; a broken
-    device asks for a fresh process and for nothing else."""
-    plan = planned(whole)
+def test_a_fault_ends_one_trial(name: str, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four slots, a fault in each trial: no slot is lost, no trial is stuck, and `status` and the dashboard show every
+    reason; a broken device asks for a fresh process and nothing else does; the trials without a fault complete."""
+    plan = planned(name)
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, small_study(trials=len(plan) + 1, epochs=2))
-    injector = Injector(plan)
-    injector.install(monkeypatch)
-    restarts = 0
-    while True:
-        try:
-            work(url, "small", small_data, options=WorkOptions(device="cpu"), emit=injector.listen)
-            break
-        except RestartNeeded:
-            restarts += 1
+    create(url, small_study(trials=len(plan) + SLOTS, epochs=2))
+    log = run(name, url, small_data, tmp_path, monkeypatch)
     records = [read_trial("small", trial) for trial in trials(url)]
-    assert injector.raised == list(range(len(plan)))
-    assert [record.state for record in records] == ["failed"] * len(plan) + ["complete"]
-    assert all(record.reason and record.failure for record in records[:-1])
-    assert restarts == sum("CUDA error" in str(fault()) or "cuDNN" in str(fault()) for fault, _ in plan)
+    expected = ["complete" if stage == AFTER else "failed" for _, stage in plan]
+    print("\n" + table(records, plan))
+    assert [record.state for record in records[: len(plan)]] == expected, log
+    assert all(record.state == "complete" for record in records[len(plan) :]) and len(records) >= len(plan) + SLOTS
+    failed = [record for record in records if record.state == "failed"]
+    assert all(record.reason and record.failure for record in failed)
+    assert {n: reason for n, _, reason in status_of(open_study(url, "small")).failures} == {
+        record.number: record.reason for record in failed
+    }
+    shown = shown_by_the_dashboard(url)
+    assert all(shown[record.number] == record.reason for record in failed)
+    broken = sum(failure_of(fault()).broken_device for fault, stage in plan if stage != AFTER)
+    assert log.count("needs a fresh process: starting again") == broken
+    assert "crashed" not in log and "Traceback" not in log
     assert_sound(url)
+
+
+def test_the_plan_is_complete() -> None:
+    """At least twenty kinds of exception; the fast part has each of them, and each stage."""
+    assert len(FAULTS) >= 20 and len({str(failure_of(fault()).reason) for fault in FAULTS}) == len(FAULTS)
+    assert {stage for _, stage in planned("some")} == {*STAGES, AFTER}
+    assert len(planned("all")) == len(FAULTS) * (len(STAGES) + 1)

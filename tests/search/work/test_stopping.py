@@ -1,7 +1,9 @@
 """A stop is due at a signal, at the time limit, or when it is asked for; durations are written as documented."""
 
+import hashlib
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -52,7 +54,8 @@ def test_every_signal_that_asks_for_a_stop_does(number: signal.Signals) -> None:
     stop = Stop()
     with stop.on_signals():
         os.kill(os.getpid(), number)
-        assert stop.due() and stop.reason == number.name and stop.urgent
+        stop.sleep(10)
+        assert stop.reason == number.name and stop.urgent
     assert signal.getsignal(number) == before
 
 
@@ -63,6 +66,17 @@ def test_nohup_keeps_its_meaning() -> None:
         stop = Stop()
         with stop.on_signals():
             os.kill(os.getpid(), signal.SIGHUP)
+            stop.sleep(0.5)
             assert not stop.due()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_is_heard_while_the_main_thread_is_stuck() -> None:
+    """In a call that returns to Python only much later, as a driver's may: Python would run no handler before that."""
+    stop, heard = Stop(), threading.Event()
+    stop.when_asked(heard.set)
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    with stop.on_signals():
+        hashlib.pbkdf2_hmac("sha256", b"stuck", b"for seconds", 8_000_000)  # runs no Python code
+        assert heard.is_set() and stop.reason == "SIGTERM"

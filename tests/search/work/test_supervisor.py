@@ -1,5 +1,6 @@
 """Promises of the slots' supervisor, with real processes: every slot works, a crashed one is started again."""
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
 from search.errors import SearchError
-from search.work.supervisor import Slot, plan
+from search.work import supervisor
+from search.work.events import Event
+from search.work.exits import Exit
+from search.work.options import WorkOptions, WorkSummary
+from search.work.repeats import MOST
+from search.work.supervisor import Slot, pause_after, plan, supervise
 from tests.machines import assert_sound, create, small_study, trials
 
 COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
@@ -100,6 +107,78 @@ def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: P
     assert supervised.process.wait(60) == 1
     assert "nowhere" in supervised.log.read_text()
     assert "starting again" not in supervised.log.read_text()
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lives: tuple[list[Event], int]) -> None:
+    """Slots whose process emits these events and ends with this code, the next one when it is started again."""
+    script = [[[event.to_line().decode() for event in events], code] for events, code in lives]
+    monkeypatch.setattr(supervisor, "COMMAND", (sys.executable, "-c", LIFE, json.dumps(script), str(folder / "lives")))
+
+
+LIFE = """
+import json, os, sys
+lives, count = json.loads(sys.argv[1]), open(sys.argv[2], "a+")
+count.write("."); count.flush(); count.seek(0)
+events, code = lives[len(count.read()) - 1]
+descriptor = json.load(sys.stdin)["events"]
+for line in events:
+    os.write(descriptor, line.encode())
+os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
+"""
+READY = Event("ready", "small")
+
+
+def run_scripted(folder: Path) -> tuple[WorkSummary, str]:
+    """Supervise one scripted slot; what it did, and the log."""
+    log = folder / "log"
+    with log.open("w") as file:
+        found = supervise(
+            "sqlite:///x", "small", folder, WorkOptions(), [Slot("cpu", 1)], Console(file=file, width=200)
+        )
+    return found, log.read_text()
+
+
+def test_all_but_an_expected_end_are_followed_by_a_fresh_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash, a kill, a broken device, a database that went away: each is told."""
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.04)
+    codes = [Exit.CRASHED, -signal.SIGSEGV, Exit.RESTART, Exit.LATER, Exit.DONE]
+    scripted(monkeypatch, tmp_path, *(([READY], int(code)) for code in codes))
+    _, log = run_scripted(tmp_path)
+    told = ["crashed (exit 70)", "crashed (signal SIGSEGV)", "needs a fresh process", "lost the database"]
+    assert [line.partition(":")[0] for line in log.splitlines() if "again" in line] == [f"[0] {text}" for text in told]
+
+
+def test_pauses_grow_up_to_a_minute() -> None:
+    """A process that ends soon after its start, again and again, is not started in a busy loop."""
+    assert [pause_after(crashes) for crashes in (1, 2, 3, 6, 7, 5000)] == [1.0, 2.0, 4.0, 32.0, 60.0, 60.0]
+
+
+@pytest.mark.parametrize("life", [([READY], Exit.EXPECTED), ([], Exit.LATER)], ids=["expected", "never reached"])
+def test_what_another_process_would_meet_likewise_ends_the_slot(
+    life: tuple[list[Event], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An expected failure, or a database that was never reached, which is probably a wrong URL."""
+    scripted(monkeypatch, tmp_path, life)
+    with pytest.raises(SearchError, match="every slot failed"):
+        run_scripted(tmp_path)
+
+
+def test_a_card_that_breaks_under_every_trial_does_not_use_up_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each trial needs a fresh process, so only the supervisor sees that they all fail for one reason."""
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.01)
+    reason = "RuntimeError: CUDA error: uncorrectable ECC error"
+    lives = [([READY, Event("end", "small", i, state="failed", text=reason)], int(Exit.RESTART)) for i in range(9)]
+    scripted(monkeypatch, tmp_path, *lives)
+    with pytest.raises(SearchError, match="every slot failed"):
+        run_scripted(tmp_path)
+    assert len((tmp_path / "lives").read_text()) == MOST
+    assert f"{MOST} trials in a row failed here for the same reason: {reason}" in (tmp_path / "log").read_text()
 
 
 def test_slots_are_planned() -> None:

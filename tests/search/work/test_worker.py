@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 from search.errors import SearchError
 from search.studyfile.spec import StudySpec
 from search.work.options import WorkOptions
-from search.work.worker import SAME_FAILURES, work
+from search.work.repeats import MOST
+from search.work.worker import work
 from tests.machines import Worker, assert_sound, create, small_study, trials
 
 TOO_LARGE = 10_000  # more sequences than the small set has
@@ -29,7 +30,7 @@ def test_a_study_that_no_trial_can_be_trained_on_is_refused(tmp_path: Path, smal
     url = f"sqlite:///{tmp_path / 'study.db'}"
     fixed = {"hidden_size": 4, "num_layers": 1, "batch_size": TOO_LARGE, "epochs": 1}
     create(url, small_study(parameters={**fixed, "lr": {"float": [1e-3, 1e-2], "log": True}}))
-    with pytest.raises(SearchError, match=f"batch_size={TOO_LARGE}, the least of the study, is larger than its"):
+    with pytest.raises(SearchError, match=f"batch_size={TOO_LARGE} \\(the least in the study\\) is larger than its"):
         work(url, "small", small_data, options=WorkOptions(device="cpu"))
     assert trials(url) == []
 
@@ -38,16 +39,16 @@ def test_trials_that_all_fail_for_one_reason_end_the_worker(tmp_path: Path, smal
     """Whatever the cause, it is told before the budget is spent."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create(url, study_of_batches([TOO_LARGE] * 20))
-    told = f"{SAME_FAILURES} trials in a row failed here for the same reason: batch_size={TOO_LARGE}"
+    told = f"{MOST} trials in a row failed here for the same reason: batch_size={TOO_LARGE}"
     with pytest.raises(SearchError, match=told):
         work(url, "small", small_data, options=WorkOptions(device="cpu"))
     states = [trial.state for trial in trials(url) if trial.state != TrialState.WAITING]
-    assert states == [TrialState.FAIL] * SAME_FAILURES
+    assert states == [TrialState.FAIL] * MOST
 
 
 def test_bad_trials_among_good_ones_are_not_the_studys_fault(tmp_path: Path, small_data: Path) -> None:
     """As many failures of one kind with a good trial among them change nothing."""
-    sizes = [TOO_LARGE] * (SAME_FAILURES - 1) + [12] + [TOO_LARGE] * (SAME_FAILURES - 1)
+    sizes = [TOO_LARGE] * (MOST - 1) + [12] + [TOO_LARGE] * (MOST - 1)
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create(url, study_of_batches(sizes))
     assert work(url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"failed": 8, "complete": 1}

@@ -14,9 +14,9 @@ import typer
 
 from lobmodels.errors import BundleError, DataError, LobModelsError, Remedy
 from search.cli import app, main
-from search.cli.wording import COMMANDS, OTHER_NAMES, option_of, worded
+from search.errors import COMMANDS, OTHER_NAMES, option_of, worded
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "lobmodels").rglob("*.py"))
 # Options, and names of commands as a user would type them. `lobtuna score` scores; "lobtuna export" alone is a verb.
 COMMAND_LINE = re.compile(r"(?<![\w-])--[a-z][a-z-]+|lobtuna (demo|data|create|work|run|status|replicate|rank|ensemble"

@@ -1,0 +1,95 @@
+"""What a worker writes about a trial, from its place in the queue to its end; `search.study.record` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from lobmodels.config import RunConfig
+from search.study.record import (
+    ATTEMPT,
+    BASELINE,
+    BEST_EPOCH,
+    CONFIGURATION,
+    DEVICE,
+    DIVERGED,
+    EPOCHS,
+    FAILURE,
+    HISTORY,
+    KEY,
+    MEMORY,
+    PARAMETERS,
+    PARENT,
+    RESUME,
+    SECONDS,
+    SECONDS_PER_EPOCH,
+    SEED,
+    WORKER,
+    WORST,
+)
+from storage.claims import REASON, Batch
+
+if TYPE_CHECKING:
+    from lobmodels.training.run import EpochRecord
+
+
+def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
+    """User attributes of a baseline in the queue; `position` counts from 1."""
+    return {KEY: config.key(), BASELINE: position}
+
+
+def queued_replicate(key: str, parent: int, seed: int) -> dict[str, Any]:
+    """User attributes of a replicate in the queue."""
+    return {KEY: key, PARENT: parent, SEED: seed}
+
+
+def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int) -> Batch:
+    """What a worker records before the first epoch."""
+    what = {SEED: seed, CONFIGURATION: config.active(), KEY: config.key()}
+    return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
+
+
+def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
+    """The report of one epoch; `seconds` are those of all epochs so far."""
+    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
+
+
+def write_stored_state(artifact: str, epoch: int) -> Batch:
+    """Where the trial can be resumed: the artifact of its state, and the epoch that comes next."""
+    return Batch(system_attrs={RESUME: {"artifact": artifact, "epoch": epoch}})
+
+
+def write_training(history: Sequence[EpochRecord], best_epoch: int, reason: str) -> Batch:
+    """The whole training, at its end, however it ended."""
+    seconds = sum(epoch.seconds for epoch in history)
+    batch = Batch(user_attrs={REASON: reason, EPOCHS: len(history), SECONDS: seconds})
+    batch.user_attrs[HISTORY] = [_rounded(asdict(epoch)) for epoch in history]
+    if history:
+        batch.user_attrs |= {BEST_EPOCH: best_epoch, SECONDS_PER_EPOCH: seconds / len(history)}
+    return batch
+
+
+def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: int) -> Batch:
+    """Scores of a complete run by split (`select`, `report`) and part, and the number of its weights."""
+    found = {f"{split}_{part}": score for split, parts in scores.items() for part, score in (parts or {}).items()}
+    return Batch(user_attrs={**found, PARAMETERS: parameters})
+
+
+def write_failure(kind: str, reason: str, epochs: int) -> Batch:
+    """The end of a trial that failed after so many epochs.
+
+    A run that diverged or found no memory is pruned at `WORST`, so that the sampler avoids its configuration: TPE
+    sorts pruned trials after all complete ones. Such a trial is in no ranking, and no pruner compares with it.
+    """
+    batch = Batch(user_attrs={REASON: reason, FAILURE: kind}, state=TrialState.FAIL)
+    if kind in (DIVERGED, MEMORY):
+        batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
+    return batch
+
+
+def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:
+    """Floats to six significant digits: a history is plotted and read, not computed with."""
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in epoch.items()}

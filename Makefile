@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint package bench bench-search soak gpu clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -24,11 +24,24 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+package: $(STAMP)
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
+	sha256sum dist/*
+
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist
+
+bench-search: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist
 
+gpu: $(STAMP)
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m pytest tests/device -m gpu -s -rs -p no:xdist; \
+	else echo "make gpu: torch finds no GPU here; nothing was checked"; fi
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build dist

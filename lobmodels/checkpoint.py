@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.config import RunConfig
+from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
@@ -86,13 +87,17 @@ class Checkpoint:
     def predict(
         self, features: NDArray[np.float32], device: torch.device | str = "cpu", batch: int = 128
     ) -> NDArray[np.float32]:
-        """Predictions (N, T, 2), unclipped, for raw sequences (N, T, 32)."""
-        network = self.network().to(device)
+        """Predictions (N, T, 2), unclipped, for raw sequences (N, T, 32), in float32 on every device.
+
+        Raises `DeviceError` for a device that is not there.
+        """
+        device = resolve_device(device)
+        network, prepare = self.network().to(device), self.pipeline.on(device)
         parts = []
-        with torch.inference_mode():
+        with torch.inference_mode(), float32_arithmetic():
             for i in range(0, len(features), batch):
                 raw = as_tensor(features[i : i + batch]).to(device)
-                x = self.pipeline(raw).transpose(0, 1).contiguous()  # (T, B, F)
+                x = prepare(raw).transpose(0, 1).contiguous()  # (T, B, F)
                 parts.append(network(x).transpose(0, 1).float().cpu().numpy())
         return np.concatenate(parts)
 

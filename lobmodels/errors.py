@@ -67,6 +67,10 @@ class TrainingError(LobModelsError):
     """A run cannot go on: its loss or metric is not finite, or the device is out of memory."""
 
 
+class DeviceError(LobModelsError):
+    """A device that was asked for does not exist here, or torch cannot compute on it."""
+
+
 class DeviceMemoryError(TrainingError):
     """The accelerator has too little free memory for this run; another moment or a smaller run may do."""
 

@@ -142,16 +142,31 @@ class InputPipeline:
         )
         return InputPipeline(groups, NORMALIZERS[normalizer](chunks))
 
+    @property
+    def identity(self) -> bool:
+        """Whether a network reads the raw columns as they are."""
+        return not self.groups and self.normalizer is None
+
     def __call__(self, x: Tensor) -> Tensor:
         """Raw columns (B, T, 32) to network inputs (B, T, F), float32 on the device of `x`."""
-        if not self.groups and self.normalizer is None:
-            return x.float()
-        columns = feature_columns(x, self.groups)
+        return self.on(x.device)(x)
+
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """This pipeline for batches on `device`, where its constants are put once: no batch waits for their copy."""
+        if self.identity:
+            return Tensor.float
+        moments: tuple[Tensor, ...] = ()
         if self.normalizer is not None:
-            mean = torch.from_numpy(self.normalizer.mean).to(x.device)
-            std = torch.from_numpy(self.normalizer.std).to(x.device)
-            columns.sub_(mean[:, None, None]).div_(std[:, None, None])
-        return columns.permute(1, 2, 0).float().contiguous()
+            arrays = (self.normalizer.mean, self.normalizer.std)
+            moments = tuple(torch.from_numpy(array).to(device)[:, None, None] for array in arrays)
+
+        def prepare(x: Tensor) -> Tensor:
+            columns = feature_columns(x, self.groups)  # (F, B, T)
+            if moments:
+                columns.sub_(moments[0]).div_(moments[1])
+            return columns.permute(1, 2, 0).float().contiguous()
+
+        return prepare
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

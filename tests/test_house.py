@@ -40,22 +40,8 @@ ROOMS = 10  # entries on the top level of `search`
 LONGEST_FILE, LONG_FILES = 300, {"lobmodels/ensemble/runtime.py"}  # it travels alone into a submission: one file
 MEDIAN_LINES, P90_LINES = 8, 22  # of functions, docstrings not counted
 WITHOUT_TEST = {"lobmodels.errors", "lobmodels.schema", "storage.errors"}  # names and data, no logic
-# Modules whose test still has another name, or that have none. This list only gets shorter.
-OWED = {
-    "lobmodels.ensemble.graph_builder", "lobmodels.inputs", "lobmodels.networks.attention",
-    "lobmodels.networks.cpu_attention", "lobmodels.networks.cpu_gru", "lobmodels.networks.recurrent",
-    "lobmodels.training.batches", "lobmodels.training.diagnostics", "lobmodels.training.optimization",
-    "search.cli.proxy", "search.cli.run",
-    "search.cli.submit", "search.cli.work", "search.report.record", "search.study.budget", "search.study.ranking",
-    "search.study.revise", "search.study.runs", "search.studyfile.checks", "search.studyfile.conditions",
-    "search.studyfile.parameters", "search.studyfile.values", "search.studyfile.yaml", "search.work.curves",
-    "search.work.events", "search.work.rescue", "search.work.session", "search.work.trial",
-    "storage.artifacts.bucket", "storage.artifacts.database", "storage.artifacts.entry",
-    "storage.artifacts.filesystem", "storage.artifacts.transfer", "storage.backends.dialects",
-    "storage.backends.grpc", "storage.backends.grpc_server", "storage.backends.resilient",
-    "storage.backends.sql_fleet", "storage.claims", "storage.dashboard.compact", "storage.fleet",
-    "storage.forwarding", "storage.tables", "storage.worker.background", "storage.worker.heartbeat",
-}  # fmt: skip
+# Modules whose test still has another name; two branches of work bring theirs. This list only gets shorter.
+OWED = {"lobmodels.networks.cpu_gru"}
 
 
 def imports(path: Path) -> set[str]:
@@ -182,7 +168,8 @@ def test_order_names_what_is_there() -> None:
 def test_few_rooms_in_search() -> None:
     """A newcomer sees at most ten things in `search`."""
     listed = subprocess.run(["git", "ls-files", "search"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert len({line.split("/")[1] for line in listed.splitlines()}) <= ROOMS
+    # py.typed is no room: an empty file that type checkers look for in exactly this place (PEP 561)
+    assert len({line.split("/")[1] for line in listed.splitlines()} - {"py.typed"}) <= ROOMS
 
 
 def test_no_file_is_long() -> None:

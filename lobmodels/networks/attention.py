@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from lobmodels.config import RunConfig
 from lobmodels.networks.cpu_attention import BandedAttention
 from lobmodels.networks.network import ARCHITECTURES, State
 from lobmodels.networks.recurrent import GruNetwork
 
+ALIGNED = 8  # a GPU's attention kernel takes heads of a multiple of 8; others would fall to one that stores all scores
 BLOCK = 32  # queries computed together: a block of b reads window - 1 + b keys, so small blocks waste little
 
 
@@ -54,7 +55,10 @@ class BandedSelfAttention(nn.Module):
         k = _blocks(k, block, blocks, reach)  # (n, B*heads, p+b, d) with p = reach * b
         v = _blocks(v, block, blocks, reach)
         mask = self._mask(blocks, block, reach * block, projected.device)
-        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (n, B*heads, b, d)
+        size = q.shape[-1]
+        q, k, v = (pad(x, (0, -size % ALIGNED)) for x in (q, k, v))  # zeros change no score, and give zeros
+        y = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=size**-0.5)
+        y = y[..., :size]  # (n, B*heads, b, d)
         return y.transpose(1, 2).reshape(blocks * block, batch, -1)[:steps]
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +89,7 @@ class BandedSelfAttention(nn.Module):
 def _blocks(x: Tensor, block: int, blocks: int, reach: int) -> Tensor:
     """(T, B, heads, d) -> (n, B*heads, p+b, d): each block of b steps behind the `reach` blocks before it."""
     padding = (0, 0, 0, 0, reach * block, blocks * block - x.shape[0])
-    pieces = torch.nn.functional.pad(x.flatten(1, 2), padding).unflatten(0, (reach + blocks, block)).transpose(1, 2)
+    pieces = pad(x.flatten(1, 2), padding).unflatten(0, (reach + blocks, block)).transpose(1, 2)
     return torch.cat([pieces[i : i + blocks] for i in range(reach + 1)], dim=2)
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lobmodels.device import float32_arithmetic
 from lobmodels.distributions import ks_by_column
 from lobmodels.metric import weighted_pearson
 
@@ -20,12 +21,20 @@ FEATURES = 5  # how many of the most shifted features are looked at
 PERCENTILES = (0, 20, 40, 60, 80, 100)
 SAMPLE = 200_000  # rows a distribution is estimated from: a KS distance to about .003
 
+_shifts: dict[str, list[tuple[int, float]]] = {}  # by the data set's fingerprint: all columns with their KS distance
+
 
 def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, float]]:
-    """Columns with the largest KS distance between train and valid rows: (column, distance), largest first."""
-    train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
-    distances = enumerate(ks_by_column(train, valid).tolist())
-    return sorted(distances, key=lambda pair: -pair[1])[:count]
+    """Columns with the largest KS distance between train and valid rows: (column, distance), largest first.
+
+    Computed once a data set and process: it takes seconds at full size, and every run of a worker asks.
+    """
+    if dataset.fingerprint not in _shifts:
+        _shifts.clear()  # a process works on one data set
+        train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
+        distances = enumerate(ks_by_column(train, valid).tolist())
+        _shifts[dataset.fingerprint] = sorted(distances, key=lambda pair: -pair[1])
+    return _shifts[dataset.fingerprint][:count]
 
 
 def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
@@ -66,9 +75,10 @@ def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[n
     """Predictions and targets of the scored selection rows, each (N*S, 2), sequence by sequence."""
     network.eval()
     parts = []
-    for x, y in data.select.batches(torch.arange(len(data.select)), 128):
-        prediction = network(x)[-y.shape[0] :].float()  # (S, B, 2)
-        parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
+    with float32_arithmetic():
+        for x, y in data.select.batches(torch.arange(len(data.select)), 128):
+            prediction = network(x)[-y.shape[0] :]  # (S, B, 2)
+            parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
     both = torch.cat(parts).numpy()
     return both[..., 0], both[..., 1]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lobmodels.config import RunConfig
 from lobmodels.registry import Registry
@@ -103,15 +104,41 @@ class Schedule:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
 
 
-def build_average(network: nn.Module, config: RunConfig) -> AveragedModel | None:
-    """Exponential moving average of the weights, or None where `ema_decay` is 0."""
-    if config.ema_decay == 0:
-        return None
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    for module in average.modules():
-        if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # a copy's weights lie apart: cuDNN would gather them at every call
-    return average
+class WeightAverage(nn.Module):
+    """Exponential moving average of a network's weights, kept in `module`; the first update copies them.
+
+    Arithmetic and state are those of `torch.optim.swa_utils.AveragedModel`, which makes the host wait for the device at
+    every update: it sends its counter there.
+    """
+
+    n_averaged: Tensor
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network)
+        self.decay = decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # on the CPU, whatever the network's device
+        for module in self.module.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # a copy's weights lie apart: cuDNN would gather them at every call
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights after an optimiser step."""
+        ours: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(network.parameters())
+        if self.n_averaged == 0:
+            torch._foreach_copy_(ours, theirs)
+        else:
+            torch._foreach_lerp_(ours, theirs, 1 - self.decay)
+        for mine, new in zip(self.module.buffers(), network.buffers(), strict=True):  # counters and such: not averaged
+            mine.copy_(new)
+        self.n_averaged += 1
+
+
+def build_average(network: nn.Module, config: RunConfig) -> WeightAverage | None:
+    """The moving average of the weights, or None where `ema_decay` is 0."""
+    return None if config.ema_decay == 0 else WeightAverage(network, config.ema_decay)
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import CheckpointError, DeviceMemoryError, InterruptedTraining, TrainingError
+from lobmodels.device import float32_arithmetic, memory_errors
+from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
 from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
@@ -24,6 +23,7 @@ from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
 from lobmodels.training.optimization import Schedule, build_average, build_optimizer
+from lobmodels.training.randomness import RandomStream
 
 FORMAT = 1
 EVALUATION_BATCH = 128
@@ -53,7 +53,9 @@ class TrainingRun:
     def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
         self.config, self.seed, self.data = config, seed, data
         self.device = data.device
-        with _seeded(seed, 0, self.device):
+        self.random = RandomStream(self.device)
+        self.random.seed(seed, 0)
+        with memory_errors(self.device), self.random.drawing():
             self.network = build_network(config, len(data.pipeline.names)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
         self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
@@ -89,15 +91,23 @@ class TrainingRun:
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
         memory, `InterruptedTraining` between two batches once `interrupted()`: only a stored state can go on then.
         """
+        for _ in self.steps():
+            if self.interrupted():
+                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
+        return self.history[-1]
+
+    def steps(self) -> Iterator[None]:
+        """`train_epoch` one training step at a time, for several runs that take turns on one device.
+
+        Nothing between two steps waits for the device; the last pause is followed by validation, which does.
+        """
         lr, start = self.schedule.lr, time.perf_counter()
-        try:
-            with _seeded(self.seed, self.epoch + 1, self.device):
-                loss, grad_norm, stepped = self._train().tolist()  # waits for the device
-                loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
-                trained = time.perf_counter()
-                t0, t1 = self._evaluate(self.data.select).tolist()
-        except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(f"out of memory on {self.device}: {str(error).splitlines()[0]}") from None
+        self.random.seed(self.seed, self.epoch + 1)
+        with memory_errors(self.device):
+            loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
+            loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
+            trained = time.perf_counter()
+            t0, t1 = self._evaluate(self.data.select).tolist()
         self._refuse_not_finite(loss, t0, t1)
         mean = (t0 + t1) / 2
         end = time.perf_counter()
@@ -107,33 +117,36 @@ class TrainingRun:
             self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
-        return record
 
-    def _train(self) -> Tensor:
+    def _train(self) -> Generator[None, None, Tensor]:
         """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
         of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
-        config, warmup = self.config, self.data.dataset.schema.warmup_steps
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.network.train()
-        order = torch.randperm(len(self.data.train))
-        for x, y in self.data.train.batches(order, config.batch_size):
-            if self.interrupted():
-                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
-            with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
-                prediction = self.network(self._augmented(x))
-            loss = self.loss(prediction[warmup:].float(), y)
-            self.scaler.scale(loss).backward()
-            self.scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.grad_clip or math.inf)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.schedule.after_step()
-            if self.average is not None:
-                self.average.update_parameters(self.network)
-            finite = norm.isfinite()
-            sums += torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
+        with self.random.drawing():
+            order = torch.randperm(len(self.data.train))
+        for x, y in self.data.train.batches(order, self.config.batch_size):
+            with self.random.drawing():
+                sums += self._step(x, y)
+            yield
         return sums
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `_train` sums, (3,)."""
+        with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
+            prediction = self.network(self._augmented(x))
+        loss = self.loss(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.after_step()
+        if self.average is not None:
+            self.average.update(self.network)
+        finite = norm.isfinite()
+        return torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
 
     def _augmented(self, x: Tensor) -> Tensor:
         """Inputs (T, B, F) with noise added and columns silenced, as configured."""
@@ -150,13 +163,13 @@ class TrainingRun:
 
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
-        """Score per target (2,), float64 on the device."""
+        """Score per target (2,), float64 on the device. The network computes in float32 even where it trains in half
+        precision: what is selected and reported is what the submission will compute."""
         network = self._evaluated().eval()
         metric = StreamingPearson(device=self.device)
-        for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
-            with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
-                prediction = network(x)
-            metric.update(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
+        with float32_arithmetic():
+            for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
+                metric.update(network(x)[-y.shape[0] :], y)  # the scored steps are the last ones
         return metric.compute()
 
     def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
@@ -172,15 +185,8 @@ class TrainingRun:
         if not self.history:
             raise TrainingError("a run without an epoch has no result")
         best = self.history[self.best_epoch]
-        evaluated = self._evaluated()
-        current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
-        evaluated.load_state_dict(self.best_weights)
-        report = None
-        if len(self.data.report):
-            t0, t1 = self._evaluate(self.data.report).tolist()
-            report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
-        buckets = shift_buckets(evaluated, self.data)
-        evaluated.load_state_dict(current)
+        with memory_errors(self.device):
+            report, buckets = self._report()
         return Checkpoint(
             name=name,
             config=self.config,
@@ -195,6 +201,19 @@ class TrainingRun:
             valid_fingerprint=self.data.dataset.valid.fingerprint,
             diagnostics={"shift_buckets": buckets},
         )
+
+    def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]]]:
+        """Report scores of the best weights, and their scores where the data shifts; the weights are put back."""
+        evaluated = self._evaluated()
+        current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
+        evaluated.load_state_dict(self.best_weights)
+        report = None
+        if len(self.data.report):
+            t0, t1 = self._evaluate(self.data.report).tolist()
+            report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
+        buckets = shift_buckets(evaluated, self.data)
+        evaluated.load_state_dict(current)
+        return report, buckets
 
     def state(self) -> bytes:
         """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
@@ -247,19 +266,11 @@ class TrainingRun:
             slots.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": document["groups"]})
         self.schedule.load_state_dict(document["schedule"])
-        self.scaler.load_state_dict(document["scaler"])
+        if document["scaler"]:  # empty where the run was on a CPU or in float32; here the scale then starts afresh
+            self.scaler.load_state_dict(document["scaler"])
         self.history = [EpochRecord(**record) for record in document["history"]]
         self.best_epoch = document["best_epoch"]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-@contextmanager
-def _seeded(seed: int, stage: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators set from (seed, stage), and put back afterwards: other runs are not disturbed."""
-    value = int(np.random.SeedSequence([seed, stage]).generate_state(1, np.uint64)[0] >> 1)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(value)
-        yield

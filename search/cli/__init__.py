@@ -31,6 +31,7 @@ COMMANDS: tuple[str, ...] = (
     "gc",
     "proxy",
     "launch",
+    "wheel",
 )
 
 

@@ -5,12 +5,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleDimensions
 
 from search.errors import SearchError
+
+if TYPE_CHECKING:
+    from search.studyfile.spec import StudySpec
 
 DEFAULT_STORAGE = "sqlite:///lobtuna.db"
 WIDE = 240  # columns assumed for a pipe or a file
@@ -71,6 +74,15 @@ def named_runs(members: str | None) -> tuple[str, ...]:
     if members is not None and not names:
         raise SearchError("--members names no run; give some, as in 3,7,joint.seeds#12, or leave it out")
     return names
+
+
+def print_sampler_note(spec: "StudySpec") -> None:
+    """Say on stderr what the study's sampler does not learn, if there is anything."""
+    from search.study.samplers import sampler_note
+
+    note = sampler_note(spec)
+    if note is not None:
+        stderr.print(f"note: {note}", markup=False)
 
 
 def print_json(document: Any) -> None:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout, storage_flag
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    print_json,
+    print_sampler_note,
+    stdout,
+    storage_flag,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -44,6 +52,13 @@ def create(
             help="Apply a changed file: budget and retention in place, the rest as NAME@2 with all trials that fit.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Create nothing: show three configurations of the space and, with --data, how long all would take.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
@@ -56,6 +71,13 @@ def create(
 
     spec = load_spec(file)
     refuse_past_end(spec)
+    if dry_run:
+        from search.cli.preview import show_preview
+
+        if revise or artifacts is not None:
+            raise SearchError("--dry-run looks at the file alone: leave --revise and --artifacts out")
+        show_preview(spec, data, json, _budget(spec))
+        return
     fingerprint = None
     if data is not None:
         from lobmodels.data import load_dataset
@@ -72,12 +94,23 @@ def create(
         revision = apply_revision(spec, storage, fingerprint)
         _print_revision(revision, spec, storage, json)
         return
+    existed = _is_there(storage, spec.name)
     study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    print_sampler_note(spec)
     save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
     if json:
         print_json({"study": study.study_name, **_counts(study, spec)})
     else:
-        _print_created(study, spec, storage)
+        _print_created(study, spec, storage, existed)
+
+
+def _is_there(url: str, name: str) -> bool:
+    """Whether the database holds a study of this name; a database file that is not there is not created."""
+    from search.study.open import study_names
+    from storage.backends.registry import open_storage, parse_url
+
+    path = parse_url(url).path
+    return (path is None or path.exists()) and name in study_names(open_storage(url))
 
 
 def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
@@ -91,11 +124,12 @@ def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
     }
 
 
-def _print_created(study: optuna.Study, spec: StudySpec, storage: str) -> None:
+def _print_created(study: optuna.Study, spec: StudySpec, storage: str, existed: bool) -> None:
     from storage.url import redact
 
     counts = _counts(study, spec)
-    stdout.print(f"{study.study_name} is in {redact(storage)}", markup=False)
+    found = f"; it was there already, as the file describes it, with {len(study.get_trials(deepcopy=False))} trials"
+    stdout.print(f"{study.study_name} is in {redact(storage)}{found if existed else ''}", markup=False)
     if spec.question:
         stdout.print(f"  {spec.question}", markup=False)
     stdout.print(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from search.cli.common import StudyArgument, stderr, stdout
-
-if TYPE_CHECKING:
-    from search.launch import Job
+from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stderr, stdout
 
 Workers = Annotated[int, typer.Option(min=1, help="How many workers.")]
 PerGpu = Annotated[int, typer.Option(min=1, help="Slots on each GPU.")]
-Package = Annotated[
-    str | None, typer.Option(metavar="REQUIREMENT", help="What pip installs there.", show_default="this version")
+WheelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--wheel",
+        metavar="FILE",
+        help="Install this wheel of lobtuna there.",
+        show_default="packed from the lobtuna that runs here",
+    ),
 ]
 Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")]
 
@@ -37,73 +40,75 @@ def kaggle(
     study: StudyArgument,
     user: Annotated[str, typer.Option(help="Kaggle user name the notebooks belong to.")],
     dataset: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Kaggle data set with both parquet files.")],
+    storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = 1,
     trials_per_gpu: PerGpu = 1,
     accelerator: Annotated[str, typer.Option(help="Kaggle's name of the GPU.")] = "NvidiaTeslaT4",
     time_limit: Annotated[str, typer.Option(metavar="DURATION", help="Work no longer than this.")] = "11h30m",
-    package: Package = None,
+    wheel: WheelOption = None,
     output: Output = Path("kaggle"),
     push: Annotated[bool, typer.Option("--push", help="Start them with the kaggle command.")] = False,
 ) -> None:
-    """Write a notebook and its kernel-metadata.json per worker. The database's URL stays in Kaggle's secrets."""
-    from search.launch import SECRET, write
-    from search.launch import kaggle as target
+    """Write a notebook and its kernel-metadata.json per worker. The database's URL stays in Kaggle's secrets.
 
-    job = _job(study, workers, trials_per_gpu, time_limit, package)
+    Each notebook holds the wheel of this lobtuna, and refuses to install another; the image's torch stays.
+    """
+    from search.launch import kaggle as target
+    from search.launch.job import SECRET, prepare, write
+
+    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
     written = []
     for number in range(1, workers + 1):
         written += write(target.kernel(job, number, user, dataset, accelerator, output))
     folders = sorted({path.parent for path in written})
     for folder in folders:
-        stdout.print(str(folder), soft_wrap=True)
+        stdout.print(str(folder), markup=False, soft_wrap=True)
     if push:
         target.push(folders)
     else:
-        stderr.print(f"next: kaggle kernels push -p {folders[0]}   (attach the secret {SECRET} once, on Kaggle)")
+        stderr.print(f"next: kaggle kernels push -p {folders[0]}", markup=False, soft_wrap=True)
+    stderr.print(f"by hand, once a notebook: tick {SECRET}, choose GPU T4 x2, Save & Run All", soft_wrap=True)
 
 
 def sky(
     study: StudyArgument,
     data: Annotated[str, typer.Option(metavar="DIR|URL", help="Local folder or bucket with both parquet files.")],
+    storage: StorageOption = DEFAULT_STORAGE,
     gpu: Annotated[str, typer.Option(help="Accelerator as SkyPilot names it.")] = "T4:1",
     workers: Workers = 1,
     trials_per_gpu: PerGpu = 1,
     time_limit: Annotated[str | None, typer.Option(metavar="DURATION", help="Work no longer than this.")] = None,
-    package: Package = None,
-    output: Output = Path(),
+    wheel: WheelOption = None,
+    output: Output = Path("sky"),
 ) -> None:
-    """Write a SkyPilot task for spot GPUs; its first lines say how to launch it."""
+    """Write a SkyPilot task for spot GPUs, and the wheel it installs; its first lines say how to launch it."""
     from search.launch import sky as target
-    from search.launch import write
+    from search.launch.job import prepare, write
 
-    job = _job(study, workers, trials_per_gpu, time_limit, package)
-    path = output / f"lobtuna-{job.slug}.sky.yaml"
-    write({path: target.to_yaml(target.task(job, data, gpu), job, path)})
-    stdout.print(str(path), soft_wrap=True)
+    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
+    _print(write(target.files(job, data, gpu, output)))
 
 
 def compose(
     study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = 1,
     trials_per_gpu: PerGpu = 1,
     gpus: Annotated[bool, typer.Option("--gpus/--no-gpus", help="Give the workers the host's NVIDIA GPUs.")] = False,
-    package: Package = None,
+    wheel: WheelOption = None,
     output: Output = Path("compose"),
 ) -> None:
-    """Write a Docker Compose project: PostgreSQL, the dashboard, and workers that wait for replicates."""
+    """Write a Docker Compose project: a PostgreSQL with the study, the dashboard, and workers that wait for replicates.
+
+    The study's definition comes from the database given here; in the project's own database it begins without trials.
+    """
     from search.launch import compose as target
-    from search.launch import write
+    from search.launch.job import prepare, write
 
-    job = _job(study, workers, trials_per_gpu, None, package)
-    for path in write(target.files(job, gpus, output)):
-        stdout.print(str(path), soft_wrap=True)
+    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, wheel=wheel, far=False)
+    _print(write(target.files(job, gpus, output)))
 
 
-def _job(study: str, workers: int, trials_per_gpu: int, time_limit: str | None, package: str | None) -> Job:
-    from search.launch import Job
-    from search.work.stopping import parse_duration
-
-    if time_limit is not None:
-        parse_duration(time_limit)
-    job = Job(study, workers, trials_per_gpu, time_limit)
-    return job if package is None else Job(study, workers, trials_per_gpu, time_limit, package)
+def _print(paths: list[Path]) -> None:
+    for path in paths:
+        stdout.print(str(path), markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A SkyPilot task for spot GPUs of the cheapest cloud."""
+"""A SkyPilot task for spot GPUs of whatever cloud is cheapest, with the package folder it brings along."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any
 import yaml
 
 from search.errors import SearchError
-from search.launch import SECRET, Job
+from search.launch.job import SECRET, Job
 
 DATA = "/data/lob"
+PACKAGE = "/tmp/lobtuna-package"
+PYTHON = "$HOME/lobtuna/bin/python"
 
 
-def task(job: Job, data: str, gpu: str) -> dict[str, Any]:
-    """The task as SkyPilot's YAML has it. `data` is a bucket URL or a local folder."""
+def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
+    """The task as SkyPilot's YAML has it. `data` is a bucket URL or a local folder, `package` the folder to bring."""
     is_url = "://" in data
     if not is_url and not Path(data).expanduser().is_dir():
         raise SearchError(f"--data {data!r} is neither a folder nor a bucket such as s3://NAME/lob")
-    mount: Any = {"source": data, "mode": "COPY"} if is_url else str(Path(data).expanduser())
+    mount: Any = {"source": data, "mode": "COPY"} if is_url else str(Path(data).expanduser().resolve())
     return {
         "name": f"lobtuna-{job.slug}",
         "num_nodes": 1,
@@ -30,20 +32,35 @@ def task(job: Job, data: str, gpu: str) -> dict[str, Any]:
             "job_recovery": {"strategy": "EAGER_NEXT_REGION", "max_restarts_on_errors": 3},
         },
         "secrets": {SECRET: None},  # given with --secret; launching without it is refused
-        "file_mounts": {DATA: mount},
-        "setup": f"pip install {shlex.quote(job.package)}",
-        "run": shlex.join(job.command(DATA)),
+        "file_mounts": {DATA: mount, PACKAGE: str(package.resolve())},
+        "setup": _setup(job),
+        "run": f'"$HOME/lobtuna/bin/lobtuna" {shlex.join(job.arguments(DATA))}\n',
     }
 
 
-def to_yaml(document: dict[str, Any], job: Job, path: Path) -> str:
-    """The task with the commands that launch it."""
+def _setup(job: Job) -> str:
+    """An environment of its own: the images' Python is older, and SkyPilot brings uv to every machine."""
+    install = shlex.join(job.package.command("PYTHON", PACKAGE)).replace("PYTHON", f'"{PYTHON}"')
+    return (
+        "set -e\n"
+        'export PATH="$HOME/.local/bin:$PATH"\n'
+        f'test -x "{PYTHON}" || uv venv --seed --python {job.package.python} "$HOME/lobtuna"\n'
+        f"{install}\n"
+    )
+
+
+def files(job: Job, data: str, gpu: str, folder: Path) -> dict[Path, bytes | str]:
+    """All files, by path: the task, with the commands that launch it, and the package."""
+    package = folder / "package"
+    path = folder / f"lobtuna-{job.slug}.sky.yaml"
+    document = task(job, data, gpu, package)
     times = f"for i in $(seq {job.workers}); do " if job.workers > 1 else ""
     name = f"-n lobtuna-{job.slug}{'-$i' if times else ''}"
     end = "; done" if times else ""
-    return (
+    text = (
         f"# {job.workers} spot worker(s) of the study {job.study}\n"
         f"#   export {SECRET}=postgresql://...\n"
         f"#   {times}sky jobs launch -y -d {name} --secret {SECRET} {path.name}{end}\n"
         + yaml.safe_dump(document, sort_keys=False)
     )
+    return {path: text, **{package / name: content for name, content in job.package.folder().items()}}

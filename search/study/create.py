@@ -14,6 +14,7 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, revisions, spec_of
 from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, state_of
+from search.study.warm_start import queue_from
 from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
@@ -38,7 +39,9 @@ def create_study(
     for checkpoints other than the database. Raises `StudyExistsError` where the study has another definition,
     `SearchError` where it belongs to other data.
     """
-    return create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts)
+    study = create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts)
+    queue_from(study, spec)
+    return study
 
 
 def create_in(

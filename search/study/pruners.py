@@ -11,6 +11,8 @@ from collections.abc import Callable
 from optuna.pruners import BasePruner, NopPruner, PatientPruner, PercentilePruner
 
 from search.errors import SearchError
+from search.study.curve_pruner import build_curve_pruner
+from search.study.halving import build_halving
 from search.study.quiet import without_experimental_warning
 from search.studyfile.spec import StudySpec
 
@@ -55,6 +57,8 @@ def _compare_with_finished(spec: StudySpec, percentile: float) -> BasePruner:
 
 
 PRUNERS: dict[str, Callable[[StudySpec], BasePruner]] = {
+    "halving": build_halving,
+    "curve": build_curve_pruner,
     "median": _median,
     "percentile": _percentile,
     "none": _none,

@@ -38,6 +38,7 @@ KEY = "key"  # `RunConfig.key()`
 BASELINE = "baseline"  # position in the study file's list, from 1
 PARENT = "parent"  # of a replicate: number of the trial whose configuration it repeats
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
+ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
 SECONDS, SECONDS_PER_EPOCH = "seconds", "seconds_per_epoch"  # of training, measured by the worker
 HISTORY, EPOCHS, BEST_EPOCH = "history", "epochs", "best_epoch"

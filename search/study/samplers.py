@@ -1,21 +1,27 @@
 """Builds the sampler that a study file names; its suggestions depend only on the study and the trial's number.
 
-To add one: write a function of the spec and a 32-bit seed, here or in a file of its own, name it in `SAMPLERS`, and add
+To add one: write a function of the spec and a `Stream`, here or in a file of its own, name it in `SAMPLERS`, and add
 the name to `SamplerSpec.name`. A test compares the two lists and asks every choice for trials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError
+from search.study.balanced import BalancedSampler
 from search.study.quiet import without_experimental_warning
+from search.study.tpe import LearningSampler
+from search.studyfile.conditions import conditions
+from search.studyfile.parameters import FloatRange, IntRange
 from search.studyfile.spec import StudySpec
 
 
@@ -29,6 +35,35 @@ def build_sampler(spec: StudySpec, seed: int | None = None) -> BaseSampler:
     return PerTrialSampler(lambda stream: build(spec, stream), spec.seed if seed is None else seed)
 
 
+@dataclass(frozen=True)
+class Stream:
+    """The random numbers of one trial: they follow from the study's base seed and the trial's number."""
+
+    base: int
+    number: int
+
+    @property
+    def seed(self) -> int:
+        """32 bits that differ between neighbouring trials as between any others (numpy's `SeedSequence` mixes them)."""
+        return int(np.random.SeedSequence([self.base, self.number]).generate_state(1)[0])
+
+
+def sampler_note(spec: StudySpec) -> str | None:
+    """What a user should know about the sampler of this space, in one line; None where there is nothing to say."""
+    drawn = [name for name in spec.searched() if conditions(spec.parameters, name) or _has_extra(spec, name)]
+    if spec.sampler.name != "gp" or not drawn:
+        return None
+    return (
+        f"sampler gp learns {len(spec.searched()) - len(drawn)} of {len(spec.searched())} parameters; it draws those "
+        f"that not every trial has at random: {', '.join(drawn)}; `tpe` learns all"
+    )
+
+
+def _has_extra(spec: StudySpec, name: str) -> bool:
+    parameter = spec.parameters[name]
+    return isinstance(parameter, (IntRange, FloatRange)) and bool(parameter.extra)
+
+
 class PerTrialSampler(BaseSampler):
     """A fresh sampler for every trial, seeded from the base seed and the trial's number.
 
@@ -36,16 +71,16 @@ class PerTrialSampler(BaseSampler):
     a study of one worker is repeatable even if the worker is restarted, and two workers never draw the same numbers.
     """
 
-    def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
+    def __init__(self, build: Callable[[Stream], BaseSampler], seed: int) -> None:
         self._build = build
         self._seed = seed
         self._number = -1
-        self._sampler = build(seed)
+        self._sampler = build(Stream(seed, 0))
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number != self._number:
             self._number = trial.number
-            self._sampler = self._build(trial_stream(self._seed, trial.number))
+            self._sampler = self._build(Stream(self._seed, trial.number))
         return self._sampler
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -68,27 +103,28 @@ class PerTrialSampler(BaseSampler):
         self._of(trial).after_trial(study, trial, state, values)
 
 
-def trial_stream(seed: int, number: int) -> int:
-    """A 32-bit seed for trial `number`; unlike seed + number, neighbouring studies do not share streams."""
-    return (seed * 0x9E3779B1 + number * 0x85EBCA77 + 0x27D4EB2F) % 2**32
-
-
-def _tpe(spec: StudySpec, seed: int) -> BaseSampler:
+def _tpe(spec: StudySpec, stream: Stream) -> BaseSampler:
     startup = spec.sampler.startup_trials
-    with without_experimental_warning():  # `group` models each branch of a conditional space separately
-        return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
-
-
-def _random(spec: StudySpec, seed: int) -> BaseSampler:
-    return RandomSampler(seed=seed)
-
-
-def _gp(spec: StudySpec, seed: int) -> BaseSampler:
     with without_experimental_warning():
-        return GPSampler(seed=seed, n_startup_trials=spec.sampler.startup_trials, warn_independent_sampling=False)
+        tpe = TPESampler(seed=stream.seed, n_startup_trials=startup, multivariate=True, group=False, constant_liar=True)
+    return LearningSampler(tpe, stream.base, startup)
 
 
-SAMPLERS: dict[str, Callable[[StudySpec, int], BaseSampler]] = {
+def _random(spec: StudySpec, stream: Stream) -> BaseSampler:
+    return BalancedSampler(stream.base)
+
+
+def _gp(spec: StudySpec, stream: Stream) -> BaseSampler:
+    with without_experimental_warning():
+        return GPSampler(
+            seed=stream.seed,
+            n_startup_trials=spec.sampler.startup_trials,
+            independent_sampler=BalancedSampler(stream.base),
+            warn_independent_sampling=False,
+        )
+
+
+SAMPLERS: dict[str, Callable[[StudySpec, Stream], BaseSampler]] = {
     "tpe": _tpe,
     "random": _random,
     "gp": _gp,

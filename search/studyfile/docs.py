@@ -5,6 +5,7 @@ python -m search.studyfile.docs docs/study-file.md
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,19 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from lobmodels.config import REQUIRES, RunConfig
-from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec, ValidationSpec
+from search.studyfile.spec import (
+    BudgetSpec,
+    CheckpointSpec,
+    FromSpec,
+    PrunerSpec,
+    SamplerSpec,
+    StudySpec,
+    ValidationSpec,
+)
 from search.studyfile.values import NAMES, allowed_words, field_type, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
+    ("from", FromSpec),
     ("sampler", SamplerSpec),
     ("pruner", PrunerSpec),
     ("budget", BudgetSpec),
@@ -43,7 +53,7 @@ parameters:
   batch_size: 192
 baselines:
   - {hidden_size: 64, dropout: 0.0, loss: mse, lr: 1e-3}
-pruner: {warmup_epochs: 15}
+pruner: {warmup_epochs: 3}
 budget: {trials: 40, hours: 1}
 ```
 
@@ -98,14 +108,15 @@ def page() -> str:
 
 def _top_level() -> str:
     fields = StudySpec.model_fields
-    names = [name for name in fields if name not in dict(SECTIONS)]
+    names = [name for name, field in fields.items() if (field.alias or name) not in dict(SECTIONS)]
     rows = [(f"`{name}`", _kind(fields[name]), _default(fields[name]), fields[name].description) for name in names]
     return "## Keys of the file\n\n" + _table(("key", "value", "default", "meaning"), rows)
 
 
 def _section(name: str, model: type[Any]) -> str:
     rows = [(f"`{key}`", _kind(field), _default(field), field.description) for key, field in model.model_fields.items()]
-    return f"### `{name}`\n\n{model.__doc__}\n\n" + _table(("key", "value", "default", "meaning"), rows)
+    meaning = inspect.cleandoc(model.__doc__ or "")
+    return f"### `{name}`\n\n{meaning}\n\n" + _table(("key", "value", "default", "meaning"), rows)
 
 
 def _parameters() -> str:

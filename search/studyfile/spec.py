@@ -15,6 +15,7 @@ from search.studyfile.conditions import ordered
 from search.studyfile.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
+from storage.url import redact
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?P<added>(@[0-9]+)?(\.seeds)?)")
 
@@ -41,31 +42,56 @@ class SamplerSpec(Model):
 
     name: Literal["tpe", "random", "gp"] = Field(
         default="tpe",
-        description="`tpe` learns from finished and pruned trials, `gp` from finished ones; `random` does not",
+        description="`tpe` learns from finished, pruned and diverged trials, `gp` from finished ones and only the "
+        "parameters that every trial has; `random` does not learn",
     )
     startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
 
 
-class PrunerSpec(Model):
-    """When a run that goes badly is ended early."""
+# What a pruner gets where the file does not say: those that are not named here get the fields' own defaults.
+OWN_DEFAULTS = {"halving": {"warmup_epochs": 0, "patience": 0}, "curve": {"warmup_epochs": 2, "patience": 0}}
 
-    name: Literal["median", "percentile", "none"] = Field(
-        default="median", description="prunes a run whose best epoch is below the median (percentile) of finished runs"
+
+class PrunerSpec(Model):
+    """When a run that goes badly is ended early. `docs/search-proof.md` compares the choices."""
+
+    name: Literal["halving", "curve", "median", "percentile", "none"] = Field(
+        default="median",
+        description="`halving` lets the best quarter of the runs pass 1, 4, 16, ... epochs; `curve` forecasts a run's "
+        "best score from its curve and parameters, and ends it where a new run promises more; `median` and "
+        "`percentile` end a run whose best epoch is worse than that of the better half, or `percentile`, of the "
+        "finished runs",
     )
-    warmup_epochs: Natural = Field(default=10, description="epochs that every run is given")
-    startup_trials: Count = Field(default=8, description="finished runs before anything is pruned")
+    warmup_epochs: Natural = Field(
+        default=10,
+        description="epochs that every run is given before it is judged first; if not given 2 for "
+        "`curve` and 0 for `halving`",
+    )
+    startup_trials: Count = Field(
+        default=8, description="finished runs before anything is pruned; `halving` needs none"
+    )
     patience: Natural = Field(
         default=2,
-        description="a run may be pruned only after this many further epochs without a better score; 0: at once",
+        description="for `median` and `percentile`: a run may be pruned only after this many further epochs without a "
+        "better score; 0: at once",
     )
     percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] | None = Field(
         default=None, description="for `percentile`: the best so many percent of the finished runs go on"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_name(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+            return document
+        return {**OWN_DEFAULTS.get(document["name"], {}), **document}
+
     @model_validator(mode="after")
-    def _percentile_belongs_to_percentile(self) -> "PrunerSpec":
+    def _terms_belong_to_the_name(self) -> "PrunerSpec":
         if (self.percentile is not None) != (self.name == "percentile"):
             raise ValueError(f"'percentile' goes with name: percentile and only with it, not with {self.name!r}")
+        if self.patience and self.name in ("curve", "halving"):
+            raise ValueError(f"'patience' goes with name: median or percentile, not with {self.name!r}")
         return self
 
 
@@ -93,6 +119,18 @@ class CheckpointSpec(Model):
     keep: Count = Field(default=50, description="best runs of the study whose weights are kept")
 
 
+class FromSpec(Model):
+    """Another study whose best configurations are run first, each with the parameters that fit.
+
+    They are trained again: scores of other data or another split cannot be compared. Parameters that do not fit are
+    left to the sampler. The study keeps the URL without its password.
+    """
+
+    study: str = Field(description="name of the study")
+    url: str | None = Field(default=None, description="its database; if not given, this study's own")
+    top: Count = Field(default=10, description="configurations that are taken, the best first")
+
+
 class StudySpec(Model):
     """One study: everything a worker must know but the data. Build it with `load_spec` or `from_json`."""
 
@@ -104,6 +142,7 @@ class StudySpec(Model):
     baselines: tuple[dict[str, Any], ...] = Field(
         default=(), description="known good configurations, run first; each must lie in the space"
     )
+    source: FromSpec | None = Field(default=None, alias="from")
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
@@ -131,6 +170,8 @@ class StudySpec(Model):
         """The spec as plain JSON, in the form of a study file with every default written out."""
         document = self.model_dump(mode="json", by_alias=True, exclude={"name", "parameters"}, exclude_none=True)
         parameters = {name: dump_parameter(parameter) for name, parameter in self.parameters.items()}
+        if self.source is not None and self.source.url is not None:
+            document["from"]["url"] = redact(self.source.url)  # no password is stored
         return {"name": self.name, "parameters": parameters, **document}
 
     @classmethod
@@ -196,9 +237,11 @@ def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[
     """A warm-up as long as the runs themselves would switch pruning off without a word."""
     epochs = parameters.get("epochs") or Fixed(value=RunConfig.model_fields["epochs"].default)
     longest = max(epochs.values() or (0,))
-    if spec.pruner.name == "none" or spec.pruner.warmup_epochs < longest:
+    # These two judge no run after its last epoch, where nothing is left to save
+    needed = spec.pruner.warmup_epochs + (2 if spec.pruner.name in ("curve", "halving") else 1)
+    if spec.pruner.name == "none" or needed <= longest:
         return []
-    text = f"{spec.pruner.warmup_epochs} is not less than epochs={longest}: nothing would ever be pruned; lower it, or"
+    text = f"{spec.pruner.warmup_epochs} is too long for epochs={longest}: nothing would ever be pruned; lower it, or"
     return [(("pruner", "warmup_epochs"), f"{text} write pruner: {{name: none}}")]
 
 

@@ -48,6 +48,8 @@ class WorkerContext:
         self.dataset.check_batch_size(config.batch_size)
         key = (config.feature_groups(), config.normalizer, report_fraction)
         if key not in self._prepared:
+            if self.device.type == "cpu":  # every slot of the machine would keep its own; what is shared costs nothing
+                self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
             while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
                 self._prepared.popitem(last=False)
                 self._empty_cache()

@@ -118,5 +118,5 @@ def require_version(study: optuna.Study) -> None:
         return
     raise SearchError(
         f"study {study.study_name!r} was created by lobtuna {made}, this is {here}: their runs may differ; "
-        f"install it with pip install 'lobtuna=={made}', or create the study anew"
+        f"use a wheel of lobtuna {made} (lobtuna wheel writes one where it is installed), or create the study anew"
     )

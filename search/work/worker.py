@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
 from lobmodels.data import load_dataset
+from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
@@ -57,7 +57,7 @@ def work(
     `end_process` is called, from another thread, after a run that hangs was given up: nothing else ends it.
     Raises `RestartNeeded` where only a fresh process can go on, `SearchError` for a study that is missing or belongs to
     other data or another version, `StorageError` for a database that cannot be reached, `DataError` for data that
-    cannot be read.
+    cannot be read, `DeviceError` for a device that is not there.
     """
     options = options or WorkOptions()
     stop = stop or Stop(options.time_limit)
@@ -78,7 +78,7 @@ class _Worker:
         end_process: Callable[[Exit], object],
     ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, emit
-        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)

@@ -19,10 +19,10 @@ PAGES = {"many-machines.md": blocks("many-machines.md"), "kaggle.md": blocks("ka
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_the_page_runs(page: str, tmp_path: Path) -> None:
+def test_every_command_of_the_page_runs(page: str, tmp_path: Path, postgres_url: str) -> None:
     """One after another in an empty folder, each ends well; a server runs until it is told to stop."""
     (tmp_path / "studies").symlink_to(ROOT / "studies")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOBTUNA_STORAGE": postgres_url}
     found = [line for block in PAGES[page] for line in commands(block)]
     assert len(found) >= 2
     for line in found:

@@ -1,5 +1,6 @@
 """The attention sees its window and no more, in whole sequences on either device's path and step by step."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,14 +35,28 @@ def test_attention_sees_its_window_and_no_more() -> None:
     assert changed.nonzero().flatten().tolist() == [10, 11, 12, 13]
 
 
-def test_a_gpus_blocks_equal_a_cpus_pieces() -> None:
-    """The two ways to compute the band agree."""
+@pytest.mark.parametrize(("size", "heads"), [(12, 3), (16, 2), (36, 1), (20, 4)])
+def test_a_gpus_blocks_equal_a_cpus_pieces(size: int, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two ways to compute the band agree, in values and gradients. The GPU's kernel is given heads of a multiple of
+    8, whatever their true size, which alone decides the scale."""
+    from lobmodels.networks import attention as module
+
+    given = []
+
+    def kernel(q: torch.Tensor, *rest: torch.Tensor, **options: object) -> torch.Tensor:
+        given.append(q.shape[-1])
+        return torch.nn.functional.scaled_dot_product_attention(q, *rest, **options)
+
+    monkeypatch.setattr(module, "scaled_dot_product_attention", kernel)
     torch.manual_seed(1)
-    attention = BandedSelfAttention(12, heads=3, window=50, dropout=0.0)
-    x = torch.randn(130, 5, 12)
+    attention = module.BandedSelfAttention(size, heads=heads, window=50, dropout=0.0)
+    x = torch.randn(130, 5, size)
     projected = torch.nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    blocks = attention.out_proj(attention._in_blocks(projected, 0.0))
-    assert (attention(x) - blocks).abs().max() < 1e-6
+    blocks, pieces = attention.out_proj(attention._in_blocks(projected, 0.0)), attention(x)
+    assert (pieces - blocks).abs().max() < 1e-6
+    assert given and all(width % 8 == 0 for width in given)
+    ours, theirs = (torch.autograd.grad(y.square().mean(), attention.in_proj_weight)[0] for y in (blocks, pieces))
+    assert (ours - theirs).abs().max() < 1e-6
 
 
 def test_the_state_holds_the_window() -> None:

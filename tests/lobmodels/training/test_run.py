@@ -146,3 +146,32 @@ def test_skipped_steps_leave_the_history_finite(small_dataset: Dataset) -> None:
     assert run.scaler.get_scale() < 2.0**127
     assert math.isfinite(record.grad_norm) and record.grad_norm > 0
     json.dumps(dataclasses.asdict(record), allow_nan=False)
+
+
+def test_scores_are_computed_in_float32(small_dataset: Dataset) -> None:
+    """TF32, which rounds a GPU's recurrent kernels, is off wherever a score is computed, and left alone in training."""
+    run, before = start(small_dataset, ema_decay=0.5), torch.backends.cudnn.allow_tf32
+    seen = set()
+    for network in (run.network, run._evaluated()):
+        network.register_forward_pre_hook(lambda n, _: seen.add((n.training, torch.backends.cudnn.allow_tf32)))
+    run.train_epoch()
+    run.result()
+    assert seen == {(True, before), (False, False)}
+
+
+def test_runs_take_turns(small_dataset: Dataset) -> None:
+    """Several runs of one process, a step each in turn, are bit for bit the runs alone."""
+    recipes = [RECIPES["attention"] | {"dropout": 0.3}, RECIPES["cosine, augmentation"], {"loss": "huber"}]
+    alone = [start(small_dataset, seed=i, **recipe) for i, recipe in enumerate(recipes)]
+    for run in alone:
+        run.train_epoch()
+        run.train_epoch()
+    together = [start(small_dataset, seed=i, **recipe) for i, recipe in enumerate(recipes)]
+    for _ in range(2):
+        turns = [run.steps() for run in together]
+        while turns:
+            turns = [turn for turn in turns if next(turn, "over") != "over"]
+            torch.randn(3)  # whatever else the process draws
+    for one, other in zip(alone, together, strict=True):
+        assert [without_time(r) for r in one.history] == [without_time(r) for r in other.history]
+        assert all(torch.equal(one.best_weights[name], other.best_weights[name]) for name in one.best_weights)

@@ -1,28 +1,64 @@
-"""The command line's own options, and where `work` runs."""
+"""`work`: what a person types to lend a machine, and what is refused before any trial begins."""
 
-import sys
-from importlib.metadata import version
+import json
+from pathlib import Path
 
 import pytest
 
+from search.study.create import create_in
+from storage.backends.registry import open_storage
+from tests.machines import small_study
 from tests.search.cli.calls import Run
 
 
-def test_the_version_is_what_a_report_of_a_fault_needs(run: Run) -> None:
-    """lobtuna's version, Optuna's and Python's, in one line."""
-    status, out, err = run("--version")
-    assert (status, err) == (0, "")
-    assert out.startswith(f"lobtuna {version('lobtuna')}, optuna {version('optuna')}, python ") and out.count("\n") == 1
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """URL of a database with a study of two short trials."""
+    url = f"sqlite:///{tmp_path / 'small.db'}"
+    create_in(open_storage(url), small_study(trials=2, epochs=2))
+    return url
 
 
-def test_a_shell_can_complete_commands(run: Run) -> None:
-    """The options that install completion are there."""
-    assert "--install-completion" in run("--help")[1]
+def test_a_worker_does_the_study_and_counts_what_it_did(run: Run, study: str, small_data: Path) -> None:
+    """The JSON holds the outcomes and the reason of the end; progress goes to stderr, plain in a pipe."""
+    code, out, err = run("work", "small", "--storage", study, "--data", small_data, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["outcomes"] == {"complete": 2} and document["trials"] == 2
+    assert "2 of 2 trials" in document["stopped"]
+    assert "small #0" in err and "complete" in err and "\x1b" not in err
 
 
-@pytest.mark.parametrize("command", [("work", "joint", "--data", "x"), ("run", "x.yaml", "--data", "x")])
-def test_windows_is_told_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
-    """Workers need signals and pipes that Windows lacks: said before anything is read."""
-    monkeypatch.setattr(sys, "platform", "win32")
-    status, _, err = run(*command)
-    assert status == 1 and "does not run on Windows itself" in err and err.count("\n") == 1
+def test_the_number_of_trials_of_a_worker(run: Run, study: str, small_data: Path) -> None:
+    """`--trials 1` leaves the other one to others."""
+    code, out, _ = run("work", "small", "--storage", study, "--data", small_data, "--trials", "1", "--json")
+    assert code == 0 and json.loads(out)["trials"] == 1
+    assert json.loads(run("status", "small", "--storage", study, "--json")[1])["trials"]["complete"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--time-limit", "soon"), "'soon' is no duration"),
+        (("--gpus", "all", "--slots", "2"), "--slots"),
+        (("--slots", "0"), "--slots"),
+        (("--threads", "0"), "--threads"),
+        (("--patience", "-1"), "--patience"),
+    ],
+)
+def test_options_that_cannot_work(run: Run, study: str, small_data: Path, options: tuple[str, ...], words: str) -> None:
+    """One clear message that names the option or the value, exit 1 or 2, and no trial has begun."""
+    code, out, err = run("work", "small", "--storage", study, "--data", small_data, *options)
+    assert code in (1, 2) and words in err and out == ""
+    assert sum(json.loads(run("status", "small", "--storage", study, "--json")[1])["trials"].values()) == 0
+
+
+def test_what_is_not_there(run: Run, study: str, small_data: Path, tmp_path: Path) -> None:
+    """A study, a database or data that do not exist end in one line with exit 1."""
+    for arguments in (
+        ("work", "smal", "--storage", study, "--data", small_data),
+        ("work", "small", "--storage", f"sqlite:///{tmp_path / 'absent.db'}", "--data", small_data),
+        ("work", "small", "--storage", study, "--data", tmp_path / "absent"),
+    ):
+        code, out, err = run(*arguments)
+        assert (code, out) == (1, "") and len(err.strip().splitlines()) == 1

@@ -28,7 +28,7 @@ def test_the_study_file_and_the_registry_name_the_same_pruners() -> None:
 def test_an_unknown_pruner_is_refused() -> None:
     """A study of a newer lobtuna is not pruned by another rule than it names."""
     stored = spec().model_copy(update={"pruner": PrunerSpec.model_construct(name="hyperband")})
-    with pytest.raises(SearchError, match="'hyperband' is not known to this lobtuna: known are median, percentile"):
+    with pytest.raises(SearchError, match="'hyperband' is not known to this lobtuna: known are halving, curve, median"):
         build_pruner(stored)
 
 

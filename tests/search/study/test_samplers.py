@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.study.record import DIVERGED
-from search.study.samplers import SAMPLERS, build_sampler, trial_stream
+from search.study.samplers import SAMPLERS, Stream, build_sampler, sampler_note
 from search.study.writers import write_failure
 from search.studyfile.space import suggest
 from search.studyfile.spec import SamplerSpec, StudySpec
@@ -81,7 +81,7 @@ def test_tpe_learns_in_a_conditional_space() -> None:
 
 def test_trial_streams_differ() -> None:
     """Neighbouring trials and neighbouring studies do not share random numbers."""
-    streams = {trial_stream(seed, number) for seed in range(50) for number in range(50)}
+    streams = {Stream(seed, number).seed for seed in range(50) for number in range(50)}
     assert len(streams) == 2500
 
 
@@ -116,3 +116,22 @@ def test_a_sampler_learns_from_runs_that_diverged() -> None:
 
     counts = {rule.__name__: sum(cliff_falls(rule, seed) for seed in range(2)) for rule in (forgotten, taught)}
     assert counts["taught"] < 0.25 * counts["forgotten"], counts
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_the_first_draws_try_both_ways_of_a_choice(name: str) -> None:
+    """Two learning rates as choices: of the first ten trials four at least have each, whatever the seed."""
+    document = {"name": "s", "parameters": {"lr": {"choices": [1e-3, 1e-2]}}, "sampler": {"name": name}}
+    terms = StudySpec.from_json(document)
+    for seed in range(10):
+        study = optuna.create_study(sampler=build_sampler(terms, seed), direction="maximize")
+        drawn = [suggest(terms, study.ask()).lr for _ in range(10)]
+        assert 4 <= drawn.count(1e-3) <= 6
+
+
+def test_gp_says_what_it_does_not_learn() -> None:
+    """Conditional parameters and ranges with a value of their own, by name; tpe has nothing to say."""
+    note = sampler_note(spec(sampler={"name": "gp"}))
+    assert note is not None and "learns 3 of 6 parameters" in note
+    assert "at random: weight_decay, huber_delta, pearson_alpha; `tpe` learns all" in note
+    assert sampler_note(spec()) is None

@@ -36,6 +36,18 @@ def test_inputs_are_laid_out_once(context: WorkerContext) -> None:
     assert context.data_for(config(derived=True), 0.25) is not derived
 
 
+def test_a_cpu_slot_holds_one_layout_of_its_own(context: WorkerContext) -> None:
+    """Computed inputs are a slot's own memory: those of the trial before leave first. Raw columns are the arrays that
+    all processes share, and stay."""
+    plain = context.data_for(config(), 0.25)
+    derived = context.data_for(config(derived=True), 0.25)
+    assert plain.shared and not derived.shared
+    context.data_for(config(lag=True), 0.25)
+    assert [data.shared for data in context._prepared.values()] == [True, False]
+    assert context.data_for(config(), 0.25) is plain
+    assert context.data_for(config(derived=True), 0.25) is not derived
+
+
 def test_where_memory_is_short_one_is_kept(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of the trial before leaves when its successor's would not fit beside it."""
     monkeypatch.setattr("lobmodels.training.batches.free_memory", lambda _: 1 << 20)

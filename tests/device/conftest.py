@@ -1,0 +1,30 @@
+"""Devices that the checks of this folder run on: a real GPU with `make gpu`; in every test run one made of host memory,
+in small sizes, so that the checks work at the first try where there is a real one."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from lobmodels.device import resolve_device
+from tests.lobmodels.training.fake_cuda import FakeCuda
+
+REAL = pytest.param("real", marks=[pytest.mark.gpu, pytest.mark.timeout(600)])
+
+
+@pytest.fixture(params=["fake", REAL])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """`fake`, a GPU made of host memory, or `real`, which skips where there is none."""
+    if request.param == "fake":
+        with FakeCuda(monkeypatch):
+            yield resolve_device("cuda")
+        return
+    if not torch.cuda.is_available():
+        pytest.skip(f"torch {torch.__version__} finds no GPU here")
+    yield resolve_device("cuda")
+
+
+@pytest.fixture
+def is_real(request: pytest.FixtureRequest) -> bool:
+    """Whether this is a check on a real GPU, with sizes to match."""
+    return request.node.get_closest_marker("gpu") is not None

@@ -1,0 +1,104 @@
+"""What a GPU's owner wants to know: ratios measured in one process, each pair in turn, medians."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from lobmodels.config import RunConfig
+from lobmodels.data import Dataset
+from lobmodels.training.batches import RunData
+from lobmodels.training.run import TrainingRun
+from tests.benchmarks.test_training import bare, interleaved
+from tests.lobmodels.training.short_data import short_dataset
+
+NETWORKS = {"3x64": {"hidden_size": 64, "num_layers": 3}, "2x144": {"hidden_size": 144, "num_layers": 2}}
+RUNS_AT_ONCE = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed: sequences of an epoch, those of a batch, steps of a sequence."""
+
+    train: int
+    batch: int
+    steps: int
+
+
+REAL, TINY = Size(768, 192, 1000), Size(2, 2, 101)
+
+
+def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """Rows of (question, network, ratio)."""
+    dataset = short_dataset(size.train, 4, size.steps)
+    rows = []
+    for name, network in NETWORKS.items():
+        values = network | {"batch_size": size.batch, "epochs": 1000}
+        config = RunConfig.parse(values)
+        functions = {
+            "ours": _epoch(config, dataset, device),
+            "float32": _epoch(RunConfig.parse(values | {"amp": False}), dataset, device),
+            "attention": _epoch(RunConfig.parse(values | {"architecture": "gru_attention"}), dataset, device),
+            "bare": bare(config, RunData.prepare(dataset, config, device, report_fraction=0.0)),
+        }
+        seconds = interleaved(functions)
+        rows += [
+            ("training epoch / the bare nn.GRU loop", name, seconds["ours"] / seconds["bare"]),
+            ("half precision / float32", name, seconds["ours"] / seconds["float32"]),
+            ("attention / its gru", name, seconds["attention"] / seconds["ours"]),
+            ("milliseconds a batch", name, 1000 * seconds["ours"] * size.batch / size.train),
+        ]
+    rows += _at_once(device, size)
+    return rows
+
+
+def _epoch(config: RunConfig, dataset: Dataset, device: torch.device) -> Callable[[], float]:
+    run = TrainingRun(config, 0, RunData.prepare(dataset, config, device, report_fraction=0.0))
+    return lambda: run.train_epoch().train_seconds
+
+
+def _at_once(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """How many times the networks a second of one alone, for several in one process with a stream each."""
+    functions = {str(count): _streams(count, device, size) for count in RUNS_AT_ONCE}
+    seconds = interleaved(functions)
+    alone = seconds["1"]
+    return [(f"throughput of {k} networks at once / one", "3x64", int(k) * alone / seconds[k]) for k in functions]
+
+
+def _streams(count: int, device: torch.device, size: Size) -> Callable[[], float]:
+    """Seconds of one forward and backward pass of `count` nn.GRU(32, 64, 3) in half precision, issued in turn."""
+    x = torch.randn(size.steps, size.batch, 32, device=device)
+    networks = [nn.GRU(32, 64, 3).to(device) for _ in range(count)]
+    on_gpu = device.type == "cuda"
+    streams: list[Any] = [torch.cuda.Stream(device) if on_gpu else None for _ in range(count)]
+
+    def once() -> float:
+        start = time.perf_counter()
+        for network, stream in zip(networks, streams, strict=True):
+            with torch.cuda.stream(stream), torch.autocast(device.type, torch.float16, enabled=on_gpu):
+                loss = network(x)[0].square().mean()
+            with torch.cuda.stream(stream):
+                loss.backward()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    return once
+
+
+def show(rows: list[tuple[str, str, float]], device: torch.device) -> None:
+    """Print the rows."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    table = Table(title=f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}")
+    for column in ("ratio", "network", "value"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for question, network, value in rows:
+        table.add_row(question, network, f"{value:.2f}")
+    Console(width=80).print(table)

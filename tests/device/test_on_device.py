@@ -1,0 +1,167 @@
+"""A GPU computes what a CPU computes, in both precisions, wherever the data lies and the run began; a full GPU ends one
+trial; several slots share one. Last, a table of ratios. `make gpu` needs about five minutes on a T4."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from lobmodels.config import RunConfig
+from lobmodels.data import Dataset
+from lobmodels.device import float32_arithmetic
+from lobmodels.training.batches import RunData
+from lobmodels.training.run import TrainingRun
+from search.work.worker import WorkOptions, work
+from tests.device.ratios import REAL, TINY, ratios, show
+from tests.lobmodels.training.short_data import short_dataset
+from tests.machines import create, small_study, trials
+
+ARCHITECTURES = ("gru", "lstm", "gru_attention")
+CPU = torch.device("cpu")
+LARGE = 2048  # a hidden size that fits into no memory that is left
+
+
+def sized(is_real: bool) -> tuple[Dataset, dict[str, Any]]:
+    """Data and a configuration: for a GPU worth it, and otherwise tiny. Nothing in it is drawn while training."""
+    fixed = {"attention_dropout": 0.0, "attention_heads": 2, "scheduler": "none", "grad_clip": 1.0, "dropout": 0.0}
+    if is_real:
+        large = {"hidden_size": 36, "num_layers": 2, "batch_size": 16, "lr": 5e-3, "epochs": 4}
+        return short_dataset(64, 32, 400), fixed | large
+    return short_dataset(6, 4), fixed | {"hidden_size": 6, "num_layers": 2, "batch_size": 3, "lr": 5e-3, "epochs": 3}
+
+
+def start(dataset: Dataset, values: dict[str, Any], device: torch.device) -> TrainingRun:
+    names = ("attention_dropout", "attention_heads")
+    if values.get("architecture") != "gru_attention":
+        values = {name: value for name, value in values.items() if name not in names}
+    config = RunConfig.parse(values)
+    return TrainingRun(config, 0, RunData.prepare(dataset, config, device))
+
+
+def gradients(run: TrainingRun) -> dict[str, torch.Tensor]:
+    """Of the first batch, in float32, on the CPU."""
+    x, y = next(iter(run.data.train.batches(torch.arange(len(run.data.train)), 8)))
+    with float32_arithmetic():
+        run.loss(run.network(x)[99:], y).backward()
+    return {name: p.grad.cpu() for name, p in run.network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradients(gpu: torch.device, is_real: bool, architecture: str) -> None:
+    """Gradients of equal weights on an equal batch agree with the CPU's to 1e-3 of their norm, in float32."""
+    dataset, values = sized(is_real)
+    here, there = (start(dataset, values | {"architecture": architecture}, place) for place in (CPU, gpu))
+    there.network.load_state_dict(here.network.state_dict())
+    ours, theirs = gradients(here), gradients(there)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        assert (gradient - theirs[name]).norm() <= 1e-3 * gradient.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "half"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_scores(gpu: torch.device, is_real: bool, architecture: str, amp: bool) -> None:
+    """A few epochs lead to the score that they lead to on the CPU: nearly alike in float32, close in half precision."""
+    dataset, values = sized(is_real)
+    runs = [start(dataset, values | {"architecture": architecture, "amp": amp}, place) for place in (CPU, gpu)]
+    for run in runs:
+        while not run.finished:
+            run.train_epoch()
+    expected, found = (max(record.mean for record in run.history) for run in runs)
+    assert found == pytest.approx(expected, abs=0.05 if amp else 0.02)
+    assert runs[1].result().score == found
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "half"])
+def test_resume(gpu: torch.device, is_real: bool, amp: bool) -> None:
+    """A run begun on the CPU goes on here, and ends on the CPU."""
+    dataset, values = sized(is_real)
+    state = b""
+    for place in (CPU, gpu, CPU):
+        run = start(dataset, values | {"amp": amp, "ema_decay": 0.5}, place)
+        if state:
+            run.restore(state)
+        run.train_epoch()
+        state = run.state()
+    assert run.epoch == 3 and run.history[-1].loss < run.history[0].loss * 1.1
+
+
+def test_streamed_data_is_resident_data(gpu: torch.device, is_real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch is the same whether the data lies on the GPU or comes from the host, raw or computed from."""
+    dataset, values = sized(is_real)
+    order = torch.randperm(len(dataset.train))
+    for extra in ({}, {"derived": True, "lag": True, "normalizer": "zscore"}):
+        runs = []
+        for fits in (True, False):
+            monkeypatch.setattr("lobmodels.training.batches.fits", lambda *_, fits=fits: fits)
+            runs.append(start(dataset, values | extra, gpu))
+            assert runs[-1].data.train.resident == fits
+        pairs = zip(*(run.data.train.batches(order, 5) for run in runs), strict=True)
+        assert all(torch.equal(x, other) for batch, others in pairs for x, other in zip(batch, others, strict=True))
+
+
+def test_a_full_gpu_ends_one_trial(
+    gpu: torch.device, is_real: bool, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that finds no memory fails alone, with its reason; the next trial of the worker completes."""
+    large = LARGE if is_real else 5
+    fixed = {"num_layers": 4 if is_real else 1, "batch_size": 12, "epochs": 1, "lr": {"float": [1e-3, 1e-2]}}
+    spec = small_study(
+        trials=2,
+        parameters={**fixed, "hidden_size": {"choices": [4, large]}},
+        baselines=[{"hidden_size": large, "lr": 1e-3}, {"hidden_size": 4, "lr": 1e-3}],
+    )
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    create(url, spec)
+    if is_real:  # leave six hundred megabytes
+        taken = torch.empty(torch.cuda.mem_get_info(gpu)[0] - (600 << 20), dtype=torch.uint8, device=gpu)
+        assert taken.numel() > 0
+    else:
+        monkeypatch.setattr(TrainingRun, "_step", _short_of_memory(TrainingRun._step, large))
+    work(url, "small", small_data, options=WorkOptions(device=str(gpu)))
+    first, second = trials(url)
+    assert first.state in (TrialState.FAIL, TrialState.PRUNED) and "out of memory" in first.user_attrs["reason"]
+    assert second.state == TrialState.COMPLETE
+
+
+def _short_of_memory(step: Any, size: int) -> Any:
+    """`TrainingRun._step` on a device without room for networks of this size."""
+
+    def limited(self: TrainingRun, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if self.config.hidden_size == size:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return step(self, x, y)
+
+    return limited
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        pytest.param(("--slots", "2"), id="cpu"),
+        pytest.param(("--gpus", "0", "--trials-per-gpu", "2"), id="gpu", marks=pytest.mark.gpu),
+    ],
+)
+def test_two_slots_of_one_device(slots: tuple[str, ...], small_data: Path, tmp_path: Path) -> None:
+    """Two supervised slots share a device and finish a study between them."""
+    if "--gpus" in slots and not torch.cuda.is_available():
+        pytest.skip(f"torch {torch.__version__} finds no GPU here")
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    create(url, small_study(trials=4, epochs=2))
+    command = [sys.executable, "-c", "from search.cli import main; main()", "work", "small", "--storage", url]
+    done = subprocess.run([*command, "--data", str(small_data), *slots], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE] * 4
+    assert len({trial.user_attrs["worker"] for trial in trials(url)}) == 2
+
+
+def test_ratios(gpu: torch.device, is_real: bool) -> None:
+    """Prints the table. On a real GPU the figures are worth reading; elsewhere they only have to be there."""
+    rows = ratios(gpu, REAL if is_real else TINY)
+    assert len(rows) == 12 and all(value > 0 for _, _, value in rows)
+    if is_real:
+        show(rows, gpu)

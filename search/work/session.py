@@ -16,7 +16,8 @@ from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
-from search.study.record import CHECKPOINT, FAILURE, IMPORTED, SECONDS, VERSION
+from search.study.pruners import reads_running
+from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
 from search.studyfile.spec import StudySpec
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
@@ -25,7 +26,7 @@ from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
-NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT)  # user attributes of other trials, for budget and retention
+NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE)  # of other trials: budget, pruner, room
 
 
 @dataclass
@@ -46,7 +47,13 @@ class StudySession:
         require_version(stored)
         study_id = study_id_of(stored)
         storage = BackgroundStorage(
-            store_of(inner), study_id, claim, patience=patience, background=background, attributes=NEEDED
+            store_of(inner),
+            study_id,
+            claim,
+            patience=patience,
+            background=background,
+            attributes=NEEDED,
+            live=reads_running(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))

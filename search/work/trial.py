@@ -17,6 +17,7 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError, InterruptedTraining
 from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import WorkerCannotGoOn
+from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training
@@ -171,7 +172,7 @@ class TrialInProgress:
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
         if self.pruned_at is not None:
             return True
-        if not self.storage.refresh_due():
+        if not (self.storage.refresh_due() or judges_at(self.session.study.pruner, epoch + 1)):
             return False
         known = copy.deepcopy(self.storage.own())
 

@@ -41,12 +41,14 @@ def read_changes(
     *,
     newest: int,
     running: bool,
+    live: bool = False,
 ) -> dict[int, FrozenTrial]:
     """The trials of a study that differ from `known`, by trial id. `newest` is the last id of all that were known when
     unfinished ones were read, too.
 
     A finished trial comes with its parameters, reports, values and those user attributes, without times. With `running`
-    unfinished ones come as well, with their parameters, which are read once, and the attributes.
+    unfinished ones come as well, with their parameters, which are read once, and the attributes; with `live` those that
+    run come with their reports, too.
     Raises `KeyError` where the study is not in the database.
     """
     unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
@@ -59,7 +61,7 @@ def read_changes(
         changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
         wanted = list(changed.values())
         for start in range(0, len(wanted), AT_ONCE):
-            _fill(connection, wanted[start : start + AT_ONCE], attributes)
+            _fill(connection, wanted[start : start + AT_ONCE], attributes, live)
     return changed
 
 
@@ -83,12 +85,12 @@ def _brief(row: Any, known: FrozenTrial | None) -> FrozenTrial:
     return trial
 
 
-def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequence[str]) -> None:
+def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequence[str], live: bool) -> None:
     """Read the details of these trials into them."""
     by_id = {trial_id_of(trial): trial for trial in found}
     details: dict[tuple[int, int], list[Any]] = defaultdict(list)
     arrays = connection.dialect.name == "postgresql"
-    for row in connection.execute(_details(by_id, attributes, arrays)):
+    for row in connection.execute(_details(by_id, attributes, arrays, live)):
         details[row.trial_id, row.kind].append(row)
     for (trial_id, kind), rows in details.items():
         trial = by_id[trial_id]
@@ -107,7 +109,7 @@ def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequ
             trial.user_attrs = {row.name: json.loads(row.text) for row in rows}
 
 
-def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool) -> Any:
+def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: bool) -> Any:
     """Rows (trial_id, kind, position, name, number, text) of all details that are needed.
 
     With `arrays`, all reports of a trial are one row of two arrays, which takes a third of the bytes.
@@ -115,7 +117,8 @@ def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays
     # A trial that has an attribute has reported an epoch: all its parameters are there and will not change.
     known = {i for i, trial in found.items() if trial.params and trial.user_attrs and not trial.state.is_finished()}
     new = [i for i in found if i not in known]
-    reported = [i for i, trial in found.items() if trial.state in REPORTED]
+    states = (*REPORTED, TrialState.RUNNING) if live else REPORTED
+    reported = [i for i, trial in found.items() if trial.state in states]
     nothing = sa.cast(sa.null(), sa.String)
     number = sa.cast(sa.null(), sa.Float(53))
     parts = [

@@ -58,7 +58,8 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background` every write is waited for, which only benchmarks want.
-    `attributes` names the user attributes that are read of other workers' trials.
+    `attributes` names the user attributes that are read of other workers' trials, `live` whether the reports of those
+    that run are read, too.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         patience: float = 60.0,
         background: bool = True,
         attributes: Sequence[str] = (),
+        live: bool = False,
     ) -> None:
         super().__init__(store.storage)
         self.store = store
@@ -79,7 +81,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self.patience = patience
         self.background = background
         self.running: Running | None = None
-        self.others = Others(store, study_id, attributes, patience)
+        self.others = Others(store, study_id, attributes, patience, live=live)
         self._fetched = float("-inf")  # time.monotonic() of the last read, while no trial runs
         self._looked = float("-inf")  # time.monotonic() of the last read
 

@@ -22,9 +22,12 @@ class Others:
     whole trials.
     """
 
-    def __init__(self, store: Store, study_id: int, attributes: Sequence[str], patience: float) -> None:
+    def __init__(
+        self, store: Store, study_id: int, attributes: Sequence[str], patience: float, *, live: bool = False
+    ) -> None:
         self.store, self.study_id, self.patience = store, study_id, patience
         self.attributes = tuple(attributes)
+        self.live = live  # every look reads the reports of running trials, too
         self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
         self.version = 0  # counts the reads that found a trial new or in another state
         self._newest = -1  # the last trial id, when unfinished trials were read
@@ -40,9 +43,11 @@ class Others:
             self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)
             self.version += 1
             return self.trials
-        known, names = self._known, self.attributes
+        known, names, running = self._known, self.attributes, running or self.live
         changed = with_retry(
-            lambda: read_changes(engine, self.study_id, known, names, newest=self._newest, running=running),
+            lambda: read_changes(
+                engine, self.study_id, known, names, newest=self._newest, running=running, live=self.live
+            ),
             self.patience,
             what="trials",
         )

@@ -126,3 +126,13 @@ class counted:
 
     def __exit__(self, *_: object) -> None:
         sa.event.remove(self.engine, "before_cursor_execute", self._count)
+
+
+def test_a_pruner_that_compares_running_trials_gets_their_reports(url: str) -> None:
+    """With `live` each look brings the reports of trials that run; without it, none."""
+    store, study = _filled(url)
+    arguments = (store.engine, study._study_id, {}, ("seconds",))
+    for live, count in ((True, 5), (False, 0)):
+        found = read_changes(*arguments, newest=-1, running=True, live=live)
+        running = next(trial for trial in found.values() if trial.state == TrialState.RUNNING)
+        assert len(running.intermediate_values) == count

@@ -21,7 +21,7 @@ from tests.servers import Postgres, TcpProxy
 
 WORKERS, PARAMETERS, EPOCHS = 64, 12, 60
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]
 
 
 class _Meter(TcpProxy):

@@ -49,11 +49,18 @@ class Attack:
         end = time.monotonic() + seconds
         faults = [self.kill, self.suspend, self.restart, self.crash, self.close_proxy, self.cut, self.cut]
         while time.monotonic() < end:
+            self._require_alive()
             fault = self.random.choice(faults)
             fault()
             self.counts[fault.__name__] += 1
             time.sleep(self.random.uniform(*pause))
         self._finish()
+
+    def _require_alive(self) -> None:
+        """No worker ends by itself, whatever has been done to it: what one said is the failure."""
+        ended = [worker for worker in self.workers if not worker.process.is_alive()]
+        said = [(worker.process.exitcode, worker.error, worker.events[-3:]) for worker in ended]
+        assert not ended, f"ended by themselves after {dict(self.counts)}: {said}"
 
     # Faults
 

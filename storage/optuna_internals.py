@@ -43,6 +43,7 @@ __all__ = [
 DATABASE_LOGGER = "optuna.storages._rdb.storage"
 
 # Optuna's tables.
+version_info: sa.Table = models.VersionInfoModel.__table__
 studies: sa.Table = models.StudyModel.__table__
 trials: sa.Table = models.TrialModel.__table__
 params: sa.Table = models.TrialParamModel.__table__
@@ -178,6 +179,18 @@ def stored_report(value: float) -> tuple[float | None, Any]:
 def stored_outcome(value: float) -> tuple[float | None, Any]:
     """How Optuna's tables hold a trial's final value: a number or NULL, and the kind (finite or infinite)."""
     return models.TrialValueModel.value_to_stored_repr(value)
+
+
+def loaded_report(value: float | None, kind: str) -> float:
+    """The reported value that `stored_report` made; `kind` is the kind's name."""
+    model = models.TrialIntermediateValueModel
+    return float(model.stored_repr_to_intermediate_value(value, model.TrialIntermediateValueType[kind]))
+
+
+def loaded_outcome(value: float | None, kind: str) -> float:
+    """The final value that `stored_outcome` made; `kind` is the kind's name."""
+    model = models.TrialValueModel
+    return float(model.stored_repr_to_value(value, model.TrialValueType[kind]))
 
 
 # The gRPC proxy -----------------------------------------------------------------------------------------------------

@@ -24,9 +24,6 @@ PERMANENT = (
     "authentication failed",
     "no password supplied",
     "does not exist",
-    "could not translate host name",
-    "failed to resolve host",
-    "name or service not known",
     "permission denied",
     "no such table",
     "no such column",
@@ -35,6 +32,19 @@ PERMANENT = (
     "malformed",
     "unable to open database file",
     "server does not support ssl",
+    ' value: "',  # libpq: invalid sslmode value: "..."
+    "invalid connection option",
+    "invalid integer value",
+    "invalid port",
+    "certificate file",
+)
+# Permanent before the first connection. Later the name has been resolved once, and the resolver is away.
+UNRESOLVED = (
+    "could not translate host name",
+    "failed to resolve host",
+    "name or service not known",
+    "name resolution",
+    "no address associated with hostname",
 )
 FULL = ("disk is full", "no space left", "readonly database", "read-only transaction", "disk quota")
 
@@ -54,8 +64,8 @@ def describe(error: BaseException) -> str:
     return redact(lines[0])
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed a little later."""
+def is_transient(error: BaseException, connected: bool = True) -> bool:
+    """Whether the same call may succeed a little later. `connected`: this process has had a connection before."""
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
         return True
@@ -67,7 +77,8 @@ def is_transient(error: BaseException) -> bool:
     ):
         return False
     text = str(cause).lower()
-    return not any(phrase in text for phrase in PERMANENT + FULL)
+    hopeless = PERMANENT + FULL if connected else PERMANENT + FULL + UNRESOLVED
+    return not any(phrase in text for phrase in hopeless)
 
 
 def translate(error: BaseException) -> StorageError | None:
@@ -92,11 +103,13 @@ def with_retry(
     *,
     what: str = "",
     retry_on: Callable[[BaseException], bool] = lambda _: False,
+    connected: bool = True,
     contact: Contact | None = None,
 ) -> T:
     """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
 
-    `retry_on` recognises further errors that are worth another try. `contact` is told which calls got through.
+    `retry_on` recognises further errors that are worth another try. Before a first connection, `connected` is False: a
+    host name that cannot be resolved is then wrong, not away. `contact` is told which calls got through.
     Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error is raised at once.
     """
     end = time.monotonic() + budget
@@ -111,7 +124,7 @@ def with_retry(
             if contact is not None:
                 contact.failed()
             left = end - time.monotonic()
-            if left <= 0 or not (is_transient(error) or retry_on(error)):
+            if left <= 0 or not (is_transient(error, connected) or retry_on(error)):
                 expected = translate(error)
                 if expected is None:
                     raise

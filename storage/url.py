@@ -34,6 +34,24 @@ def redact(text: str) -> str:
     return _SECRET_OPTION.sub(r"\g<name>=***", _USERINFO.sub(r"\g<user>:***@", text))
 
 
+def redact_url(url: str) -> str:
+    """A whole URL, well formed or not, without anything that may be a password.
+
+    Everything between the first colon of what stands before the last @ and that @ is hidden, spaces included; without
+    an @, what stands in the place of the port is shown only where it is a number.
+    """
+    match = re.fullmatch(r"(?s)\s*(?P<head>[\w.+-]+:/{1,3}(?![/:]))?(?P<rest>.*?)\s*", url)
+    assert match is not None  # it matches every text
+    head, rest = match["head"] or "", match["rest"]
+    userinfo, at, host = rest.rpartition("@")
+    if at:
+        user, colon, _ = userinfo.partition(":")
+        rest = f"{user}:***@{host}" if colon else rest
+    elif not head.startswith(("sqlite", "journal")):
+        rest = re.sub(r"^([^:/?\s]*):(?!\d+(?:[/?,]|$))[^/?]*", r"\1:***", rest)
+    return redact(head + rest)
+
+
 def file_of(kind: str, name: str, url: str) -> Path:
     """The file that `url`, a database of this kind in one file, names as `name`. Raises `UrlError`."""
     name, mark, _ = name.partition("?")

@@ -34,6 +34,12 @@ ONE_THREAD = {
     "CUDA_VISIBLE_DEVICES": "",  # the scoring host has no GPU
 }
 PROMISE_TOLERANCE = 2e-4  # of a correlation: what rounding may change between export and the scoring host
+# What a stranger's code may see of the environment: where programs and libraries are, the language, the time zone.
+# Everything else stays here: storage URLs, cloud keys, tokens.
+PASSED_ON = (
+    "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP",
+    "SYSTEMROOT", "NUMBA_CACHE_DIR", "VIRTUAL_ENV",
+)  # fmt: skip
 REPEATED_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
 
 
@@ -260,7 +266,7 @@ def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
-        env=os.environ | ONE_THREAD,
+        env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | ONE_THREAD,
     )
     try:
         yield process

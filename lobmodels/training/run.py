@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
-from lobmodels.errors import CheckpointError, TrainingError
+from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
 from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
@@ -67,6 +67,7 @@ class TrainingRun:
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
+        self.interrupted: Callable[[], bool] = lambda: False  # asked before every batch
 
     @property
     def epoch(self) -> int:
@@ -89,10 +90,11 @@ class TrainingRun:
         """Train one epoch, validate, remember the weights if they are the best so far.
 
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
-        memory.
+        memory, `InterruptedTraining` between two batches once `interrupted()`: only a stored state can go on then.
         """
         for _ in self.steps():
-            pass
+            if self.interrupted():
+                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
         return self.history[-1]
 
     def steps(self) -> Iterator[None]:

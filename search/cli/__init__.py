@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+from importlib.metadata import version as package
+from typing import Annotated
 
 import typer
 
@@ -15,6 +17,7 @@ COMMANDS: tuple[str, ...] = (
     "create",
     "work",
     "run",
+    "stop",
     "dashboard",
     "status",
     "replicate",
@@ -33,15 +36,34 @@ COMMANDS: tuple[str, ...] = (
     "wheel",
 )
 
+
+def _print_version(wanted: bool) -> None:
+    """Print what a report of a fault should name, and exit."""
+    if wanted:
+        python = ".".join(map(str, sys.version_info[:3]))
+        print(f"lobtuna {package('lobtuna')}, optuna {package('optuna')}, python {python}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="lobtuna",
-    help="Search, train, ensemble and ship order-book forecasters as one Optuna study.",
     epilog="Example:  lobtuna demo",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,  # lobtuna --install-completion
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search, train, ensemble and ship order-book forecasters as one Optuna study."""
+
+
 for _name in COMMANDS:
     importlib.import_module(f"search.cli.{_name}").register(app)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from search.cli.common import print_sampler_note
-from search.cli.work import work
+from search.cli.work import require_posix, work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def run(file: Path, **options: Any) -> None:
     """Create the study of STUDY.yaml and work on it here; a study that is there already goes on where it was."""
+    require_posix()
     from lobmodels.data import load_dataset
     from search.study.create import create_study, refuse_past_end
     from search.study.feasible import require_trainable

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from search.work.options import WorkOptions, WorkSummary
@@ -64,6 +66,7 @@ def work(
 
     A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
     """
+    require_posix()
     from search.work.options import WorkOptions
     from search.work.stopping import parse_duration
     from search.work.supervisor import plan, single, supervise
@@ -86,6 +89,15 @@ def work(
         summary = _in_this_process(storage, study, data, options)
     if json:
         print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})
+
+
+def require_posix() -> None:
+    """Raise `SearchError` on Windows, where workers lack the signals and pipes that they are stopped and watched by."""
+    if sys.platform == "win32":
+        raise SearchError(
+            "lobtuna work does not run on Windows itself: run it in WSL, in a container, or on another machine; all "
+            "other commands run here"
+        )
 
 
 def _in_this_process(storage: str, study: str, data: Path, options: WorkOptions) -> WorkSummary:

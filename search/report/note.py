@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,10 @@ PARAMETERS = 4  # searched parameters shown of a configuration
 
 
 class NoteKeeper:
-    """Writes the note of one study whenever it is due. `start` does so in a thread until `stop`."""
+    """Writes the note of one study whenever it is due. `start` does so in a thread until `stop`.
+
+    `attributes` gives the study's user attributes as somebody read them lately; without it they are read anew.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class NoteKeeper:
         worker: str,
         *,
         period: float = PERIOD,
+        attributes: Callable[[], Mapping[str, Any]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker
         # Workers wait differently long, so that two that started together do not write together.
         self.period = period * random.uniform(1.0, 1.4)
         self.clock = clock
+        self.attributes = attributes or self._read_attributes
         self._token: str | None = ""  # the last one seen; None in the study: no worker has written yet
         self._since = clock()
         self._ended = threading.Event()
@@ -95,9 +100,11 @@ class NoteKeeper:
         write_note(study, self.worker)
 
     def _found(self) -> str | None:
-        study_id = self.storage.get_study_id_from_name(self.name)
-        token = self.storage.get_study_user_attrs(study_id).get(NOTE_WRITER)
+        token = self.attributes().get(NOTE_WRITER)
         return None if token is None else str(token)
+
+    def _read_attributes(self) -> Mapping[str, Any]:
+        return self.storage.get_study_user_attrs(self.storage.get_study_id_from_name(self.name))
 
     def _run(self) -> None:
         while not self._ended.wait(self.period / 4):

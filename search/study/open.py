@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import optuna
 
 from search.errors import SearchError, StudyNotFoundError
 from search.study.pruners import build_pruner
-from search.study.record import SPEC
+from search.study.record import SPEC, VERSION
 from search.study.samplers import build_sampler
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import PATIENCE, open_storage, parse_url
@@ -52,6 +53,7 @@ def load_study(storage: BaseStorage, name: str, where: str = "the database") -> 
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise StudyNotFoundError(_no_study(name, study_names(storage), where)) from None
+    require_not_newer(study)
     spec = spec_of(study)
     study.sampler, study.pruner = build_sampler(spec), build_pruner(spec)
     return study
@@ -62,6 +64,22 @@ def require_study(storage: BaseStorage, name: str, where: str = "the database") 
     known = study_names(storage)
     if name not in known:
         raise StudyNotFoundError(_no_study(name, known, where))
+
+
+def require_not_newer(study: optuna.Study) -> None:
+    """Raise `SearchError` where a newer lobtuna created the study: what it stored may mean something else."""
+    made, here = study.user_attrs.get(VERSION), version("lobtuna")
+    if isinstance(made, str) and _release(made) > _release(here):
+        raise SearchError(
+            f"study {study.study_name!r} was created by lobtuna {made}, this is {here}: "
+            f"install it with pip install 'lobtuna=={made}'"
+        )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Major and minor number of a version; (0,) where there are none."""
+    found = re.match(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0,)
 
 
 def study_names(storage: BaseStorage) -> list[str]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from optuna.pruners import BasePruner, NopPruner, PatientPruner, PercentilePruner
 
 from search.errors import SearchError
-from search.study.curve_pruner import build_curve_pruner
-from search.study.halving import build_halving
+from search.study.curve_pruner import CurvePruner, build_curve_pruner
+from search.study.halving import HalvingPruner, build_halving
 from search.study.quiet import without_experimental_warning
 from search.studyfile.spec import StudySpec
 
@@ -22,6 +22,18 @@ def build_pruner(spec: StudySpec) -> BasePruner:
     if spec.pruner.name not in PRUNERS:
         raise SearchError(f"pruner {spec.pruner.name!r} is not known to this lobtuna: known are {', '.join(PRUNERS)}")
     return PRUNERS[spec.pruner.name](spec)
+
+
+def reads_running(spec: StudySpec) -> bool:
+    """Whether the pruner compares a run with the reports of runs that are still under way."""
+    return spec.pruner.name == "halving"
+
+
+def judges_at(pruner: BasePruner, epochs: int) -> bool:
+    """Whether a pruner that judges after few epochs judges after so many: it should then see the others' latest."""
+    if isinstance(pruner, HalvingPruner):
+        return epochs in pruner.rungs
+    return isinstance(pruner, CurvePruner) and epochs in pruner.looks
 
 
 def _none(spec: StudySpec) -> BasePruner:

@@ -31,6 +31,15 @@ for _tag, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
+LONGEST_TEXT, MOST_NODES, DEEPEST = 1_000_000, 20_000, 50  # characters, values with aliases written out, levels
+LONGEST_NUMBER = 60  # characters
+LARGEST_INTEGER = 2**63 - 1
+
+
+class _TooMuch(Exception):
+    """The document is too large or too deep to be a study file."""
+
+
 class YamlDocument:
     """Plain values of a YAML text, the line (1-based) of each path in it, and what was wrong with it."""
 
@@ -38,6 +47,10 @@ class YamlDocument:
         self.lines: dict[Path_, int] = {}
         self.problems: list[tuple[Path_, str]] = []
         self.value: Any = None
+        self._nodes = 0
+        if len(text) > LONGEST_TEXT:
+            self.problems.append(((), f"{len(text):,} characters are too many for a study file"))
+            return
         try:
             nodes = list(yaml.compose_all(text, Loader=_Loader))
         except yaml.YAMLError as error:
@@ -45,12 +58,18 @@ class YamlDocument:
             self.lines[()] = mark.line + 1 if mark else 1
             self.problems.append(((), f"not YAML: {getattr(error, 'problem', None) or error}"))
             return
+        except RecursionError:
+            self.problems.append(((), f"nested deeper than {DEEPEST} levels"))
+            return
         if not nodes:
             return
         if len(nodes) > 1:
             self.problems.append(((), f"one YAML document is expected, not {len(nodes)}"))
             return
-        self.value = self._plain(nodes[0], (), ())
+        try:
+            self.value = self._plain(nodes[0], (), ())
+        except _TooMuch as error:
+            self.value, self.problems = None, [((), str(error))]
 
     def line(self, path: Path_) -> int | None:
         """Line of `path`, or of the closest thing around it."""
@@ -59,6 +78,11 @@ class YamlDocument:
         return self.lines.get(path)
 
     def _plain(self, node: yaml.Node, path: Path_, above: tuple[yaml.Node, ...]) -> Any:
+        self._nodes += 1
+        if self._nodes > MOST_NODES:
+            raise _TooMuch(f"more than {MOST_NODES:,} values, aliases written out: no study file needs so many")
+        if len(above) > DEEPEST:
+            raise _TooMuch(f"nested deeper than {DEEPEST} levels")
         self.lines.setdefault(path, node.start_mark.line + 1)
         if node in above:
             self.problems.append((path, "an alias that contains itself"))
@@ -110,8 +134,15 @@ class YamlDocument:
             return None
         if tag == "bool":
             return text.lower() == "true"
+        if tag in ("int", "float") and len(text) > LONGEST_NUMBER:
+            self.problems.append((path, f"a number of {len(text)} characters: write it shorter, as in 1e-5"))
+            return None
         if tag == "int":
-            return int(text.replace("_", ""), 16 if text.lower().startswith("0x") else 10)
+            number = int(text.replace("_", ""), 16 if text.lower().startswith("0x") else 10)
+            if abs(number) > LARGEST_INTEGER:
+                self.problems.append((path, f"{text} is larger than any number here may be ({LARGEST_INTEGER})"))
+                return None
+            return number
         if tag == "float":
             return float(re.sub(r"\.(inf|nan)$", r"\1", text.lower().replace("_", "")))
         self.problems.append((path, f"the tag {node.tag!r} is not supported: write a plain value"))

@@ -114,7 +114,7 @@ class Progress:
             row.state = {"ready": "ready", "wait": "waiting", "stop": "stopped"}[event.kind]
 
     def _line(self, event: Event, slot: int) -> str:
-        name = f"{event.study} #{event.trial}"
+        name = event.study if event.trial is None else f"{event.study} #{event.trial}"
         if event.kind == "epoch":
             return self._epoch_line(event, slot, name)
         if event.kind == "end":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
+from search.work.outage import await_end, outlast
+from search.work.stopping import Stop
 from storage.artifacts import attribute_of, upload_all
 from storage.claims import Batch, Claim
+from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 from storage.store import artifacts_of, store_of
+from storage.worker.background import BackgroundStorage
 
 FORMAT = 1
 SUFFIX = ".run"
@@ -33,6 +38,17 @@ class SavedRun:
     trial_id: int
     batch: Batch  # everything about the trial: parameters, reports, attributes, outcome
     files: list[tuple[str, str, bytes]]  # the first is the checkpoint
+
+    @staticmethod
+    def of(study: str, trial: FrozenTrial, end: Batch, files: list[tuple[str, str, bytes]]) -> SavedRun:
+        """The run of a trial as its worker knows it; `end` is its outcome and what is written with it."""
+        whole = Batch(
+            params={name: (d.to_internal_repr(trial.params[name]), d) for name, d in trial.distributions.items()},
+            intermediate=dict(trial.intermediate_values),
+            user_attrs=dict(trial.user_attrs),
+        )
+        whole.merge(end)
+        return SavedRun(study, trial.number, trial_id_of(trial), whole, files)
 
     def save(self, folder: Path) -> Path:
         """Write one file into `folder` and return it. Raises `RunNotSavedError` where that fails."""
@@ -76,6 +92,33 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
+@dataclass(frozen=True)
+class KeptRun:
+    """A run that is on disk until the database has it."""
+
+    run: SavedRun
+    path: Path | None = None
+    problem: SearchError | None = None  # why it could not be written: it is in memory alone
+
+    @staticmethod
+    def save(run: SavedRun, folder: Path) -> KeptRun:
+        """Write the run into `folder`, if that can be done."""
+        try:
+            return KeptRun(run, run.save(folder))
+        except SearchError as error:
+            return KeptRun(run, problem=error)
+
+    @property
+    def where(self) -> str:
+        """The file, or why there is none. For messages."""
+        return f"the finished run is kept in {self.path}" if self.path is not None else f"{self.problem}"
+
+    def remove(self) -> None:
+        """The database has the run: remove the file."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
 def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
     """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is that."""
     batch = Batch()
@@ -86,6 +129,22 @@ def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: 
     if ids and checkpoint:
         batch.user_attrs[CHECKPOINT] = ids[0]
     return batch
+
+
+def store_kept(kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Stop, note: Callable[[str], None]) -> bool:
+    """Wait for the database to take the finished run of the trial that `storage` holds, then remove the file.
+
+    False where a stop is due before the outage is over: the file stays.
+    """
+    try:
+        try:
+            await_end(storage, stop)
+        except ClaimLost:  # another worker has taken the trial over during the outage: this result is there first
+            outlast(lambda: submit(kept.run, storage.inner, worker), stop, note)
+    except Unavailable:
+        return False
+    kept.remove()
+    return True
 
 
 def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str]:

@@ -15,6 +15,9 @@ from storage.claims import Batch
 from storage.errors import ArtifactError, Unavailable
 from storage.worker.background import BackgroundStorage
 
+RATE = 40_000.0  # bytes a second of stored states that one worker may send on average: 2.4 MB a minute
+SHARE = 0.05  # of the time that uploads may take: on a slow link they are rarer
+
 
 class ResumeState:
     """The state after the last epoch, in memory and in the artifact store.
@@ -30,13 +33,18 @@ class ResumeState:
         self.latest: bytes | None = None  # the state after the last epoch
         self.epoch = 0  # epochs that it holds
         self.saved = time.monotonic()
+        self.took = 0.0  # seconds of the last upload
+        self._waiting: tuple[bytes, int] | None = None  # state and epoch of the next upload
 
     def take(self, run: TrainingRun) -> None:
         """Remember the state of `run` after an epoch."""
         self.latest, self.epoch = run.state(), run.epoch
 
     def restore(self, run: TrainingRun) -> bool:
-        """Set `run` to the last epoch that is in memory or stored; False where there is none that can be read."""
+        """Set `run` to the last epoch that is in memory or stored; False where there is none that can be read.
+
+        Raises `Unavailable` where the store cannot be reached.
+        """
         try:
             blob = self.latest
             if blob is None and self.artifact is not None:
@@ -51,16 +59,29 @@ class ResumeState:
         return True
 
     def due(self, every: float) -> bool:
-        """Whether the last upload is `every` seconds ago."""
-        return time.monotonic() - self.saved >= every
+        """Whether the last upload is `every` seconds ago, or longer where states are large or the link is slow.
+
+        With `every` 0 each epoch is uploaded, whatever its size.
+        """
+        return every == 0 or time.monotonic() - self.saved >= self.interval(every)
+
+    def interval(self, every: float) -> float:
+        """Seconds between two uploads of a state as large as the present one: at least `every`."""
+        return max(every, len(self.latest or b"") / RATE, self.took / SHARE)
 
     def save(self) -> None:
-        """Upload the state after the last epoch in the background, and remove the one before it."""
-        blob, epoch, self.saved = self.latest, self.epoch, time.monotonic()
-        if blob is None:
+        """Upload the state after the last epoch in the background, and remove the one before it.
+
+        While an upload is still queued, in an outage, this state takes its place: no more than one waits in memory.
+        """
+        if self.latest is None:
+            return
+        self.saved = time.monotonic()
+        queued, self._waiting = self._waiting is not None, (self.latest, self.epoch)
+        if queued:
             return
         previous: list[str] = []
-        self.storage.put(lambda: self._upload(blob, epoch, previous))
+        self.storage.put(lambda: self._upload(previous))
         self.storage.put(lambda: self._remove(previous))
 
     def remove(self) -> None:
@@ -68,12 +89,18 @@ class ResumeState:
         if self.artifact is not None:
             remove(self.store, self.artifact)
 
-    def _upload(self, blob: bytes, epoch: int, previous: list[str]) -> Batch | None:
+    def _upload(self, previous: list[str]) -> Batch | None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return None
+        blob, epoch = waiting
+        started = time.monotonic()
         try:
             artifact = upload_bytes(self.store, blob)
         except Unavailable as error:  # the next upload follows in a minute; reports should not wait for this one
             self.note(f"state of epoch {epoch} was not stored: {error}")
             return None
+        self.took = time.monotonic() - started
         if self.artifact is not None:
             previous.append(self.artifact)
         self.artifact = artifact

@@ -13,17 +13,20 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent
-from search.study.create import bind_data
+from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
-from search.study.record import VERSION
+from search.study.pruners import reads_running
+from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
 from search.studyfile.spec import StudySpec
 from storage.artifacts import Artifacts
-from storage.claims import Claim
+from storage.claims import REASON, Claim
 from storage.fleet import Recovered
 from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
+
+NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE)  # of other trials: budget, pruner, room
 
 
 @dataclass
@@ -43,7 +46,15 @@ class StudySession:
         spec = spec_of(stored)
         require_version(stored)
         study_id = study_id_of(stored)
-        storage = BackgroundStorage(store_of(inner), study_id, claim, patience=patience, background=background)
+        storage = BackgroundStorage(
+            store_of(inner),
+            study_id,
+            claim,
+            patience=patience,
+            background=background,
+            attributes=NEEDED,
+            live=reads_running(spec),
+        )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))
 
@@ -65,6 +76,16 @@ class StudySession:
             return self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         except KeyError:
             raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
+
+    def adopt(self, terms: StudySpec) -> list[str]:
+        """Follow what `create --revise` has changed in place: budget, retries, checkpoints. Returns what differs.
+
+        Called from another thread than the one that trains: the spec is replaced as a whole.
+        """
+        changed = [name for name in CHANGEABLE if getattr(terms, name) != getattr(self.spec, name)]
+        if changed:
+            self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
+        return [name for name in changed if name != "question"]
 
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""

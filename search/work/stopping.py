@@ -40,6 +40,7 @@ class Stop:
         self.deadline = None if time_limit is None else time.monotonic() + time_limit
         self._parent = os.getppid()
         self.urgent = False  # asked by a signal: a second one would end the process at once
+        self.at_once = False  # leave the epoch that is under way, too
         self.follow_parent = False  # a slot ends with the supervisor that started it
         self._asked = threading.Event()
 

@@ -18,6 +18,7 @@ from typing import IO
 from rich.console import Console
 
 from search.errors import SearchError
+from search.study.halt import is_request
 from search.work.events import Event
 from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
@@ -216,6 +217,8 @@ class _Supervisor:
             process.hopeless = event.text if process.repeats.add(event.state, event.text) else ""
         if event.kind == "stop":
             self.summary.stopped = event.text
+            if is_request(event.text):  # it is for all slots, also one that is about to be started again
+                self.stop.ask(event.text)
         self.progress.handle(event, process.number)
 
     def _error(self, process: _Process, line: bytes) -> None:

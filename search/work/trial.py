@@ -10,13 +10,14 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import DeviceMemoryError
+from lobmodels.errors import DeviceMemoryError, InterruptedTraining
 from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import WorkerCannotGoOn
+from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training
@@ -26,7 +27,8 @@ from search.work.events import Event
 from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
-from search.work.rescue import SavedRun, store_files
+from search.work.outage import await_end, outlast
+from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
 from search.work.resume import ResumeState
 from search.work.session import StudySession
 from search.work.watchdog import Watchdog
@@ -59,7 +61,7 @@ class TrialInProgress:
     def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial) -> None:
         self.context, self.session, self.trial = context, session, trial
         self.storage = session.storage
-        frozen = self._frozen()
+        frozen = self.storage.own()
         self.number, self.trial_id = frozen.number, trial_id_of(frozen)
         self.attempt = 1 + int(frozen.system_attrs.get(LOSSES, 0))
         self.resume = ResumeState(self.storage, session.artifacts, stored_state_of(frozen), self._note)
@@ -67,7 +69,7 @@ class TrialInProgress:
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
     def run(self) -> Outcome:
-        """Train until the trial ends. Raises `Unavailable` only where even a finished run could not be saved."""
+        """Train until the trial ends. Raises `Unavailable` where a stop is due before an outage is over."""
         try:
             outcome = self._attempt()
         except ClaimLost as error:
@@ -89,7 +91,7 @@ class TrialInProgress:
 
     def _start(self, config: RunConfig) -> int:
         """Record what the trial is; returns its seed."""
-        queued = read_trial(self.session.name, self._frozen()).seed
+        queued = read_trial(self.session.name, self.storage.own()).seed
         seed = self.session.spec.trial_seed(self.number) if queued is None else queued
         self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
         self._emit("start", epochs=config.epochs)
@@ -115,7 +117,7 @@ class TrialInProgress:
             with watchdog.watch():
                 data = self.context.data_for(config, self.session.spec.validation.report_fraction)
                 run = self.training = TrainingRun(config, seed, data)
-            if self.resume.restore(run):
+            if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
             ended = self._epochs(run, watchdog)
@@ -127,12 +129,16 @@ class TrialInProgress:
 
     def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
+        run.interrupted = lambda: self.context.stop.at_once
         while not run.finished:
             if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
                 return self._hand_back()
-            with watchdog.watch():
-                record = run.train_epoch()
-                self.resume.take(run)  # waits for the device, too
+            try:
+                with watchdog.watch():
+                    record = run.train_epoch()
+                    self.resume.take(run)  # waits for the device, too
+            except InterruptedTraining:
+                return self._hand_back()
             watchdog.epoch_ended(record.seconds)
             self._report(run, record)
             if run.finished:
@@ -159,13 +165,16 @@ class TrialInProgress:
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
-        if self.session.spec.pruner.name == "none":
+        pruner = self.session.spec.pruner
+        if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
         if self.trial.should_prune():
             self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
         if self.pruned_at is not None:
             return True
-        known = copy.deepcopy(self._frozen())
+        if not (self.storage.refresh_due() or judges_at(self.session.study.pruner, epoch + 1)):
+            return False
+        known = copy.deepcopy(self.storage.own())
 
         def ask_again() -> None:
             if self.pruned_at is None and self.session.study.pruner.prune(self.session.study, known):
@@ -188,11 +197,15 @@ class TrialInProgress:
             stored.merge(batch)
             return stored
 
+        self.storage.put(upload)
         try:
-            self.storage.put(upload)
             self.storage.end(Batch())
         except Unavailable as error:
-            return self._save_to_disk(batch, files, value, error)
+            kept = self._keep(batch, files, error)
+            if not store_kept(kept, self.storage, self.context.worker, self.context.stop, self._note):
+                if kept.problem is not None:
+                    raise kept.problem from error
+                return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
         ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
         return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
@@ -208,7 +221,7 @@ class TrialInProgress:
         batch = write_training(run.history, run.best_epoch, reason)
         best = run.history[run.best_epoch].mean
         batch.state, batch.values = TrialState.PRUNED, [best]
-        self.storage.end(batch)
+        self._end(batch)
         self._clean_up()
         return Outcome("pruned", reason, best)
 
@@ -219,11 +232,14 @@ class TrialInProgress:
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 
     def _end(self, batch: Batch) -> None:
-        """End the trial with `batch`, also where an earlier write of this trial failed for good."""
+        """End the trial with `batch`, also where an earlier write of this trial failed for good, or after an outage."""
         running = self.storage.running
         try:
             self.storage.end(batch)
-        except (ClaimLost, Unavailable):
+        except Unavailable as error:
+            self._note(f"{error}; this worker waits until it is back")
+            await_end(self.storage, self.context.stop)
+        except ClaimLost:
             raise
         except Exception as error:  # the channel raises what ended it, and takes no further write
             log.debug("the background channel had ended: %s", error)
@@ -257,17 +273,11 @@ class TrialInProgress:
         self.storage.end(Batch(state=TrialState.WAITING))
         return Outcome("handed back", self.context.stop.reason or "")
 
-    def _save_to_disk(self, batch: Batch, files: list[File], value: float, error: Unavailable) -> Outcome:
-        """Save the finished run to disk, because the database cannot be reached."""
-        frozen = self._frozen()
-        whole = Batch(
-            params={n: (d.to_internal_repr(frozen.params[n]), d) for n, d in frozen.distributions.items()},
-            intermediate=dict(frozen.intermediate_values),
-            user_attrs=dict(frozen.user_attrs),
-        )
-        whole.merge(batch)
-        path = SavedRun(self.session.name, self.number, self.trial_id, whole, files).save(self.context.keep_folder)
-        return Outcome("kept", f"{path} ({error})", value)
+    def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
+        """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
+        kept = KeptRun.save(SavedRun.of(self.session.name, self.storage.own(), batch, files), self.context.keep_folder)
+        self._note(f"{error}; {kept.where}; this worker stores it when the database is back")
+        return kept
 
     def _clean_up(self) -> None:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""
@@ -282,9 +292,6 @@ class TrialInProgress:
     def _file_name(self) -> str:
         """How the files that are stored with the trial are called, without their suffix."""
         return f"{self.session.name.replace('@', '-')}-{self.number}"
-
-    def _frozen(self) -> FrozenTrial:
-        return self.storage.own()
 
     def _note(self, text: str) -> None:
         self._emit("note", text=text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -16,23 +18,28 @@ from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
 from search.study.open import SEEDS, existing_storage
+from search.study.record import SPEC
 from search.study.replication import advance
+from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
+from search.work.outage import outlast
 from search.work.repeats import Repeats, too_many
 from search.work.session import StudySession
 from search.work.stopping import Stop
 from search.work.trial import TrialInProgress
+from search.work.watch import EVERY, Watch
 from storage.claims import Claim
-from storage.errors import StorageError
+from storage.errors import StorageError, Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits
+LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits for the last beat of the others
+IDLE = 30.0  # seconds between two looks of a worker that stays without work, up to a third more
 
 
 def work(
@@ -91,6 +98,11 @@ class _Worker:
             keep_folder=options.keep_folder,
         )
         self.replicates: StudySession | None = None
+        self.seen: list[Any] = []  # what `_news` compares with
+        self.document: Any = None  # the definition that this worker follows, as stored
+        self.watch = Watch(
+            self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
+        )
         self.summary = WorkSummary()
         self.failures = Repeats()
         self.current: TrialInProgress | None = None
@@ -100,10 +112,11 @@ class _Worker:
         self.emit(
             Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
         )
-        notes = NoteKeeper(self.inner, self.name, self.context.worker)
+        notes = NoteKeeper(self.inner, self.name, self.context.worker, attributes=lambda: self.watch.attributes)
         notes.start()
         try:
-            self._work()
+            with self.watch:
+                self._work()
         finally:
             notes.stop()
         self.emit(Event("stop", self.name, text=self.summary.stopped))
@@ -111,7 +124,7 @@ class _Worker:
 
     def _work(self) -> None:
         while not self._enough():
-            found = self._next()
+            found = self._found()
             if found is None:
                 continue
             self.current = TrialInProgress(self.context, *found)
@@ -133,12 +146,19 @@ class _Worker:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
 
+    def _found(self) -> tuple[StudySession, optuna.Trial] | None:
+        """`_next`, after an outage where there is one; None where a stop is due before it is over."""
+        try:
+            return outlast(self._next, self.stop, lambda text: self.emit(Event("note", self.name, text=text)))
+        except Unavailable:
+            return None  # nothing is held here that could be lost
+
     def _next(self) -> tuple[StudySession, optuna.Trial] | None:
         """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates()
         trial = replicates.take() if replicates is not None else None
-        if replicates is not None and trial is None and advance(self.inner, self.name):
+        if replicates is not None and trial is None and self._news() and advance(self.inner, self.name):
             replicates.storage.forget()
             trial = replicates.take()
         if replicates is not None and trial is not None:
@@ -153,16 +173,29 @@ class _Worker:
         """Wait until every trial that runs elsewhere has beaten, then stay only with `wait`: if the last worker left
         before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why))
+        if self.options.wait:
+            self._idle()
+            return
         sessions = [session for session in (self.session, self.replicates) if session is not None]
         since = {session.name: session.storage.fleet.now() for session in sessions}
         while any(s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in sessions):
             self.stop.sleep(min(LOOK_AGAIN, self.options.grace / 4))
             if self.stop.due() or self._recover(every=0.0):
                 return
-        if self.options.wait:
-            self.stop.sleep(LOOK_AGAIN)
-        else:
-            self.summary.stopped = why
+        self.summary.stopped = why
+
+    def _idle(self) -> None:
+        """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""
+        self.watch.idle = True
+        self.stop.sleep(min(IDLE, self.options.grace / 2) * random.uniform(1.0, 4 / 3))
+        self.watch.idle = False
+
+    def _news(self) -> bool:
+        """Whether a trial or the definition has changed since the plan of replicates was last looked at."""
+        sessions = [self.session, self.replicates]
+        now = [self.watch.attributes, *(s.storage.others.version for s in sessions if s is not None)]
+        news, self.seen = now != self.seen, now
+        return news
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
@@ -175,6 +208,20 @@ class _Worker:
                 self.emit(Event("recovered", session.name, found.number, text=f"{found.worker} fell silent: {what}"))
                 count += not found.given_up
         return count
+
+    def _adopt(self, attributes: Mapping[str, Any]) -> None:
+        """Follow changed terms of the study, and its replicates their part of them."""
+        document = attributes.get(SPEC)
+        if document is None or document == self.document:
+            return
+        terms = StudySpec.from_stored(document, f"the stored definition of study {self.name!r}")
+        self.document = document
+        changed = self.session.adopt(terms)
+        if self.replicates is not None:
+            self.replicates.adopt(self.replicates.spec.model_copy(update={"max_retries": terms.max_retries}))
+        if changed:
+            text = f"follows the changed study: {', '.join(changed)}"
+            self.emit(Event("note", self.name, text=text))
 
     def _replicates(self) -> StudySession | None:
         """The study of this study's replicates, from the moment it exists."""

@@ -10,7 +10,7 @@ from storage.artifacts.bucket import GoogleArtifacts, S3Artifacts
 from storage.artifacts.entry import Artifacts
 from storage.artifacts.filesystem import FolderArtifacts
 from storage.errors import UrlError
-from storage.url import redact
+from storage.url import redact_url
 
 FORMS = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or a folder"
 
@@ -21,10 +21,10 @@ def open_artifacts(url: str) -> Artifacts:
     if not separator:
         return _folder(url)
     if "@" in rest.split("/")[0]:
-        raise UrlError(f"artifacts {redact(url)!r}: credentials belong in the environment, not in the URL")
+        raise UrlError(f"artifacts {redact_url(url)!r}: credentials belong in the environment, not in the URL")
     opener = SCHEMES.get(scheme)
     if opener is None or not rest.strip("/"):
-        raise UrlError(f"artifacts {redact(url)!r} names no store: use {FORMS}")
+        raise UrlError(f"artifacts {redact_url(url)!r} names no store: use {FORMS}")
     return opener(rest)
 
 

@@ -25,7 +25,7 @@ from storage.fleet import Fleet, Recovered
 from storage.optuna_internals import OptunaProxy
 from storage.retry import FIRST_WAIT, LONGEST_WAIT
 from storage.store import Store, StoreStorage
-from storage.url import StorageUrl, redact
+from storage.url import StorageUrl, redact_url
 
 T = TypeVar("T")
 
@@ -223,9 +223,9 @@ def parse(rest: str, url: str) -> StorageUrl:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError as error:
-        raise UrlError(f"storage {redact(url)!r}: {error}; use grpc://HOST:PORT") from None
+        raise UrlError(f"storage {redact_url(url)!r}: {error}; use grpc://HOST:PORT") from None
     if not host or parts.username or parts.path.strip("/") or parts.query:
-        raise UrlError(f"storage {redact(url)!r} must be grpc://HOST:PORT: the proxy knows the database")
+        raise UrlError(f"storage {redact_url(url)!r} must be grpc://HOST:PORT: the proxy knows the database")
     return StorageUrl(f"grpc://{host}:{port}", host=host, port=port)
 
 

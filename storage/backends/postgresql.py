@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 from urllib.parse import quote, unquote
@@ -16,7 +17,7 @@ from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
 from storage.store import Store
-from storage.url import StorageUrl, redact
+from storage.url import StorageUrl, redact_url
 
 IDLE_BEFORE_PING = 5.0  # seconds; a ping before every call would cost a round trip each
 
@@ -78,16 +79,30 @@ def parse(rest: str, url: str) -> StorageUrl:
     """
     address, _, tail = rest.partition("/")
     if "@" not in address and "@" in tail:
-        raise UrlError(f"storage {redact(url)!r}: a / in the password must be written %2F")
+        raise UrlError(f"storage {redact_url(url)!r}: a / in the password must be written %2F")
     userinfo, at, host = address.rpartition("@")
+    _require_hosts(host, url)
     user, colon, password = userinfo.partition(":")
     if any(brace in host + tail for brace in "{}"):
-        raise UrlError(f"storage {redact(url)!r} holds a brace outside the password: remove it")
+        raise UrlError(f"storage {redact_url(url)!r} holds a brace outside the password: remove it")
     database, _, options = tail.partition("?")
     if not database and "dbname=" not in options:
-        raise UrlError(f"storage {redact(url)!r} names no database: end it in /NAME")
+        raise UrlError(f"storage {redact_url(url)!r} names no database: end it in /NAME")
     # The driver is named, so that one URL means one thing under every SQLAlchemy.
     return StorageUrl(f"postgresql+psycopg://{_escaped(user)}{colon}{_escaped(password)}{at}{host}/{tail}")
+
+
+def _require_hosts(hosts: str, url: str) -> None:
+    """Raise `UrlError` where a host holds a space or a port is no number: the driver would wait for it, or show it."""
+    for host in hosts.split(","):
+        name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+        if colon and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise UrlError(
+                f"storage {redact_url(url)!r}: what follows the host's colon is no port; write "
+                "postgresql://USER:PASSWORD@HOST:5432/DATABASE, an @ in the password as %40"
+            )
+        if re.search(r"\s", name or host):
+            raise UrlError(f"storage {redact_url(url)!r}: there is a space in the host; remove it")
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,7 @@ from storage.backends.backend import Backend, Connections
 from storage.errors import StorageError, UrlError
 from storage.optuna_internals import DATABASE_LOGGER
 from storage.store import Store, StoreStorage
-from storage.url import StorageUrl, redact
+from storage.url import StorageUrl, redact_url
 
 PATIENCE = 60.0  # seconds that a call waits for a database which is away
 WORKER = Connections(kept=1, passing=1)
@@ -76,11 +76,11 @@ def _read(url: str) -> tuple[Backend, StorageUrl]:
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
         hint = f"; for a file write sqlite:///{url}" if url.endswith((".db", ".sqlite", ".sqlite3")) else ""
-        raise UrlError(f"storage {redact(url)!r} is not a URL: use {FORMS}{hint}")
+        raise UrlError(f"storage {redact_url(url)!r} is not a URL: use {FORMS}{hint}")
     kinds = {scheme: kind for kind in KINDS for scheme in kind.schemes}
     kind = kinds.get(scheme.lower())
     if kind is None:
-        raise UrlError(f"storage {redact(url)!r} has scheme {scheme!r}: use {FORMS}")
+        raise UrlError(f"storage {redact_url(url)!r} has scheme {scheme!r}: use {FORMS}")
     backend = _load(kind)
     return backend, backend.parse(rest, url)
 

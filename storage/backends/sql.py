@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
+import sqlalchemy as sa
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import Engine
@@ -17,7 +19,7 @@ from storage.backends.sql_fleet import SqlFleet
 from storage.dialect import Dialect
 from storage.errors import StorageError
 from storage.identity import of_database
-from storage.optuna_internals import OptunaCache
+from storage.optuna_internals import OptunaCache, version_info
 from storage.retry import describe, with_retry
 from storage.store import Store, StoreStorage
 from storage.tables import create_tables, made_by_another
@@ -34,6 +36,19 @@ def _nothing(engine: Engine) -> None:
     """What most databases need done after Optuna's tables are there."""
 
 
+def _require_same_optuna(engine: Engine) -> None:
+    """Raise `StorageError` where an Optuna of another major version set the tables up: it reads times differently."""
+    with engine.connect() as connection:
+        theirs = connection.scalar(sa.select(version_info.c.library_version))
+    ours = optuna.__version__
+    if theirs is not None and str(theirs).split(".")[0] != ours.split(".")[0]:
+        raise StorageError(
+            f"optuna {theirs} set this database up, this is optuna {ours}: they read each other's times wrongly and "
+            "must not share one; use a new database, or, once nothing uses the old version any more: "
+            "optuna storage upgrade --storage URL"
+        )
+
+
 @dataclass(frozen=True)
 class SqlDatabase:
     """One database as its backend describes it.
@@ -47,13 +62,18 @@ class SqlDatabase:
     dialect: Dialect
     connect_args: Mapping[str, Any]
     prepare: Callable[[Engine], None] = _nothing
+    read_only: bool = False  # nothing is created: what is missing cannot be read
 
     def open(self, *, patience: float, opening: float, connections: Connections) -> Store:
         """Connect and create missing tables. Raises `StorageError` in one line without the password."""
         shown = redact(self.url.driver)
         try:
             database = with_retry(
-                lambda: self._build(patience, connections), opening, what=f"opening {shown}", retry_on=made_by_another
+                lambda: self._build(patience, connections),
+                opening,
+                what=f"opening {shown}",
+                retry_on=made_by_another,
+                connected=False,
             )
         except StorageError as error:
             raise type(error)(f"{shown}: {error}") from error
@@ -74,6 +94,8 @@ class SqlDatabase:
         pool = {**POOL, "pool_size": connections.kept, "max_overflow": connections.passing}
         options: dict[str, Any] = {"connect_args": dict(self.connect_args), **pool}
         database = ResilientStorage(f"{self.driver}://{rest}", options, dialect=self.dialect, patience=patience)
-        create_tables(database.engine)
+        _require_same_optuna(database.engine)
+        if not self.read_only:
+            create_tables(database.engine)
         self.prepare(database.engine)
         return database

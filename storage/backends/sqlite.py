@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import registry
@@ -60,7 +63,14 @@ class SerialSqlite(SQLiteDialect_pysqlite):
         dbapi_connection.execute("BEGIN IMMEDIATE" if self.serial else "BEGIN")
 
 
+class ReadOnlySqlite(SQLiteDialect_pysqlite):
+    """A database on read-only media: no lock is taken, nothing is written."""
+
+    supports_statement_cache = True
+
+
 registry.register("sqlite.serial", __name__, "SerialSqlite")
+registry.register("sqlite.readonly", __name__, "ReadOnlySqlite")
 
 
 def parse(rest: str, url: str) -> StorageUrl:
@@ -72,11 +82,30 @@ def parse(rest: str, url: str) -> StorageUrl:
 
 
 def open_sqlite(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
-    """Open the file, creating it if it is not there. Raises `UrlError` where its folder does not exist."""
+    """Open the file, creating it if it is not there. Raises `UrlError` where its folder does not exist.
+
+    A file that may not be written is opened for reading; whatever writes to it then raises `DatabaseFull`.
+    """
     assert url.path is not None
     if not url.path.resolve().parent.is_dir():
         raise UrlError(f"storage {url.driver!r}: folder {url.path.parent} does not exist; create it first")
+    if url.path.exists() and not _writable(url.path):
+        return _open_read_only(url.path, patience=patience, opening=opening, connections=connections)
     database = SqlDatabase(url, "sqlite+serial", DIALECT, {"timeout": LOCK_PATIENCE}, prepare=_prepare)
+    return database.open(patience=patience, opening=opening, connections=connections)
+
+
+def _writable(path: Path) -> bool:
+    """Whether this process may change the file and put SQLite's own files beside it."""
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+
+
+def _open_read_only(path: Path, *, patience: float, opening: float, connections: Connections) -> Store:
+    log = path.with_name(f"{path.name}-wal")
+    # `immutable` needs no file beside the database, but does not see what is in the write-ahead log alone.
+    how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    url = StorageUrl(f"sqlite:///file:{quote(str(path.resolve()))}?{how}&uri=true", path=path)
+    database = SqlDatabase(url, "sqlite+readonly", DIALECT, {"timeout": LOCK_PATIENCE}, read_only=True)
     return database.open(patience=patience, opening=opening, connections=connections)
 
 

@@ -2,7 +2,7 @@
 
 Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. With a distant
 database that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is
-exact, that of the others is at most an epoch old.
+exact, those of the others are as old as the last look at them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from storage.optuna_internals import trial_id_of
 from storage.store import Store, StoreStorage
 from storage.worker.channel import Channel, Job
 from storage.worker.heartbeat import Heartbeat
+from storage.worker.others import Others
 
+GATHER = 15.0  # seconds between two commits of reports while a trial runs
+LOOK_EVERY = 30.0  # least seconds between two looks at the others' finished trials while a trial runs
 FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 
@@ -40,7 +43,7 @@ class Running:
         self.looking = threading.Lock()
         self.ending = False  # whether the write that ends the trial has been sent
         trial_id = trial_id_of(trial)
-        self.channel = Channel(self._write)
+        self.channel = Channel(self._write, gather=GATHER)
         self.heartbeat = Heartbeat(lambda: fleet.beat(trial_id, claim), claim.grace, self._lost)
 
     def _write(self, batch: Batch) -> None:
@@ -65,10 +68,20 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background` every write is waited for, which only benchmarks want.
+    `attributes` names the user attributes that are read of other workers' trials, `live` whether the reports of those
+    that run are read, too.
     """
 
     def __init__(
-        self, store: Store, study_id: int, claim: Claim, *, patience: float = 60.0, background: bool = True
+        self,
+        store: Store,
+        study_id: int,
+        claim: Claim,
+        *,
+        patience: float = 60.0,
+        background: bool = True,
+        attributes: Sequence[str] = (),
+        live: bool = False,
     ) -> None:
         super().__init__(store.storage)
         self.store = store
@@ -78,8 +91,9 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self.patience = patience
         self.background = background
         self.running: Running | None = None
-        self._others: list[FrozenTrial] = []  # replaced, never changed: both threads may hold it
-        self._fetched = float("-inf")  # time.monotonic() of `_others`, while no trial runs
+        self.others = Others(store, study_id, attributes, patience, live=live)
+        self._fetched = float("-inf")  # time.monotonic() of the last read, while no trial runs
+        self._looked = float("-inf")  # time.monotonic() of the last read
 
     # The running trial ------------------------------------------------------------------------------------------
 
@@ -117,11 +131,12 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
             running.channel.flush(self.patience)
 
     def refresh(self, then: Callable[[], None] = lambda: None) -> None:
-        """Fetch what the other workers have done, in the background, and call `then` from there.
+        """Fetch what the other workers have finished, in the background, and call `then` from there.
 
         While one such fetch is still queued, a further one joins it.
         """
         running = self._held()
+        self._looked = time.monotonic()
         with running.looking:
             running.then.append(then)
             if len(running.then) > 1:
@@ -130,22 +145,26 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         def fetch() -> None:
             with running.looking:
                 calls, running.then = running.then, []
-            self._others = self.inner.get_all_trials(self.study_id, deepcopy=False)
+            self.others.read(running=False)
             for call in calls:
                 call()
 
         self.put(fetch)
 
-    def end(self, batch: Batch) -> None:
+    def refresh_due(self) -> bool:
+        """Whether the last look at the others is `LOOK_EVERY` seconds ago."""
+        return time.monotonic() - self._looked >= LOOK_EVERY
+
+    def end(self, batch: Batch, patience: float | None = None) -> None:
         """Commit all that is queued, then `batch`, which ends the trial; wait for it.
 
-        Raises `DatabaseUnavailable` after `patience` seconds. The trial is then still held, and
-        `end(Batch())` continues to wait.
+        Raises `DatabaseUnavailable` after `patience` seconds, the storage's own where none is given. The trial is then
+        still held, and `end(Batch())` continues to wait.
         """
         running = self._held()
         if batch:
             running.channel.put(batch)
-        running.channel.flush(self.patience)
+        running.channel.flush(self.patience if patience is None else patience)
         self.drop()
 
     def drop(self) -> None:
@@ -217,9 +236,9 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         if study_id != self.study_id:
             return self.inner.get_all_trials(study_id, deepcopy, states)
         if self.running is None and time.monotonic() - self._fetched > FRESH:
-            self._others = self.inner.get_all_trials(study_id, deepcopy=False)
-            self._fetched = time.monotonic()
-        trials = self._with_own(self._others)
+            self.others.read()
+            self._fetched = self._looked = time.monotonic()
+        trials = self._with_own(self.others.trials)
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials

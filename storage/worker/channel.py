@@ -14,7 +14,7 @@ from storage.errors import DatabaseUnavailable, StorageError, Unavailable
 log = logging.getLogger(__name__)
 
 CAPACITY = 256  # jobs; a producer waits when so many are queued
-PAUSE = 1.0  # seconds between two tries of a job that failed
+PAUSE, LONGEST_PAUSE = 1.0, 15.0  # seconds between two tries of a job that failed; each is twice as long as the last
 
 Job = Batch | Callable[[], Batch | None]  # what a callable returns is written in its place
 
@@ -22,13 +22,19 @@ Job = Batch | Callable[[], Batch | None]  # what a callable returns is written i
 class Channel:
     """Jobs in the order they were put; neighbouring batches are committed together.
 
+    A batch waits up to `gather` seconds since the last commit for others to join it, unless a function or an end of the
+    trial follows, or `flush` is called: epochs of a few seconds then share a transaction.
+
     While the database is away or full the thread keeps trying and nothing in the queue is lost. Any other failure
     ends the channel, and the next `put` or `flush` raises it.
     """
 
-    def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY) -> None:
+    def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY, gather: float = 0.0) -> None:
         self._write = write
         self._capacity = capacity
+        self._gather = gather
+        self._written = float("-inf")  # time.monotonic() of the last job
+        self._flushing = 0  # threads that wait for the queue to be worked off
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._busy = False
@@ -43,13 +49,20 @@ class Channel:
         with self._changed:
             self._changed.wait_for(lambda: len(self._jobs) < self._capacity or self._failure is not None)
             self._raise_failure()
-            self._jobs.append(job)
+            last = self._jobs[-1] if self._jobs else None
+            if isinstance(job, Batch) and isinstance(last, Batch):
+                self._jobs[-1] = _merged(last, job)  # the queue stays short in an outage
+            else:
+                self._jobs.append(job)
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> None:
         """Wait until every job is done. Raises what ended the channel, or an outage longer than `timeout` seconds."""
         with self._changed:
+            self._flushing += 1
+            self._changed.notify_all()
             done = self._changed.wait_for(lambda: self._failure is not None or not (self._jobs or self._busy), timeout)
+            self._flushing -= 1
             self._raise_failure()
             if not done:
                 raise self._outage or DatabaseUnavailable(f"the database took longer than {timeout:.0f} s")
@@ -79,6 +92,7 @@ class Channel:
 
     def _run(self) -> None:
         job: Job | None = None
+        pause = PAUSE
         while True:
             if job is None:
                 job = self._next()
@@ -86,12 +100,13 @@ class Channel:
                     return
             try:
                 job = self._do(job)
-                self._outage = None
+                self._outage, pause = None, PAUSE
             except Unavailable as error:
                 self._outage = error
                 if self._closed:
                     return
-                time.sleep(PAUSE)
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
             except BaseException as error:  # handed to the thread that waits for it
                 job = None
                 self.fail(error)
@@ -102,17 +117,26 @@ class Channel:
 
     def _next(self) -> Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._jobs) or self._closed)
+            while not self._changed.wait_for(self._ready, self._left()):
+                pass
             if self._closed:
                 return None
+            self._busy, self._written = True, time.monotonic()
             job = self._jobs.popleft()
-            self._busy = True
-            while isinstance(job, Batch) and self._jobs and isinstance(self._jobs[0], Batch):
-                later = self._jobs.popleft()
-                assert isinstance(later, Batch)
-                job = _merged(job, later)
             self._changed.notify_all()
             return job
+
+    def _ready(self) -> bool:
+        """Whether to do the next job now, or to end."""
+        if self._closed or not self._jobs:
+            return self._closed
+        first = self._jobs[0]
+        waits = isinstance(first, Batch) and first.state is None and len(self._jobs) == 1 and not self._flushing
+        return not waits or time.monotonic() >= self._written + self._gather
+
+    def _left(self) -> float | None:
+        """Seconds until a batch that is queued has waited long enough; None while nothing is queued."""
+        return max(0.0, self._written + self._gather - time.monotonic()) if self._jobs else None
 
     def _do(self, job: Job) -> Job | None:
         """One job done; what it left to be written is returned and done next, also after an outage."""

@@ -76,3 +76,18 @@ def test_a_bug_keeps_its_traceback() -> None:
 
     with pytest.raises(StorageInternalError):
         with_retry(call, 30.0)
+
+
+def test_an_unresolved_name_is_wrong_before_the_first_connection_and_away_after_it() -> None:
+    """A host name that has been resolved before may fail for a while; one that never was is refused at once."""
+    failures = [2]
+
+    def call() -> str:
+        if failures[0]:
+            failures[0] -= 1
+            raise _error("failed to resolve host 'db.example': [Errno -2] Name or service not known")
+        return "done"
+
+    with pytest.raises(DatabaseUnavailable, match="failed to resolve"):
+        with_retry(call, 30.0, connected=False)
+    assert with_retry(call, 10.0) == "done"

@@ -315,3 +315,26 @@ def test_number_of_sequences(submission: Path, data: Sequences, count: int) -> N
     """A number of sequences that the data does not have is refused."""
     with pytest.raises(ScoringError, match="between 1 and the 12"):
         score_submission(submission, data, count)
+
+
+def test_a_strangers_code_sees_no_secret(
+    foreign: Callable[[str], Path], data: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Storage URLs, cloud keys and tokens of the user are not in the environment of a submission."""
+    for name in ("LOBTUNA_STORAGE", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD", "HOME"):
+        monkeypatch.setenv(name, "s3cret")
+    source = SOLUTION_THAT_ASSERTS.format(check='all("s3cret" not in value for value in os.environ.values())')
+    assert score_submission(foreign(source), data, 1).overall.sequences == 1
+
+
+SOLUTION_THAT_ASSERTS = """
+import os
+import numpy as np
+
+assert {check}, "a secret is in the environment"
+
+
+class PredictionModel:
+    def predict(self, point):
+        return np.zeros(2) if point.need_prediction else None
+"""

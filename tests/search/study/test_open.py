@@ -31,3 +31,12 @@ def test_a_study_that_does_not_exist_names_its_neighbours(url: str, tmp_path: Pa
         open_study(url, "jiont")
     with pytest.raises(StudyNotFoundError, match="there are: joint"):
         open_study(url, "quite-different")
+
+
+def test_a_newer_lobtunas_study_says_so_before_anything_else(url: str) -> None:
+    """Whatever a newer version has stored, its version is what the user reads, not a complaint about the definition."""
+    study = create_study(spec(), url)
+    study.set_user_attr("lobtuna_version", "9.9.0")
+    study.set_user_attr("spec", {"a section": "of a later version"})
+    with pytest.raises(SearchError, match=r"was created by lobtuna 9\.9\.0, this is .*pip install"):
+        open_study(url, "joint")

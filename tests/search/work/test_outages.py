@@ -37,15 +37,58 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
+def test_an_outage_longer_than_patience(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """The server is down for several times the workers' patience. One worker finishes its run in the outage, one asks
+    for its next trial: both wait, hand in what they have, and go on by themselves; no file is left."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=4, epochs=6))
+    fleet = [Worker(url, "small", small_data, tmp_path, grace=4.0, patience=1.0) for _ in range(2)]
+    for worker in fleet:
+        worker.wait_epoch(1)
+    own_postgres.stop("fast")
+    for worker in fleet:
+        worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
+    kept = sorted(path.name for path in tmp_path.glob("*.run"))
+    time.sleep(6.0)
+    own_postgres.start()
+    assert kept == ["small-0.run", "small-1.run"]
+    assert [worker.join() for worker in fleet] == [0, 0], [worker.error for worker in fleet]
+    assert not list(tmp_path.glob("*.run"))
+    assert_sound(url)
+    done = trials(url)
+    assert 4 <= len(done) <= 5 and all(trial.state == TrialState.COMPLETE for trial in done)
+
+
+def test_an_outage_between_two_trials(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """A worker that waits for work while the server is down goes on when it is back; a signal ends it at once, too."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=1, epochs=1))
+    fleet = [Worker(url, "small", small_data, tmp_path, grace=2.0, patience=0.5, wait=True) for _ in range(2)]
+    for worker in fleet:
+        worker.wait_for(lambda event: event.kind == "wait")
+    own_postgres.stop("immediate")
+    for worker in fleet:
+        worker.wait_for(lambda event: event.kind == "note" and "waits until it is back" in event.text)
+    fleet[1].terminate()
+    assert fleet[1].join() == 0, fleet[1].error
+    own_postgres.start()
+    fleet[0].wait_for(lambda event: event.kind == "note" and "is back" in event.text)
+    fleet[0].terminate()
+    assert fleet[0].join() == 0, fleet[0].error
+    assert_sound(url)
+
+
 def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
-    """A run that finishes while the server is down is kept on disk, and is handed in once there is a server again:
-    same number, same weights; a second hand-in changes nothing."""
+    """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in
+    once there is a server again: same number, same weights; a second hand-in changes nothing."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=4))
     (tmp_path / "kept").mkdir()
     worker = Worker(url, "small", small_data, tmp_path / "kept", grace=1.0, patience=2.0)
     worker.wait_epoch(1)
     own_postgres.stop("immediate")
+    worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
+    worker.terminate()
     assert worker.join() == 1
     assert "lobtuna submit" in worker.error
     assert "s3cr3t" not in worker.log.read_text()
@@ -102,8 +145,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None:
-    """The disk of the database is full when a run is stored: the run is kept elsewhere, the error says so, and once
-    there is room it is handed in."""
+    """The disk of the database is full when a run is stored: the run is kept elsewhere, the note says so, and once
+    there is room the worker itself hands it in."""
     url = f"sqlite:///{small_disk / 'study.db'}"
     create(url, small_study(trials=1, epochs=3))
     worker = Worker(url, "small", small_data, tmp_path, patience=1.0, grace=600.0, checkpoint_every=600.0)
@@ -114,12 +157,12 @@ def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None
                 filler.write(b"x" * 4096)
         except OSError:
             pass
-    assert worker.join() == 1
-    assert "lobtuna submit" in worker.error
-    assert "full" in worker.error
+    note = worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
+    assert "full" in note.text
+    assert len(list(tmp_path.glob("*.run"))) == 1
     (small_disk / "filler").unlink()
-    (kept,) = tmp_path.glob("*.run")
-    main_done(["submit", str(kept), "--storage", url])
+    assert worker.join() == 0, worker.error
+    assert not list(tmp_path.glob("*.run"))
     assert_sound(url)
     assert trials(url)[0].state == TrialState.COMPLETE
 

@@ -1,5 +1,6 @@
 """Promises of PostgreSQL's backend: no password in a table, idle connections tested before use, one shared clock."""
 
+import socket
 import time
 from typing import Any
 
@@ -62,3 +63,20 @@ def test_a_cut_connection_is_replaced(postgres_server, postgres_url: str) -> Non
     proxy.cut()
     assert abs(store.fleet.now() - time.time()) < 15.0
     proxy.close()
+
+
+def test_a_resolver_that_fails_for_a_while_is_waited_for(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a connection has existed, a host name that cannot be resolved is an outage like any other."""
+    store = open_store(postgres_url.replace("127.0.0.1", "localhost"), patience=30.0)
+    assert store.engine is not None
+    store.engine.dispose()  # the next call connects anew
+    resolve, until = socket.getaddrinfo, time.monotonic() + 1.5
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        if time.monotonic() < until:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", away)
+    assert store.storage.get_all_studies() == []
+    assert time.monotonic() > until

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from storage.backends.registry import open_store
 from storage.errors import DatabaseUnavailable, StorageError
+from storage.optuna_internals import version_info
 from storage.tables import metadata
 from tests.servers import free_port
 
@@ -67,3 +68,14 @@ def test_plain_optuna_reads_what_lobtuna_wrote(tmp_path: Path) -> None:
     study = optuna.create_study(study_name="s", storage=open_store(url).storage)
     study.tell(study.ask(), 1.0)
     assert optuna.load_study(study_name="s", storage=url).best_value == 1.0
+
+
+def test_a_database_of_another_optuna_is_refused(tmp_path: Path) -> None:
+    """Optuna 4 and 5 read each other's times wrongly: the one that set the tables up is named, and the way out."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    engine = open_store(url).engine
+    assert engine is not None
+    with engine.begin() as connection:
+        connection.execute(version_info.update().values(library_version="4.2.1"))
+    with pytest.raises(StorageError, match=r"optuna 4\.2\.1 set this database up, this is optuna 5"):
+        open_store(url)

@@ -1,0 +1,70 @@
+"""Reads what a study tells its workers while they work: changed terms, and a request to stop."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from search.errors import SearchError
+from search.study.halt import stop_of
+from search.work.stopping import Stop
+from storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+EVERY = 15.0  # seconds between two looks while a trial runs; up to a third more, so that a fleet is spread
+IDLE_FACTOR = 2.0  # so much longer between two looks of a worker that waits
+
+
+class Watch:
+    """Looks at the attributes of one study in a thread of its own, in its `with` block.
+
+    `changed(attributes)` is called after every look. A stop that was requested before the block began is not this
+    worker's.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study_id: int,
+        stop: Stop,
+        changed: Callable[[Mapping[str, Any]], None],
+        *,
+        every: float = EVERY,
+    ) -> None:
+        self.storage, self.study_id, self.stop, self.changed = storage, study_id, stop, changed
+        self.every = every * random.uniform(1.0, 4 / 3)
+        self.idle = False  # set by a worker that waits
+        self.attributes: Mapping[str, Any] = storage.get_study_user_attrs(study_id)
+        self._known = stop_of(self.attributes)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lobtuna-watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def look(self) -> None:
+        """Read the attributes once. Raises `StorageError` where that cannot be done, `KeyError` for a deleted study."""
+        self.attributes = self.storage.get_study_user_attrs(self.study_id)
+        request = stop_of(self.attributes)
+        if request is not None and request != self._known:
+            self._known = request
+            self.stop.ask(request.words())
+            self.stop.at_once = request.now
+        self.changed(self.attributes)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.every * (IDLE_FACTOR if self.idle else 1.0)):
+            try:
+                self.look()
+            except (StorageError, SearchError, KeyError) as error:  # the worker itself meets it too, and says so
+                log.debug("the study's attributes were not read: %s", error)

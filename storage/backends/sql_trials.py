@@ -1,0 +1,187 @@
+"""Reads what pruners and samplers need of other workers' trials, in two statements whatever the number of trials."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from storage.new_trial import new_trial
+from storage.optuna_internals import (
+    loaded_outcome,
+    loaded_report,
+    outcomes,
+    params,
+    reports,
+    studies,
+    trial_id_of,
+    trials,
+    user_attrs,
+)
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers look at
+AT_ONCE = 2000  # trials in one statement, each bound up to four times: fewer parameters than any database allows
+
+PARAM, REPORT, OUTCOME, ATTRIBUTE = range(4)  # kinds of a detail
+
+
+def read_changes(
+    engine: Engine,
+    study_id: int,
+    known: Mapping[int, FrozenTrial],
+    attributes: Sequence[str],
+    *,
+    newest: int,
+    running: bool,
+    live: bool = False,
+) -> dict[int, FrozenTrial]:
+    """The trials of a study that differ from `known`, by trial id. `newest` is the last id of all that were known when
+    unfinished ones were read, too.
+
+    A finished trial comes with its parameters, reports, values and those user attributes, without times. With `running`
+    unfinished ones come as well, with their parameters, which are read once, and the attributes; with `live` those that
+    run come with their reports, too.
+    Raises `KeyError` where the study is not in the database.
+    """
+    unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
+    finished = [trial_id for trial_id in known if trial_id > newest and known[trial_id].state.is_finished()]
+    states = tuple(TrialState) if running else FINISHED
+    with engine.begin() as connection:
+        rows = connection.execute(_heads(study_id, unfinished, newest, finished, states)).all()
+        if not rows:
+            raise KeyError(f"study {study_id} is not in the database")
+        changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
+        wanted = list(changed.values())
+        for start in range(0, len(wanted), AT_ONCE):
+            _fill(connection, wanted[start : start + AT_ONCE], attributes, live)
+    return changed
+
+
+def _heads(
+    study_id: int, unfinished: list[int], newest: int, finished: list[int], states: Sequence[TrialState]
+) -> sa.Select[Any]:
+    """One row for every trial that may have changed, one without a trial where none has, none without the study."""
+    changed = ((trials.c.trial_id > newest) & trials.c.trial_id.not_in(finished)) | trials.c.trial_id.in_(unfinished)
+    wanted = changed & trials.c.state.in_(states)
+    joined = studies.outerjoin(trials, (trials.c.study_id == studies.c.study_id) & wanted)
+    columns = (trials.c.trial_id, trials.c.number, trials.c.state)
+    return sa.select(*columns).select_from(joined).where(studies.c.study_id == study_id)
+
+
+def _brief(row: Any, known: FrozenTrial | None) -> FrozenTrial:
+    """A trial as its row in the table of trials says. What is known of its parameters stays until it has ended."""
+    trial = new_trial(row.number, row.trial_id, None)
+    trial.state = row.state
+    if known is not None:
+        trial.params, trial.distributions, trial.user_attrs = known.params, known.distributions, known.user_attrs
+    return trial
+
+
+def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequence[str], live: bool) -> None:
+    """Read the details of these trials into them."""
+    by_id = {trial_id_of(trial): trial for trial in found}
+    details: dict[tuple[int, int], list[Any]] = defaultdict(list)
+    arrays = connection.dialect.name == "postgresql"
+    for row in connection.execute(_details(by_id, attributes, arrays, live)):
+        details[row.trial_id, row.kind].append(row)
+    for (trial_id, kind), rows in details.items():
+        trial = by_id[trial_id]
+        if kind == PARAM:
+            kinds = {row.name: json_to_distribution(row.text) for row in rows}
+            trial.distributions = kinds
+            trial.params = {row.name: kinds[row.name].to_external_repr(row.number) for row in rows}
+        elif kind == REPORT and arrays:
+            steps, values = (text.strip("{}").split(",") for text in (rows[0].name, rows[0].text))
+            trial.intermediate_values = {int(step): float(value) for step, value in zip(steps, values, strict=True)}
+        elif kind == REPORT:
+            trial.intermediate_values = {row.position: loaded_report(row.number, row.text) for row in rows}
+        elif kind == OUTCOME:
+            trial.values = [loaded_outcome(row.number, row.text) for row in rows]
+        else:
+            trial.user_attrs = {row.name: json.loads(row.text) for row in rows}
+
+
+def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: bool) -> Any:
+    """Rows (trial_id, kind, position, name, number, text) of all details that are needed.
+
+    With `arrays`, all reports of a trial are one row of two arrays, which takes a third of the bytes.
+    """
+    # A trial that has an attribute has reported an epoch: all its parameters are there and will not change.
+    known = {i for i, trial in found.items() if trial.params and trial.user_attrs and not trial.state.is_finished()}
+    new = [i for i in found if i not in known]
+    states = (*REPORTED, TrialState.RUNNING) if live else REPORTED
+    reported = [i for i, trial in found.items() if trial.state in states]
+    nothing = sa.cast(sa.null(), sa.String)
+    number = sa.cast(sa.null(), sa.Float(53))
+    parts = [
+        _part(
+            PARAM, params, new, params.c.param_id, params.c.param_name, params.c.param_value, params.c.distribution_json
+        ),
+        _report_arrays(reported)
+        if arrays
+        else _part(
+            REPORT,
+            reports,
+            reported,
+            reports.c.step,
+            nothing,
+            reports.c.intermediate_value,
+            sa.cast(reports.c.intermediate_value_type, sa.String),
+        ),
+        _part(
+            OUTCOME,
+            outcomes,
+            reported,
+            outcomes.c.objective,
+            nothing,
+            outcomes.c.value,
+            sa.cast(outcomes.c.value_type, sa.String),
+        ),
+        _part(
+            ATTRIBUTE,
+            user_attrs,
+            list(found),
+            user_attrs.c.trial_user_attribute_id,
+            user_attrs.c.key,
+            number,
+            user_attrs.c.value_json,
+        ).where(user_attrs.c.key.in_(attributes)),
+    ]
+    return sa.union_all(*parts).order_by("kind", "position")
+
+
+def _report_arrays(ids: list[int]) -> sa.Select[Any]:
+    """The reports of each trial as the texts of two arrays of PostgreSQL: steps, and values to the last bit."""
+    kind = sa.cast(reports.c.intermediate_value_type, sa.String)
+    special = {"NAN": "NaN", "INF_POS": "Infinity", "INF_NEG": "-Infinity"}
+    cases = [(kind == name, sa.cast(sa.literal(text), sa.Float(53))) for name, text in special.items()]
+    value = sa.case(*cases, else_=reports.c.intermediate_value)
+    steps, values = (
+        sa.cast(sa.func.array_agg(aggregate_order_by(column, reports.c.step)), sa.Text)
+        for column in (reports.c.step, value)
+    )
+    number = sa.cast(sa.null(), sa.Float(53))
+    part = _part(REPORT, reports, ids, sa.literal_column("0", sa.Integer), steps, number, values)
+    return part.group_by(reports.c.trial_id)
+
+
+def _part(
+    kind: int, table: sa.Table, ids: list[int], position: Any, name: Any, number: Any, text: Any
+) -> sa.Select[Any]:
+    columns = (
+        table.c.trial_id.label("trial_id"),
+        sa.literal_column(str(kind), sa.Integer).label("kind"),
+        position.label("position"),
+        name.label("name"),
+        number.label("number"),
+        text.label("text"),
+    )
+    return sa.select(*columns).where(table.c.trial_id.in_(ids))

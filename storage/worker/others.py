@@ -1,0 +1,60 @@
+"""What a worker knows of the other trials of its study: each finished trial is read once, running ones in brief.
+
+Optuna's cache reads every running trial in full whenever it is asked, so that the bytes grow with the square of the
+fleet. A pruner needs the finished trials alone, a sampler the parameters of the running ones, which do not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial
+
+from storage.backends.sql_trials import read_changes
+from storage.retry import with_retry
+from storage.store import Store
+
+
+class Others:
+    """The trials of one study as this process knows them.
+
+    `attributes` names the user attributes that are read of each. A database without SQL (a proxy, a journal) gives
+    whole trials.
+    """
+
+    def __init__(
+        self, store: Store, study_id: int, attributes: Sequence[str], patience: float, *, live: bool = False
+    ) -> None:
+        self.store, self.study_id, self.patience = store, study_id, patience
+        self.attributes = tuple(attributes)
+        self.live = live  # every look reads the reports of running trials, too
+        self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
+        self.version = 0  # counts the reads that found a trial new or in another state
+        self._newest = -1  # the last trial id, when unfinished trials were read
+        self._known: dict[int, FrozenTrial] = {}  # by trial id
+
+    def read(self, *, running: bool = True) -> list[FrozenTrial]:
+        """Read what has changed, of trials that run only with `running`.
+
+        Raises `KeyError` where the study was deleted, `Unavailable` in an outage.
+        """
+        engine = self.store.engine
+        if engine is None:
+            self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)
+            self.version += 1
+            return self.trials
+        known, names, running = self._known, self.attributes, running or self.live
+        changed = with_retry(
+            lambda: read_changes(
+                engine, self.study_id, known, names, newest=self._newest, running=running, live=self.live
+            ),
+            self.patience,
+            what="trials",
+        )
+        news = [i for i, trial in changed.items() if i not in known or known[i].state != trial.state]
+        self.version += bool(news)
+        self._known = {**known, **changed}
+        if running:
+            self._newest = max(self._known, default=-1)
+        self.trials = sorted(self._known.values(), key=lambda trial: trial.number)
+        return self.trials

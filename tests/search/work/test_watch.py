@@ -1,0 +1,70 @@
+"""Running workers follow what the study says: a stop on every machine, and changed terms."""
+
+import time
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from search.study.halt import StopRequest, request_stop
+from search.study.open import open_study
+from search.study.revise import revise
+from tests.machines import Worker, assert_sound, create, outcome_of, small_study, trials
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["stop", "now"])
+def test_a_stop_reaches_every_worker_and_work_goes_on_after_it(
+    now: bool,
+    small_data: Path,
+    sqlite_url: str,
+    tmp_path: Path,
+) -> None:
+    """Every trial is handed back with its state, also by a worker that waits for work; the next worker resumes them."""
+    create(sqlite_url, small_study(trials=2, epochs=2000))
+    fleet = [Worker(sqlite_url, "small", small_data, tmp_path, wait=True, grace=8.0) for _ in range(3)]
+    for worker in fleet:
+        worker.wait_for(lambda event: event.kind == "wait" or (event.kind == "epoch" and event.epoch == 1))
+    request_stop(open_study(sqlite_url, "small"), StopRequest("host", now))
+    assert [worker.join(30) for worker in fleet] == [0, 0, 0], [worker.error for worker in fleet]
+    assert {worker.events[-1].text for worker in fleet} == {f"lobtuna stop{' --now' if now else ''} on host"}
+    assert [trial.state for trial in trials(sqlite_url)] == [TrialState.WAITING] * 2
+    assert_sound(sqlite_url)
+    again = Worker(sqlite_url, "small", small_data, tmp_path, trials=1)
+    assert again.wait_for(lambda event: event.kind == "resume").epoch >= 2
+    again.terminate()
+    assert again.join() == 0
+
+
+def test_a_stop_is_read_while_replicates_run(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """The study's brake holds for its replicates."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    seeds = create(sqlite_url, small_study("small.seeds", trials=1000, epochs=2000))
+    seeds.enqueue_trial({"lr": 2e-3, "head": "linear"}, user_attrs={"seed": 77, "parent": 0})
+    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    worker.wait_epoch(0)
+    request_stop(open_study(sqlite_url, "small"), StopRequest("host"))
+    assert worker.join(30) == 0
+    assert [trial.state for trial in trials(sqlite_url, "small.seeds")] == [TrialState.WAITING]
+
+
+def test_a_changed_budget_reaches_a_running_worker(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """A lower budget ends the worker after its present trial, a higher one lets it go on; the spec stays otherwise."""
+    create(sqlite_url, small_study(trials=1000, epochs=4))
+    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    worker.wait_epoch(0, trial=0)
+    revise(small_study(trials=2, epochs=4, max_retries=7), sqlite_url)
+    note = worker.wait_for(lambda event: event.kind == "note")
+    assert note.text == "follows the changed study: budget, max_retries"
+    assert worker.join() == 0
+    assert len(outcome_of(sqlite_url)) < 100
+    assert "trials are done or running" in worker.events[-1].text
+
+
+def test_an_old_stop_is_not_a_new_workers(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
+    """A worker that begins after the request works as if it had not been made."""
+    create(sqlite_url, small_study(trials=1, epochs=3))
+    request_stop(open_study(sqlite_url, "small"), StopRequest("host", now=True))
+    time.sleep(0.1)
+    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert worker.join() == 0
+    assert [trial.state for trial in trials(sqlite_url)] == [TrialState.COMPLETE]

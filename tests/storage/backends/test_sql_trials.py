@@ -1,0 +1,138 @@
+"""Promises of the brief reading: what samplers and pruners see is what a whole reading gives, for fewer bytes."""
+
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.backends.registry import open_store
+from storage.backends.sql_trials import read_changes
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
+    """A new database of each kind that is read with SQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+def _filled(url: str) -> tuple[Any, optuna.Study]:
+    """A study with trials of every state, parameters of every kind, and reports that are no numbers."""
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
+    for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING):
+        trial = study.ask()
+        trial.suggest_float("lr", 1e-4, 1e-2, log=True)
+        trial.suggest_int("n", 1, 9)
+        trial.suggest_categorical("head", ["linear", "mlp", None])
+        for step, value in enumerate([0.1 + 1e-17, float("nan"), float("inf"), -float("inf"), 1 / 3]):
+            trial.report(value, step)
+        trial.set_user_attr("seconds", 1.5)
+        trial.set_user_attr("history", [1, 2, 3])
+        if state != TrialState.RUNNING:
+            study.tell(trial, 0.7 if state == TrialState.COMPLETE else None, state=state)
+    study.enqueue_trial({"lr": 1e-3})
+    return store, study
+
+
+def _seen(trial: FrozenTrial, attributes: tuple[str, ...]) -> tuple[Any, ...]:
+    """What the brief reading promises of a trial."""
+    reported = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return (
+        trial.number,
+        trial._trial_id,
+        trial.state,
+        trial.params,
+        trial.distributions,
+        repr(trial.values) if reported else None,
+        repr(trial.intermediate_values) if reported else None,
+        {key: value for key, value in trial.user_attrs.items() if key in attributes},
+    )
+
+
+def test_it_gives_what_a_whole_reading_gives(url: str) -> None:
+    """Parameters in their order, distributions, values and reports to the last bit, the attributes asked for."""
+    store, study = _filled(url)
+    found = read_changes(store.engine, study._study_id, {}, ("seconds",), newest=-1, running=True)
+    whole = open_store(url).storage.get_all_trials(study._study_id)
+    assert [_seen(t, ("seconds",)) for t in found.values()] == [_seen(t, ("seconds",)) for t in whole]
+    assert [list(t.params) for t in found.values()] == [list(t.params) for t in whole]
+
+
+def test_what_is_known_is_not_read_again(url: str) -> None:
+    """Finished trials never come again; one that runs comes as a row, and in full once it has ended."""
+    store, study = _filled(url)
+    known = read_changes(store.engine, study._study_id, {}, ("seconds",), newest=-1, running=True)
+    again = read_changes(store.engine, study._study_id, known, ("seconds",), newest=max(known), running=True)
+    assert [t.state for t in again.values()] == [TrialState.RUNNING, TrialState.WAITING]
+    study.tell(3, 0.9)
+    ended = read_changes(store.engine, study._study_id, known, ("seconds",), newest=max(known), running=False)
+    assert ended[known_id(known, 3)].value == 0.9 and len(ended[known_id(known, 3)].intermediate_values) == 5
+
+
+def test_a_trial_that_began_before_another_ended_is_not_missed(url: str) -> None:
+    """A look that sees only finished trials does not take a later one that has ended for the newest."""
+    store, study = _filled(url)
+    known = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+    newest = max(known)
+    runs, ended = study.ask(), study.ask()
+    study.tell(ended, 0.4)
+    known |= read_changes(store.engine, study._study_id, known, (), newest=newest, running=False)
+    assert known[ended._trial_id].value == 0.4
+    assert not read_changes(store.engine, study._study_id, known, (), newest=newest, running=False)
+    later = read_changes(store.engine, study._study_id, known, (), newest=newest, running=True)
+    assert runs._trial_id in later and ended._trial_id not in later
+
+
+def known_id(known: dict[int, FrozenTrial], number: int) -> int:
+    """The id of the trial of this number."""
+    return next(i for i, trial in known.items() if trial.number == number)
+
+
+def test_two_statements_whatever_the_number_of_trials(url: str) -> None:
+    """One for the trials' states, one for all details; without news only the first."""
+    store, study = _filled(url)
+    with counted(store.engine) as statements:
+        known = read_changes(store.engine, study._study_id, {}, ("seconds",), newest=-1, running=True)
+    assert len(statements) == 2
+    with counted(store.engine) as statements:
+        read_changes(store.engine, study._study_id, known, ("seconds",), newest=max(known), running=False)
+    assert len(statements) == 1
+
+
+def test_a_deleted_study_is_an_error(url: str) -> None:
+    """A worker must notice that its study is gone."""
+    store, study = _filled(url)
+    optuna.delete_study(study_name=study.study_name, storage=store.storage)
+    with pytest.raises(KeyError):
+        read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+
+
+class counted:
+    """The statements that are executed in its `with` block."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine, self.statements = engine, []
+
+    def _count(self, connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        self.statements.append(statement)
+
+    def __enter__(self) -> list[str]:
+        sa.event.listen(self.engine, "before_cursor_execute", self._count)
+        return self.statements
+
+    def __exit__(self, *_: object) -> None:
+        sa.event.remove(self.engine, "before_cursor_execute", self._count)
+
+
+def test_a_pruner_that_compares_running_trials_gets_their_reports(url: str) -> None:
+    """With `live` each look brings the reports of trials that run; without it, none."""
+    store, study = _filled(url)
+    arguments = (store.engine, study._study_id, {}, ("seconds",))
+    for live, count in ((True, 5), (False, 0)):
+        found = read_changes(*arguments, newest=-1, running=True, live=live)
+        running = next(trial for trial in found.values() if trial.state == TrialState.RUNNING)
+        assert len(running.intermediate_values) == count

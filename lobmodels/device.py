@@ -27,8 +27,9 @@ def resolve_device(name: torch.device | str | None = None) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            f"device {device}: torch {torch.__version__} finds no GPU here; use --device cpu, or check that nvidia-smi "
-            "lists the GPU and that torch was installed with CUDA"
+            f"device {device}: torch {torch.__version__} finds no GPU here; use device=cpu, or check that nvidia-smi "
+            "lists the GPU and that torch was installed with CUDA",
+            arguments=["device"],
         )
     count = torch.cuda.device_count()
     index = torch.cuda.current_device() if device.index is None else device.index
@@ -69,7 +70,8 @@ def _refuse_without_kernels(index: int) -> None:
     if known and not binary and not source:  # other vendors' builds list other names: nothing is known of them
         raise DeviceError(
             f"device cuda:{index}: torch {torch.__version__} was built for {' '.join(torch.cuda.get_arch_list())}, not "
-            f"for sm_{major}{minor} ({torch.cuda.get_device_name(index)}); use --device cpu or another build of torch"
+            f"for sm_{major}{minor} ({torch.cuda.get_device_name(index)}); use device=cpu or another build of torch",
+            arguments=["device"],
         )
 
 

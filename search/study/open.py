@@ -72,7 +72,7 @@ def require_not_newer(study: optuna.Study) -> None:
     if isinstance(made, str) and _release(made) > _release(here):
         raise SearchError(
             f"study {study.study_name!r} was created by lobtuna {made}, this is {here}: "
-            f"install it with pip install 'lobtuna=={made}'"
+            f"use a wheel of lobtuna {made}; lobtuna wheel writes one where it is installed"
         )
 
 

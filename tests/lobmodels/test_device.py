@@ -50,7 +50,7 @@ def test_without_a_gpu_the_default_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -
     """None means the best there is."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device() == torch.device("cpu")
-    with pytest.raises(DeviceError, match=r"device cuda: torch .* finds no GPU here; use --device cpu"):
+    with pytest.raises(DeviceError, match=r"device cuda: torch .* finds no GPU here; use device=cpu"):
         resolve_device("cuda")
 
 

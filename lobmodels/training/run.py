@@ -219,6 +219,12 @@ class TrainingRun:
         evaluated.load_state_dict(current)
         return report, buckets, measured
 
+    def release(self) -> None:
+        """Let go of the data and of everything on the device. History, best epoch and configuration can still be read;
+        training, results and states cannot be had any more."""
+        for name in ("data", "network", "average", "optimizer", "schedule", "scaler", "loss", "best_weights"):
+            self.__dict__.pop(name, None)
+
     def state(self) -> bytes:
         """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
         optimizer = self.optimizer.state_dict()

@@ -28,15 +28,25 @@ class DeviceLock:
             base.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def shared(self, stopped: Callable[[], bool]) -> Iterator[bool]:
-        """Use the device together with other trials. False if a stop came while another trial had it to itself."""
+    def shared(self, stopped: Callable[[], bool], release: Callable[[], None]) -> Iterator[bool]:
+        """Use the device together with other trials. False if a stop came while another trial had it to itself.
+
+        Where another trial waits to have the device to itself, `release` is called before this process waits or lets it
+        in: it frees the memory that this process holds there, prepared data included.
+        """
         if self.name is None:
             yield True
             return
         with self._gate.open("a") as gate, self._users.open("a") as users:
+            if not _try(gate.fileno(), fcntl.LOCK_SH):
+                release()
             ready = _lock(gate.fileno(), fcntl.LOCK_SH, stopped) and _lock(users.fileno(), fcntl.LOCK_SH, stopped)
             fcntl.flock(gate, fcntl.LOCK_UN)
-            yield ready
+            try:
+                yield ready
+            finally:  # closing the files lets the other trial in
+                if ready and not _try(gate.fileno(), fcntl.LOCK_SH):
+                    release()
 
     @contextmanager
     def exclusive(self, stopped: Callable[[], bool]) -> Iterator[bool]:
@@ -50,11 +60,17 @@ class DeviceLock:
 
 def _lock(descriptor: int, kind: int, stopped: Callable[[], bool]) -> bool:
     """Take a lock, checking `stopped` while waiting. The system releases the locks of a dead process."""
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if stopped():
-                return False
-            time.sleep(POLL)
+    while not _try(descriptor, kind):
+        if stopped():
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    """Take a lock if nothing stands against it now."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -101,7 +101,7 @@ class TrialInProgress:
         """Train beside other slots, and once more alone where they left too little memory."""
         lock, stopped = self.context.device_lock, self.context.stop.due
         try:
-            with lock.shared(stopped) as ready:
+            with lock.shared(stopped, self._release) as ready:
                 return self._train(config, seed) if ready else self._hand_back()
         except (DeviceMemoryError, torch.OutOfMemoryError) as error:
             if lock.name is None:
@@ -111,6 +111,12 @@ class TrialInProgress:
         self.context.free_memory()
         with lock.exclusive(stopped) as ready:
             return self._train(config, seed) if ready else self._hand_back()
+
+    def _release(self) -> None:
+        """Free the device's memory for a slot that waits to have it alone; history and scores of the run stay."""
+        if self.training is not None:
+            self.training.release()
+        self.context.free_memory()
 
     def _train(self, config: RunConfig, seed: int) -> Outcome:
         with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:

@@ -173,6 +173,8 @@ class _Worker:
         """Wait until every trial that runs elsewhere has beaten, then stay only with `wait`: if the last worker left
         before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why))
+        if self.context.device_lock.name is not None:  # the other slots of the device can use the memory
+            self.context.free_memory()
         if self.options.wait:
             self._idle()
             return

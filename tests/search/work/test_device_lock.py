@@ -12,7 +12,11 @@ from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, t
 
 def _hold(folder: Path, seconds: float, events) -> None:  # type: ignore[no-untyped-def]
     """Share the device for a while."""
-    with DeviceLock("cuda0", folder).shared(lambda: False) as ready:
+
+    def release() -> None:
+        events.put(("released", True, time.monotonic()))
+
+    with DeviceLock("cuda0", folder).shared(lambda: False, release) as ready:
         events.put(("shared", ready, time.monotonic()))
         time.sleep(seconds)
         events.put(("left", ready, time.monotonic()))
@@ -26,16 +30,30 @@ def test_an_exclusive_trial_has_the_device_to_itself(tmp_path: Path) -> None:
     assert events.get(timeout=20)[:2] == ("shared", True)
     with DeviceLock("cuda0", tmp_path).exclusive(lambda: False) as ready:
         assert ready
-        left = events.get(timeout=1)
-        assert left[0] == "left" and left[2] <= time.monotonic()
+        now = time.monotonic()
+        ended = [events.get(timeout=1) for _ in range(2)]  # memory first, then the device
+        assert [name for name, _, _ in ended] == ["left", "released"] and ended[1][2] <= now
         second = CONTEXT.Process(target=_hold, args=(tmp_path, 0.0, events))
         second.start()
-        time.sleep(0.7)
+        assert events.get(timeout=20)[0] == "released"  # before it waits, not after
+        time.sleep(0.5)
         assert events.empty()
         until = time.monotonic()
     assert events.get(timeout=20)[2] >= until
     for process in (first, second):
         process.join(10)
+
+
+def test_nothing_is_released_where_nobody_waits(tmp_path: Path) -> None:
+    """Trials one after another, or beside each other, keep their data where it is."""
+    released: list[int] = []
+    for _ in range(2):
+        with (
+            DeviceLock("cuda0", tmp_path).shared(lambda: False, lambda: released.append(1)) as first,
+            DeviceLock("cuda0", tmp_path).shared(lambda: False, lambda: released.append(2)) as second,
+        ):
+            assert first and second
+    assert released == []
 
 
 def test_a_dead_slot_holds_nothing(tmp_path: Path) -> None:
@@ -53,7 +71,7 @@ def test_a_dead_slot_holds_nothing(tmp_path: Path) -> None:
 def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
     """A worker that is told to stop does not wait to be alone."""
     with (
-        DeviceLock("cuda0", tmp_path).shared(lambda: False),
+        DeviceLock("cuda0", tmp_path).shared(lambda: False, lambda: None),
         DeviceLock("cuda0", tmp_path).exclusive(lambda: True) as ready,
     ):
         assert not ready

@@ -103,7 +103,7 @@ class Attack:
     # Beginning and end
 
     def _spec(self, budget: int) -> Any:
-        return small_study(trials=budget, epochs=EPOCHS, max_retries=1000)
+        return small_study(trials=budget, epochs=EPOCHS, max_retries=1000, checkpoints={"keep": 100_000})
 
     def _worker(self) -> Worker:
         return Worker(self.url, "small", self.data, self.folder, grace=GRACE, patience=2.0)

@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 
 CLAIM = "lobtuna:claim"  # trial system attribute: JSON of a `Claim`
 BEAT = "lobtuna:beat"  # trial system attribute of journals: [token, count]
-LOSSES = "lobtuna:losses"  # trial system attribute: how many workers have vanished over this trial
+LOSSES = "lobtuna:losses"  # trial system attribute: how many workers were lost while running this trial
 FRUITLESS = "lobtuna:fruitless"  # trial system attribute: [losses since it last got further, furthest step at a loss]
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
-NOBODY = "a worker without a claim"  # stands in the claim of a running trial that came without one
+NOBODY = "a worker without a claim"  # worker's name in the claim given to a running trial that had none
 UNCLAIMED_GRACE = 3600.0  # seconds after which a running trial without a claim, and without a new report, is taken over
 
 
@@ -56,7 +56,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Losses:
-    """The workers that have vanished over one trial.
+    """How many workers were lost while they ran one trial.
 
     `total` counts all of them. `fruitless` counts those since the trial last got further than at any loss before: a
     long trial on machines that are often taken away is not given up while it makes progress. `furthest` is the last

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
-# Errors that waiting cannot mend, in the words of the servers and of SQLite.
+# Parts of error messages of the servers and of SQLite: these errors remain however often the call is repeated.
 PERMANENT = (
     "authentication failed",
     "no password supplied",
@@ -38,7 +38,7 @@ PERMANENT = (
     "invalid port",
     "certificate file",
 )
-# Permanent before the first connection. Later the name has been resolved once, and the resolver is away.
+# Permanent before the first connection. Once the name was resolved, only the resolver can be out of reach.
 UNRESOLVED = (
     "could not translate host name",
     "failed to resolve host",
@@ -109,7 +109,7 @@ def with_retry(
     """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
 
     `retry_on` recognises further errors that are worth another try. Before a first connection, `connected` is False: a
-    host name that cannot be resolved is then wrong, not away. `contact` is told which calls got through.
+    host name that cannot be resolved is then wrong, and not tried again. `contact` records which calls got through.
     Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error is raised at once.
     """
     end = time.monotonic() + budget

@@ -22,7 +22,7 @@ ARTIFACTS = "artifacts"  # study user attribute: the URL of its artifact store; 
 
 
 class StoreStorage(BaseStorage):
-    """An Optuna storage that belongs to a `Store` and knows it. Every backend's storage is one."""
+    """An Optuna storage with a reference to the `Store` it belongs to. Every backend's storage is one."""
 
     store: Store
 

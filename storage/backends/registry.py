@@ -96,8 +96,8 @@ def _load(kind: Kind) -> Backend:
 
 
 def _quiet_optuna() -> None:
-    """Optuna's own lines would name every trial twice; warnings and errors stay."""
+    """Hide Optuna's info lines, which would report every trial a second time; warnings and errors stay."""
     if optuna.logging.get_verbosity() < optuna.logging.WARNING:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # It shows whole statements when a connection breaks, which is tried again and told in one line if it lasts.
+    # This logger prints whole statements when a connection breaks. We retry, and report a lasting outage in one line.
     logging.getLogger(DATABASE_LOGGER).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Optuna's database storage, made to outlive outages: every call is retried, and repeating one changes nothing."""
+"""Optuna's database storage with retries: a call is repeated after an outage, and repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ for _name in REPEATABLE:
 def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
     """The statement that records `claim` in place of any other, its first beat included.
 
-    There may be a row already that belongs to no trial any more: SQLite gives the ids of deleted trials out again, and
-    plain Optuna, which deletes without enforcing foreign keys, leaves our rows behind.
+    There may already be a row of a deleted trial: SQLite reuses the ids of deleted trials, and plain Optuna, which
+    deletes without enforcing foreign keys, leaves our rows behind.
     """
     row = {"token": claim.token, "worker": claim.worker, "grace": claim.grace, "beat": dialect.now}
     statement = dialect.insert(claims).values(trial_id=trial_id, **row)

@@ -33,7 +33,7 @@ class CachedStorage(StoreStorage, OptunaCache):
 
 
 def _nothing(engine: Engine) -> None:
-    """What most databases need done after Optuna's tables are there."""
+    """The default `prepare` step: most databases need none."""
 
 
 def _require_same_optuna(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""What launched workers are told: a study that is there, how long to work, and the lobtuna to do it with."""
+"""What launched workers need: the name of an existing study, how long to work, and the lobtuna to install."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Source:
 
 
 def running_source() -> Source:
-    """The lobtuna that runs this line. Raises `SearchError` where its files cannot be told from others."""
+    """The lobtuna that runs this line. Raises `SearchError` where its files cannot be determined."""
     root = Path(search.__file__).resolve().parents[1]
     if (root / "pyproject.toml").is_file():
         return from_checkout(root)

@@ -15,7 +15,7 @@ from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, lin
 from search.study.open import SEEDS
 
 FOLDER = Path("analysis")  # where `lobtuna ensemble` writes by default
-SHOWN = 20  # runs of the map of correlations
+SHOWN = 20  # most runs in the map of correlations
 
 
 @dataclass(frozen=True)

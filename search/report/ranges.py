@@ -131,12 +131,12 @@ class _Judged:
         return any(value not in extra for value in self.kept)
 
     def _hardly(self, inside: Any, share: float) -> bool:
-        """Whether so few of the best lie inside that it cannot well be chance."""
+        """Whether fewer of the best lie inside than chance would explain."""
         expected = float(inside.sum()) * share
         return expected >= EXPECTED and float(self.top[inside].sum()) <= SCARCE * expected
 
     def _excluded(self, outside: Any, between: Any, share: float) -> bool:
-        """Whether the runs outside were hardly ever among the best, and that was this parameter's doing."""
+        """Whether the runs outside were hardly ever among the best, and this parameter's own effect explains it."""
         if not self._hardly(outside, share):
             return False
         size = len(self.factor.labels)
@@ -166,7 +166,7 @@ class _Judged:
 
 
 def _only(value: Any, parameter: Parameter) -> Parameter:
-    """One value where there was a choice; a fixed value has no condition in a study file, a choice of one has."""
+    """The parameter with this value alone: fixed, or a choice of one where it has conditions (`Fixed` has none)."""
     return Choices(choices=(value,), when=parameter.when) if parameter.when else Fixed(value=value)
 
 

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 Floats = NDArray[np.float64]
 
 CURVE_FEATURES = 3
-CURVE_WEIGHT = 4.0  # the curve's few columns, which say most, are penalised this squared times less than parameters
+CURVE_WEIGHT = 4.0  # the penalty on the curve's columns, which say most, is this squared times smaller than on others
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of columns with unit variance; leave-one-out error chooses
 SMALLEST_SPREAD = 1e-6  # a column or an error below this is constant
 

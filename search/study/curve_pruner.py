@@ -139,7 +139,7 @@ def _price(pace: dict[str, float], trial: FrozenTrial, look: int) -> float:
 
 
 def _readable(trial: FrozenTrial) -> bool:
-    """Whether it has a curve to learn from; what a failed run was told to the sampler with is none."""
+    """Whether it has a curve to learn from; the value reported for a failed run is not one."""
     curve = bool(trial.intermediate_values) and bool(np.isfinite(curve_of(trial)).all())
     return curve and state_of(trial) != "failed"
 

@@ -60,7 +60,7 @@ def load_study(storage: BaseStorage, name: str, where: str = "the database") -> 
 
 
 def require_study(storage: BaseStorage, name: str, where: str = "the database") -> None:
-    """Raise `StudyNotFoundError`, which names similar studies, where there is no study `name`, whoever created it."""
+    """Raise `StudyNotFoundError`, which names similar studies, where there is no study `name`, of lobtuna or not."""
     known = study_names(storage)
     if name not in known:
         raise StudyNotFoundError(_no_study(name, known, where))

@@ -13,8 +13,8 @@ good they are.
 Given the ratios lambda = tau/sigma and kappa, the estimates are Henderson's mixed-model equations (Henderson 1975;
 Robinson 1991, "That BLUP is a good thing"): for one run each and no seeds, the shrunk mean
 m + lambda^2 / (lambda^2 + 1/n_i) (mean_i - m). The ratios are weighed by their restricted likelihood (Searle, Casella
-and McCulloch 1992, ch. 6) times half-Cauchy(1) priors (Gelman 2006), so that four configurations do not pretend to
-know tau; sigma^2 is integrated in closed form.
+and McCulloch 1992, ch. 6) times half-Cauchy(1) priors (Gelman 2006), so that four configurations alone do not
+fix tau; sigma^2 is integrated in closed form.
 
 All runs are scored on the same few sequences, which suit some configurations better than others: what a configuration
 scores there is c_i + d_i, and more seeds do not tell the two apart. With the covariance D of d from resampling the
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 BETWEEN = np.geomspace(0.02, 10.0, 36)  # lambda: spread between configurations in units of sigma
 SHARED = np.geomspace(0.02, 4.0, 12)  # kappa: spread between seeds in units of sigma
 COARSE = (BETWEEN[::2], SHARED[::2])  # the same where sigma is on the grid too
-SIGMAS = np.geomspace(0.4, 3.0, 12)  # sigma in units of the estimate that does not know of D
+SIGMAS = np.geomspace(0.4, 3.0, 12)  # sigma in units of the estimate made without D
 ENOUGH = 20  # runs of a search that say how configurations differ
 DRAWS = 20_000
 INTERVAL = 0.90

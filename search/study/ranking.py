@@ -43,7 +43,7 @@ class RankedConfiguration:
 
     @property
     def mean(self) -> float:
-        """Plain mean of all runs, the search's too-lucky one included."""
+        """Plain mean of all runs, including the search's own, which is too high by selection."""
         return statistics.fmean(run.value for run in self.runs)
 
     @property

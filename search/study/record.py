@@ -99,7 +99,7 @@ class TrialRecord:
     best_epoch: int | None
     history: tuple[dict[str, Any], ...]
     select: dict[str, float]  # t0, t1, mean
-    report: dict[str, float]  # likewise, on sequences that no decision has seen
+    report: dict[str, float]  # t0, t1, mean on sequences that no decision has seen
     parameters: int | None  # weights of the network
     reason: str
     failure: str | None  # kind of a failure, one of `FAILURES`

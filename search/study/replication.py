@@ -221,7 +221,7 @@ def next_round(
     """Search runs whose configurations get one more seed; empty when the plan has ended.
 
     `attempts` counts the replicates of each configuration so far, failed ones included, so that a configuration whose
-    replicates all fail is not tried for ever. `rank` ranks some of the study's configurations.
+    replicates all fail is not repeated without end. `rank` ranks some of the study's configurations.
     """
     left = plan.runs - sum(attempts.get(key, 0) for key in plan.keys)
     candidates = {run.key: run for run in sorted(searched, key=lambda run: run.value) if run.key in plan.keys}

@@ -234,7 +234,7 @@ def _frame_problem(item: Any) -> str:
 
 
 def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[Problem]:
-    """A warm-up as long as the runs themselves would switch pruning off without a word."""
+    """The problem of a warm-up as long as the runs themselves: it would silently switch pruning off."""
     epochs = parameters.get("epochs") or Fixed(value=RunConfig.model_fields["epochs"].default)
     longest = max(epochs.values() or (0,))
     # These two judge no run after its last epoch, where nothing is left to save

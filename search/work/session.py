@@ -68,7 +68,7 @@ class StudySession:
         its configurations can be trained on it."""
         require_trainable(self.spec, dataset, created=True)
         bind_data(self.study, dataset.fingerprint)
-        bind_data(self.study, dataset.fingerprint)  # two first workers may write at once: the later write counts
+        bind_data(self.study, dataset.fingerprint)  # again: of two first workers that write at once, the later counts
 
     def trials(self) -> list[FrozenTrial]:
         """All trials. Raises `SearchError` where the study was deleted."""

@@ -161,7 +161,7 @@ class TrialInProgress:
         )
 
     def _should_prune(self, epoch: int) -> bool:
-        """Ask the pruner with what is known here now, and again in the background with the other workers' latest.
+        """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
@@ -248,7 +248,7 @@ class TrialInProgress:
             self.storage.drop()
 
     def _hung(self, waited: float) -> None:
-        """Called from the watchdog's thread: let go of the trial, and end the process, since the step cannot be ended.
+        """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread.
 
         After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
         the grace, and one that hangs every time is given up after `max_retries`.
@@ -284,7 +284,7 @@ class TrialInProgress:
         try:
             self.resume.remove()
             make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
-        except Exception as error:  # the trial has ended well: what is left over costs room, not the worker
+        except Exception as error:  # the trial has ended well: what could not be removed only takes space
             log.debug("clean-up failed", exc_info=True)
             self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")
 

@@ -28,7 +28,7 @@ from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import State
 
-OPSET = 17  # what onnxruntime 1.18, the oldest we name, reads
+OPSET = 17  # what onnxruntime 1.18, the oldest version we support, reads
 TOLERANCE = 1e-5
 MISSING = "`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'"
 CHECKED_STEPS = 40

@@ -55,7 +55,7 @@ def compiled_kernels() -> Any:
 
         with compiled_once():
             from lobmodels.networks import cpu_kernels
-    except Exception as error:  # whatever the compiler does on an unknown host must not cost the run
+    except Exception as error:  # any failure of the compiler on an unknown host must not fail the run
         logger.warning("the CPU kernels cannot be used (%s: %s); torch computes, slower", type(error).__name__, error)
         return None
     return cpu_kernels
@@ -104,7 +104,7 @@ def _forward(kernels: Any, cell: int, x: Tensor, weights: Sequence[Tensor], keep
     where nothing is kept; a GRU has no cells. B' is B rounded up to whole blocks of rows."""
     w_ih, w_hh, b_ih, b_hh = weights
     steps, size, batch = len(x), w_hh.shape[1], _up(x.shape[1], kernels.BLOCK)
-    skipped = 4 * size - len(w_hh)  # numbers of a row of gates that the state does not feed, the inputs neither
+    skipped = 4 * size - len(w_hh)  # of a row of gates: the state does not feed the first so many, the inputs the last
     outputs = x.new_empty(steps, batch, size)
     gates = x.new_empty(steps if keep else 0, batch, 4 * size)
     cells = x.new_empty(steps if keep and cell == kernels.LSTM else 0, batch, size)

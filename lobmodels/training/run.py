@@ -98,7 +98,7 @@ class TrainingRun:
         return self.history[-1]
 
     def steps(self) -> Iterator[None]:
-        """`train_epoch` one training step at a time, for several runs that take turns on one device.
+        """`train_epoch` one training step at a time, for several runs that alternate on one device.
 
         Nothing between two steps waits for the device; the last pause is followed by validation, which does.
         """
@@ -154,7 +154,7 @@ class TrainingRun:
         if self.config.input_noise > 0:
             x = x + self.config.input_noise * torch.randn_like(x)
         p = self.config.feature_dropout
-        if p > 0:  # one mask a sequence, so that a column is absent, not flickering
+        if p > 0:  # one mask a sequence, so that a column is absent for the whole sequence
             x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
         return x
 

@@ -46,7 +46,7 @@ def analyse_pool(
 
 
 def write(analysis: Analysis, output: Path) -> list[Path]:
-    """Write tables as CSV, weights as JSON, figures as HTML, and analysis.json, which names runs and sequences; the paths.
+    """Write tables as CSV, weights as JSON, figures as HTML, and the runs and sequences as JSON; returns the files.
 
     Raises `OutputError` where the folder cannot be written.
     """

@@ -13,7 +13,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run a cell that begin
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns. `name` is that of its file without the ending."""
+    """Rows under named columns. `name` is the name of its file without the suffix."""
 
     name: str
     columns: Sequence[str]

@@ -1,4 +1,4 @@
-"""Repeats calls while a database is away: which errors are worth another try, and for how long."""
+"""Repeats calls while a database cannot be reached: after which errors, and for how long."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def is_transient(error: BaseException, connected: bool = True) -> bool:
 
 
 def translate(error: BaseException) -> StorageError | None:
-    """The expected failure that `error` is, or None for a bug."""
+    """The expected failure that stands for `error`, or None where `error` is a bug."""
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
         return DatabaseUnavailable("the database does not answer: the connection broke within a transaction")

@@ -31,7 +31,7 @@ class StoreStorage(BaseStorage):
 class Store:
     """What `open_store` opened. `store_of` finds it again from a study, since an Optuna study keeps its storage alone.
 
-    `engine` is SQLAlchemy's, None where this process does not talk SQL itself (a proxy, a journal).
+    `engine` is SQLAlchemy's, None where this process does not use SQL itself (a proxy, a journal).
     """
 
     storage: StoreStorage

@@ -64,7 +64,7 @@ def _export(step: nn.Module, inputs: tuple[Tensor, ...], states: list[str]) -> b
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are constant here
         path = Path(folder, "ensemble.onnx")
         try:
-            # The exporter that traces; docs/design-notes.md says why not the newer one.
+            # The exporter that traces; docs/design-notes.md gives the reason against the newer one.
             torch.onnx.export(
                 step,
                 inputs,

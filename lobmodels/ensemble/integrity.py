@@ -98,7 +98,7 @@ def _wrong_scales(
 
 
 def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Members and inputs whose description in the manifest is not that of their run."""
+    """Members and inputs whose description in the manifest differs from their run's, in words."""
     changed = []
     for mine, trained in zip(manifest["members"], expected["members"], strict=True):
         fields = [name for name in trained if name != "scale" and _contradicts(mine, trained, name)]

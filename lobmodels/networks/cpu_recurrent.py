@@ -78,7 +78,7 @@ class CompiledLayer(torch.autograd.Function):
         kernels, (batch, size) = ctx.kernels, outputs.shape[1:]
         tiles, rows, skipped = _tiles(batch, kernels.TILE), _up(len(w_hh), kernels.BLOCK), 4 * size - len(w_hh)
         grad_x = x.new_empty(len(x) if ctx.needs_input_grad[2] else 0, batch, x.shape[2])
-        # Each tile adds to its own: the order of the last additions is that of the tiles, not of threads.
+        # Each tile sums into its own buffer, so that the order of additions does not depend on the threads.
         by_ih = x.new_zeros(len(tiles), rows, _up(x.shape[2], kernels.LANES))
         by_hh, by_bias = x.new_zeros(len(tiles), rows, _up(size, kernels.LANES)), x.new_zeros(len(tiles), 4 * size)
         packed = _packed(kernels, w_ih.roll(skipped, 0)), _packed(kernels, w_hh)
@@ -141,7 +141,7 @@ def _tiles(batch: int, rows: int) -> list[tuple[int, int]]:
 
 
 def _for_each(work: Callable[[int], None], count: int) -> None:
-    """`work` of 0...count-1, on as many threads as torch has: the kernels let go of the interpreter."""
+    """`work` of 0...count-1, on as many threads as torch has: the kernels release the GIL."""
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         for k in range(count):

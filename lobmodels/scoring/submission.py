@@ -74,7 +74,7 @@ class Score:
     backend: str | None  # of a submission made by lobtuna
     fingerprint: str  # of the data
     steps: int  # rows of a sequence
-    promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest says of these data
+    promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest holds for these data
 
     @property
     def overall(self) -> Part:
@@ -233,7 +233,7 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
         timer.start()
         try:
             assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it died at once: the exit code below tells why
+            with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code is reported below
                 process.stdin.write(json.dumps(job))
                 process.stdin.close()
             for line in process.stdout:

@@ -120,8 +120,8 @@ class TrainingRun:
         self.schedule.after_epoch(mean)
 
     def _train(self) -> Generator[None, None, Tensor]:
-        """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
-        of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
+        """One pass over the train sequences. Returns (3,) on the device, summed over sequences: the loss, the gradient
+        norm of steps in which it was finite, and 1 for these. The scaler skips the other steps."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.network.train()
         with self.random.drawing():
@@ -270,7 +270,7 @@ class TrainingRun:
             slots.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": document["groups"]})
         self.schedule.load_state_dict(document["schedule"])
-        if document["scaler"]:  # empty where the run was on a CPU or in float32; here the scale then starts afresh
+        if document["scaler"]:  # empty after a run on a CPU or in float32; the scale then keeps its initial value
             self.scaler.load_state_dict(document["scaler"])
         self.history = [EpochRecord(**record) for record in document["history"]]
         self.best_epoch = document["best_epoch"]

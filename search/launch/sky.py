@@ -28,7 +28,7 @@ def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
         "resources": {
             "accelerators": gpu,
             "use_spot": True,
-            # The study brings an interrupted trial back by itself; SkyPilot only has to bring the machine back.
+            # The study queues an interrupted trial again by itself; SkyPilot only has to start a new machine.
             "job_recovery": {"strategy": "EAGER_NEXT_REGION", "max_restarts_on_errors": 3},
         },
         "secrets": {SECRET: None},  # given with --secret; launching without it is refused

@@ -1,4 +1,4 @@
-"""The figures of a data profile, in the look of every report. Train and valid keep their colours throughout."""
+"""The figures of a data profile, in the style of the reports. Train and valid keep their colours throughout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What averaging runs is worth, from the files of `lobtuna ensemble` where they are at hand."""
+"""What averaging runs gains, from the files of `lobtuna ensemble` where they exist."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _read(folder: Path) -> Ensembles:
 
 
 def section(study: Study, found: Ensembles | None) -> Section:
-    """Score over the number of members, how alike they are, and what fitted weights would do."""
+    """Score over the number of members, how similar they are, and what fitted weights would gain."""
     title = "Ensembles"
     if found is None:
         text = (

@@ -24,8 +24,8 @@ TOP = 0.15  # share of runs that count as the best
 MARGIN = 0.08  # of a range, left on either side of the best runs
 EDGE, CROWD = 0.08, 0.3  # this share of the best within this part of a range at its border: it is too narrow
 WIDEN = 0.35  # of a range, added on that side
-EXPECTED = 2.0  # best runs that should lie outside by their number, before their absence says anything
-SCARCE = 0.25  # of those, that may lie there all the same
+EXPECTED = 2.0  # best runs that must be expected outside before their absence counts as evidence
+SCARCE = 0.25  # share of the expected that may still lie there
 
 
 @dataclass(frozen=True)

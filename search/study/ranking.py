@@ -35,7 +35,7 @@ class RankedConfiguration:
     high: float | None
     probability_best: float | None
     failed: int = 0  # replicates that failed or diverged; each counts as a run with the worst value of all
-    behind: tuple[float, float] | None = None  # 90 % interval of the first configuration's worth minus this one's
+    behind: tuple[float, float] | None = None  # 90 % interval of the first configuration's quality minus this one's
 
     @property
     def n(self) -> int:

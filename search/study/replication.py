@@ -164,8 +164,8 @@ def pool(study: optuna.Study) -> list[Run]:
 
 
 def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Ranking:
-    """The configurations of a study, or some of them, from all that is known of their runs: values, what resampling
-    the sequences says, and replicates that failed."""
+    """Rank the configurations of a study, or some of them, by their runs' values, by resampled sequences where the
+    sums are known, and with failed replicates counted."""
     seeds = find_replicates(study)
     failed = {} if seeds is None else _failures(seeds)
     studies = {study.study_name: study} | ({} if seeds is None else {seeds.study_name: seeds})

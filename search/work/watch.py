@@ -1,4 +1,4 @@
-"""Reads what a study tells its workers while they work: changed terms, and a request to stop."""
+"""Reads from the study, while its workers work, whether its terms have changed and whether they should stop."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ class Watch:
         while not self._ended.wait(self.every * (IDLE_FACTOR if self.idle else 1.0)):
             try:
                 self.look()
-            except (StorageError, SearchError, KeyError) as error:  # the worker itself meets it too, and says so
+            except (StorageError, SearchError, KeyError) as error:  # the worker's own calls fail as well, and report it
                 log.debug("the study's attributes were not read: %s", error)

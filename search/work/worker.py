@@ -1,4 +1,4 @@
-"""A worker: takes trials, runs them one after another, and queues those of silent workers again."""
+"""A worker: takes trials, runs them one after another, and queues trials of silent workers again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one kind of database brings: how its URLs are read, and how one is opened."""
+"""The interface of one kind of database: how its URLs are read, and how one is opened."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Backend:
     """One kind of database.
 
     `parse` gets the text after `://`, and the whole URL for messages; it raises `UrlError` that names the broken rule.
-    `sql` says that this process talks SQL to it, so that `lobtuna proxy` can serve it.
+    `sql`: this process accesses it with SQL, so that `lobtuna proxy` can serve it.
     """
 
     parse: Callable[[str, str], StorageUrl]

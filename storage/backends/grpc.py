@@ -81,7 +81,7 @@ class ProxyStorage(StoreStorage, OptunaProxy):
         return json.loads(self.call(method, json.dumps(request).encode()))
 
     def retry(self, call: Callable[[], T]) -> T:
-        """Run `call`, again while the proxy or its database is away, for at most `patience` seconds."""
+        """Run `call`; repeat it while the proxy or its database cannot be reached, for at most `patience` seconds."""
         end, wait = time.monotonic() + self.patience, FIRST_WAIT
         while True:
             try:

@@ -46,7 +46,7 @@ REPEATABLE = (
 
 
 class ResilientStorage(OptunaDatabase):
-    """`RDBStorage` whose calls are tried again for `patience` seconds while the database is away."""
+    """`RDBStorage` that repeats calls for up to `patience` seconds while the database cannot be reached."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], *, dialect: Dialect, patience: float) -> None:
         self.dialect = dialect

@@ -1,4 +1,4 @@
-"""Opens a database that speaks SQL: Optuna's tables and lobtuna's own in one engine, tuned and patient."""
+"""Opens a database that speaks SQL: Optuna's tables and lobtuna's own in one engine, with retries."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from storage.optuna_internals import (
 )
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers look at
+REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers read
 AT_ONCE = 2000  # trials in one statement, each bound up to four times: fewer parameters than any database allows
 
 PARAM, REPORT, OUTCOME, ATTRIBUTE = range(4)  # kinds of a detail

@@ -25,8 +25,8 @@ class Channel:
     A batch waits up to `gather` seconds since the last commit for others to join it, unless a function or an end of the
     trial follows, or `flush` is called: epochs of a few seconds then share a transaction.
 
-    While the database is away or full the thread keeps trying and nothing in the queue is lost. Any other failure
-    ends the channel, and the next `put` or `flush` raises it.
+    While the database is full or cannot be reached, the thread keeps trying and nothing in the queue is lost. Any other
+    failure ends the channel, and the next `put` or `flush` raises it.
     """
 
     def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY, gather: float = 0.0) -> None:

@@ -34,10 +34,10 @@ class Claim:
     grace: float = DEFAULT_GRACE
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    again: bool = False  # this claim was sent before, and its answer was lost
+    again: bool = False  # whether this claim may have been sent before, with its answer lost
 
     def renewed(self) -> Claim:
-        """The same worker's claim on another trial: a fresh token."""
+        """The same worker's claim for another trial, with a fresh token."""
         return replace(self, token=uuid.uuid4().hex)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,18 +69,18 @@ class Losses:
 
     @staticmethod
     def of(system_attrs: Mapping[str, Any]) -> Losses:
-        """What a trial's attributes say; earlier versions counted the total alone."""
+        """The losses stored in a trial's attributes; earlier versions counted the total alone."""
         total = int(system_attrs.get(LOSSES, 0))
         fruitless, furthest = system_attrs.get(FRUITLESS, (total, -1))
         return Losses(total, int(fruitless), int(furthest))
 
     def one_more(self, step: int) -> Losses:
-        """After another loss, when `step` was the last report (-1: none)."""
+        """These losses and one more, when `step` was the last report (-1: none)."""
         fruitless = 1 if step > self.furthest else self.fruitless + 1
         return Losses(self.total + 1, fruitless, max(step, self.furthest))
 
     def to_attributes(self) -> dict[str, Any]:
-        """The trial's system attributes."""
+        """The losses as system attributes of the trial."""
         return {LOSSES: self.total, FRUITLESS: [self.fruitless, self.furthest]}
 
     def taken_back(self, worker: str, max_retries: int) -> Batch:

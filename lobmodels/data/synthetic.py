@@ -35,7 +35,7 @@ TARGET_BOUND = 44.0
 
 @dataclass(frozen=True)
 class Market:
-    """The laws of the simulated market; lengths in events, sizes in standard deviations of one event's move."""
+    """The parameters of the simulated market; lengths in events, sizes in standard deviations of one event's move."""
 
     fast_memory: float = 0.55  # lag-1 autocorrelation of the fast pressure
     slow_memory: float = 0.985

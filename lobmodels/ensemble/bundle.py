@@ -77,7 +77,7 @@ class Bundle:
 
     @staticmethod
     def shipped(members: Sequence[Checkpoint], weights: ArrayLike, factors: NDArray[np.float64]) -> Bundle:
-        """Members that were brought to one scale before, by `factors`: those of a submission."""
+        """A bundle of a submission's members, which `factors` have already brought to one scale."""
         return Bundle(tuple(members), _valid_weights(members, weights), factors)
 
     def tensors(self) -> dict[str, NDArray[Any]]:

@@ -258,7 +258,7 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
 
 @contextlib.contextmanager
 def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
-    """The process, held to one thread; it does not outlive the block."""
+    """The process, limited to one thread; it is killed at the end of the block."""
     process = subprocess.Popen(
         # -P keeps the script's folder off its path, so that a submission cannot import this project's modules
         [sys.executable, "-P", scoring_process.__file__],

@@ -29,7 +29,7 @@ from lobmodels.inputs import as_tensor
 from lobmodels.scoring.submission import TIME_LIMIT, host_job, run_host, unpack
 
 TOLERANCE = 1e-5
-BACKENDS: dict[str, tuple[str, ...]] = {"numba": (), "numpy": ("numba",)}  # modules that are made absent for it
+BACKENDS: dict[str, tuple[str, ...]] = {"numba": (), "numpy": ("numba",)}  # modules hidden from it
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ class TrainingRun:
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
     def result(self, name: str = "") -> Checkpoint:
-        """The best weights with their scores. The report sequences are looked at here, once.
+        """The best weights with their scores. The report sequences are evaluated here, once.
 
         Raises `TrainingError` before the first epoch.
         """

@@ -86,7 +86,7 @@ def _worker(job: Job, gpus: bool) -> dict[str, Any]:
 
 
 def _built(job: Job) -> dict[str, Any]:
-    """What the services made from our image have in common."""
+    """The settings shared by all services that run our image."""
     return {
         "build": ".",
         "image": f"lobtuna-{job.slug}",

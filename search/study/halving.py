@@ -40,7 +40,7 @@ def build_halving(spec: StudySpec) -> HalvingPruner:
 
 
 class HalvingPruner(BasePruner):
-    """Keeps nothing: the verdict follows from the trials of the study. Baselines are never pruned.
+    """Stateless: the decision follows from the trials of the study. Baselines are never pruned.
 
     `planned` is the most epochs a trial can have, `first` the epochs after which a run is judged for the first time.
     """

@@ -139,7 +139,7 @@ def _observed(
     repeated: Mapping[str, Sequence[Run]], failed: Mapping[str, int]
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Value, configuration, seed and origin of each run, as `fit` takes them. A failed replicate has the worst value
-    of all: nothing is known of how bad it would have been, and a recipe that fails is not worth its lucky seeds."""
+    of all: its true value is unknown, and without it a configuration would be ranked by its successful seeds alone."""
     flat = [
         (i, run.value, run.seed, not is_replicate(run)) for i, found in enumerate(repeated.values()) for run in found
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MOST = 5  # so many in a row end a worker, or a broken card would use up the study's budget within minutes
+MOST = 5  # so many in a row end a worker: a broken GPU would use up the study's budget within minutes
 
 
 class Repeats:

@@ -41,7 +41,7 @@ class SavedRun:
 
     @staticmethod
     def of(study: str, trial: FrozenTrial, end: Batch, files: list[tuple[str, str, bytes]]) -> SavedRun:
-        """The run of a trial as its worker knows it; `end` is its outcome and what is written with it."""
+        """The run of a worker's own trial; `end` is the write that ends it: its outcome and attributes."""
         whole = Batch(
             params={name: (d.to_internal_repr(trial.params[name]), d) for name, d in trial.distributions.items()},
             intermediate=dict(trial.intermediate_values),

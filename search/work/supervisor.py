@@ -259,7 +259,7 @@ class _Supervisor:
         self.progress.set_state(process.number, "failed")
 
     def _start_again(self, process: _Process, code: int) -> None:
-        """After a pause that grows with every end in a row that followed soon after its start."""
+        """Plan the next start, after a pause that grows with each crash in a row that came soon after a start."""
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         what = WHY.get(code, f"crashed ({how})")
@@ -285,7 +285,7 @@ class _Supervisor:
 
 
 def pause_after(crashes: int) -> float:
-    """Seconds before the next start after so many ends in a row."""
+    """Seconds before the next start, after so many crashes in a row."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 32))
 
 

@@ -86,11 +86,11 @@ class TrialInProgress:
             return self._on_device(config, self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
-        except Exception as error:  # whatever it is, it ends this trial and not the worker
+        except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
 
     def _start(self, config: RunConfig) -> int:
-        """Record what the trial is; returns its seed."""
+        """Record configuration, seed, worker and device; returns the seed."""
         queued = read_trial(self.session.name, self.storage.own()).seed
         seed = self.session.spec.trial_seed(self.number) if queued is None else queued
         self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
@@ -98,7 +98,7 @@ class TrialInProgress:
         return seed
 
     def _on_device(self, config: RunConfig, seed: int) -> Outcome:
-        """Train beside other slots, and once more alone where they left too little memory."""
+        """Train beside other slots; where memory was too small for that, train once more with the device to itself."""
         lock, stopped = self.context.device_lock, self.context.stop.due
         try:
             with lock.shared(stopped) as ready:

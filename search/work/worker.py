@@ -151,7 +151,7 @@ class _Worker:
         try:
             return outlast(self._next, self.stop, lambda text: self.emit(Event("note", self.name, text=text)))
         except Unavailable:
-            return None  # nothing is held here that could be lost
+            return None  # no trial is held yet, so nothing is lost
 
     def _next(self) -> tuple[StudySession, optuna.Trial] | None:
         """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""

@@ -16,7 +16,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts.entry import Artifacts, Entry
 from storage.errors import ArtifactError, ArtifactNotStored
 
-NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # what ids are made of; nothing that could leave the folder
+NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # the form of an id; no path that leads out of the folder
 
 
 class FolderArtifacts(Artifacts):

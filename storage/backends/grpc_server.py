@@ -74,7 +74,7 @@ def _fleet_handlers(store: Store) -> grpc.GenericRpcHandler:
 
 
 def _json_calls(store: Store) -> dict[str, Callable[[dict[str, Any]], Any]]:
-    """The calls that travel as JSON: from the request's fields to what is answered."""
+    """The calls that travel as JSON: by name, a function from the request's fields to the answer."""
     fleet, artifacts = store.fleet, store.artifacts
     return {
         "Claim": lambda r: fleet.claim(*_claimed(r)),

@@ -127,7 +127,7 @@ def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
 
 
 def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial | None]:
-    """The claim that came with a new trial, as an attribute since Optuna's interface has no other room for it."""
+    """The claim that a new trial's template carries, for want of an argument in Optuna's interface, and the rest."""
     if template is None or CLAIM not in template.system_attrs:
         return None, template
     rest = copy.deepcopy(template)
@@ -143,7 +143,7 @@ def _already_created(session: Session, claim: Claim) -> Any:
 
 
 def _frozen(row: Any, template: FrozenTrial | None) -> FrozenTrial:
-    """The trial as Optuna's cache wants it back: the template with the number it was given."""
+    """The trial as Optuna's cache expects it: the template with the number and the id it was given."""
     if template is None:
         return new_trial(row.number, row.trial_id, row.datetime_start)
     frozen = identify(copy.deepcopy(template), row.number, row.trial_id)

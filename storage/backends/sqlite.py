@@ -102,7 +102,7 @@ def _writable(path: Path) -> bool:
 
 def _open_read_only(path: Path, *, patience: float, opening: float, connections: Connections) -> Store:
     log = path.with_name(f"{path.name}-wal")
-    # `immutable` needs no file beside the database, but does not see what is in the write-ahead log alone.
+    # `immutable` needs no file beside the database, but ignores changes that are only in the write-ahead log.
     how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     url = StorageUrl(f"sqlite:///file:{quote(str(path.resolve()))}?{how}&uri=true", path=path)
     database = SqlDatabase(url, "sqlite+readonly", DIALECT, {"timeout": LOCK_PATIENCE}, read_only=True)

@@ -1,7 +1,7 @@
 """Checks every request to the dashboard: who may send it, what it may do, and what a browser may do with the answer.
 
 optuna-dashboard has no authentication and deletes studies on request. This WSGI middleware adds the missing part: it
-refuses writing unless asked otherwise, checks a password, turns away pages of other sites, and sets the headers that
+refuses writing unless asked otherwise, checks a password, rejects requests from other sites, and sets the headers that
 keep a stored file (any worker may have written it) from running as a script.
 """
 

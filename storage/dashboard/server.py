@@ -19,7 +19,7 @@ from storage.store import ARTIFACTS, Store
 T = TypeVar("T")
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-SHORTEST_PASSWORD = 12  # characters: there is no lock-out, so guessing has to be hopeless
+SHORTEST_PASSWORD = 12  # characters: nothing limits the number of guesses
 THREADS = 8  # a page asks for about six things at once
 
 

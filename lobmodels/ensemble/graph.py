@@ -138,7 +138,7 @@ def check(data: bytes, bundle: Bundle) -> float:
 
 
 def open_session(data: bytes) -> Any:
-    """The graph in onnxruntime, on one thread."""
+    """The graph in onnxruntime, on one thread. Raises `BundleError` where onnxruntime is not installed."""
     try:
         import onnxruntime
     except ImportError:

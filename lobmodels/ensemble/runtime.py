@@ -57,7 +57,10 @@ class SequenceError(ValueError):
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file: eight bytes of header length, a JSON header, the data."""
+    """The arrays of a safetensors file: eight bytes of header length, a JSON header, the data.
+
+    Raises `RuntimeFormatError` where the file is shorter than its header says.
+    """
     types_ = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -1053,7 +1056,9 @@ class Ensemble:
 
 
 def _fastest(backend: str, reference: NumpyStep, parts: tuple[Any, ...]) -> Any:
-    """The compiled step if it compiles and agrees with `reference`; otherwise warns and returns `reference`."""
+    """The compiled step if it compiles and agrees with `reference`; otherwise warns and returns `reference`.
+
+    With `backend` "numba", failing to compile raises its own error, and disagreeing `RuntimeFormatError`."""
     try:
         compiled = NumbaStep(*parts)
         difference = _difference(compiled, reference)

@@ -17,7 +17,10 @@ PYTHON = "$HOME/lobtuna/bin/python"
 
 
 def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
-    """The task as SkyPilot's YAML has it. `data` is a bucket URL or a local folder, `package` the folder to bring."""
+    """The task as SkyPilot's YAML has it. `data` is a bucket URL or a local folder, `package` the folder to copy.
+
+    Raises `SearchError` where `data` is neither.
+    """
     is_url = "://" in data
     if not is_url and not Path(data).expanduser().is_dir():
         raise SearchError(f"--data {data!r} is neither a folder nor a bucket such as s3://NAME/lob")

@@ -68,7 +68,10 @@ def from_checkout(root: Path) -> Source:
 
 
 def from_installation(distribution: metadata.Distribution, root: Path) -> Source:
-    """The files that pip recorded when it installed lobtuna into `root`, each checked against its recorded hash."""
+    """The files that pip recorded when it installed lobtuna into `root`, each checked against its recorded hash.
+
+    Raises `SearchError` where a file was changed afterwards, or `root` holds no installed lobtuna.
+    """
     source = Source(distribution.version, {})
     for file in distribution.files or []:
         name = file.as_posix()

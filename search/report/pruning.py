@@ -33,7 +33,8 @@ TOP = 0.1
 class Savings:
     """What the pruned runs took, and what they would still have taken.
 
-    Each is taken to have gone on to the median length of the finished runs that got further."""
+    Each is taken to have gone on to the median length of the finished runs that got further.
+    """
 
     pruned: int
     epochs_run: int

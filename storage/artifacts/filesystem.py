@@ -45,7 +45,7 @@ class FolderArtifacts(Artifacts):
             raise ArtifactNotFound(f"artifact {artifact_id} is not in {self.folder}") from None
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write beside the final name, flush to the disk, then rename."""
+        """Write beside the final name, flush to the disk, then rename. Raises `ArtifactNotStored` where that fails."""
         path = self._path(artifact_id)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:

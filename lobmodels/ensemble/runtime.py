@@ -1058,7 +1058,8 @@ class Ensemble:
 def _fastest(backend: str, reference: NumpyStep, parts: tuple[Any, ...]) -> Any:
     """The compiled step if it compiles and agrees with `reference`; otherwise warns and returns `reference`.
 
-    With `backend` "numba", failing to compile raises its own error, and disagreeing `RuntimeFormatError`."""
+    With `backend` "numba", failing to compile raises its own error, and disagreeing `RuntimeFormatError`.
+    """
     try:
         compiled = NumbaStep(*parts)
         difference = _difference(compiled, reference)

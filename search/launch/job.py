@@ -66,7 +66,7 @@ def prepare(
     """Look the study up in the database `url` and pack what its workers need.
 
     `far` workers are on other machines and must reach that database. Raises `SearchError` for an unknown study, one of
-    another version of lobtuna, a database that is a file where it has to be reached from afar, a bad duration or wheel.
+    another version of lobtuna, a database file where other machines must reach the database, a bad duration or wheel.
     """
     if time_limit is not None:
         parse_duration(time_limit)

@@ -1,4 +1,4 @@
-"""What a launcher brings to install: the wheel, the pinned requirements, the script that checks and installs them."""
+"""What a launcher ships to install: the wheel, the pinned requirements, the script that checks and installs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the next study should look: each parameter's range, judged by what the best runs used and the others did not.
+"""Advises ranges for the next study: for each parameter, from what the best runs used and the others did not.
 
 A range is only narrowed where enough runs outside it were tried and hardly one of them was among the best, and only
 widened where the best runs crowd at its border. Everything else stays: that no run supports a value is no evidence

@@ -5,7 +5,7 @@ averaged. Its expected value follows from the forecast of `curve_model`. A run g
 
     expected excess / epochs it has left  >  mean excess of the runs so far / mean epochs of the runs so far,
 
-the rule of renewal theory for choosing between going on and starting anew: nothing in it is tuned. With a budget of
+the rule of renewal theory for choosing between going on and starting anew: it has no tuned constants. With a budget of
 hours, seconds take the place of epochs, so that a slow architecture pays for its time. `docs/search-proof.md` says why
 it is not the default.
 """

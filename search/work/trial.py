@@ -264,7 +264,7 @@ class TrialInProgress:
                 target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
             )
             write.start()
-            write.join(HAND_BACK)  # no longer: the database may be what hangs
+            write.join(HAND_BACK)  # not longer: the database itself may hang
         self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
 
     def _hand_back(self) -> Outcome:

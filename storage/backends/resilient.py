@@ -127,7 +127,7 @@ def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
 
 
 def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial | None]:
-    """The claim that a new trial's template carries, for want of an argument in Optuna's interface, and the rest."""
+    """The claim carried by a new trial's template (Optuna's interface has no argument for it), and the rest of it."""
     if template is None or CLAIM not in template.system_attrs:
         return None, template
     rest = copy.deepcopy(template)

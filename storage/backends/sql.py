@@ -1,4 +1,4 @@
-"""Opens a database that speaks SQL: Optuna's tables and lobtuna's own in one engine, with retries."""
+"""Opens an SQL database: Optuna's tables and lobtuna's own in one engine, with retries."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ class Comparison:
 
     @property
     def safe(self) -> Row:
-        """The best one when the resampled sequences suit it badly."""
+        """The row with the highest p10: best when the resampled sequences suit it badly."""
         return max(self.rows, key=lambda row: (row.p10, row.mean))
 
     @property
     def bold(self) -> Row:
-        """The best one when the resampled sequences suit it well."""
+        """The row with the highest p90: best when the resampled sequences suit it well."""
         return max(self.rows, key=lambda row: (row.p90, row.mean))
 
 

@@ -29,7 +29,7 @@ PREFIX = "network."
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of what a run depends on."""
+    """Versions of Python and of the packages that a run depends on, by name."""
     found = {"python": platform.python_version()}
     for name in ("lobtuna", "torch", "numpy", "optuna"):
         try:
@@ -74,7 +74,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
-    valid_fingerprint: str = ""  # of the validation sequences alone: whoever meets them again knows the split
+    valid_fingerprint: str = ""  # of the validation sequences alone: tells whether data has the same split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
     sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, 2) of `select` and `report`
     diagnostics: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Which device a run computes on, decided once, and what holds on each: float32 where it counts, one memory error."""
+"""Chooses the device of a run once; float32 arithmetic where it is required; one error for lack of memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 
 from lobmodels.errors import DeviceError, DeviceMemoryError
 
-# What torch's libraries say, those of a CPU included.
+# Texts of the errors by which torch's libraries, on a GPU or a CPU, report a lack of memory.
 NO_MEMORY = re.compile(r"out of memory|(CUDNN|CUBLAS)\w*_ALLOC_FAILED|DefaultCPUAllocator", re.IGNORECASE)
 
 
 def resolve_device(name: torch.device | str | None = None) -> torch.device:
-    """The device that `name` means, written as the tensors on it say it: `cpu`, or `cuda:N` with its number.
+    """The device that `name` means, in the form that its tensors report: `cpu`, or `cuda:N` with its number.
 
-    `cuda` alone compares unequal to `cuda:0`, the device of its tensors; so whoever is given a device passes it through
-    here once. None means the current GPU, or the CPU where there is no GPU. Raises `DeviceError` for anything that is
-    neither a CPU nor a GPU that torch can use here.
+    `cuda` alone compares unequal to `cuda:0`, the device of its tensors; so every device that a caller
+    passes in goes through here once. None means the current GPU, or the CPU where there is no GPU. Raises `DeviceError`
+    for anything that is neither a CPU nor a GPU that torch can use here.
     """
     device = _parsed(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cpu":
@@ -67,7 +67,7 @@ def _refuse_without_kernels(index: int) -> None:
     major, minor = torch.cuda.get_device_capability(index)
     binary = any(kind == "sm" and (x, y) <= (major, minor) and x == major for kind, x, y in known)
     source = any(kind == "compute" and (x, y) <= (major, minor) for kind, x, y in known)
-    if known and not binary and not source:  # other vendors' builds list other names: nothing is known of them
+    if known and not binary and not source:  # other vendors' builds list other names, which are not judged
         raise DeviceError(
             f"device cuda:{index}: torch {torch.__version__} was built for {' '.join(torch.cuda.get_arch_list())}, not "
             f"for sm_{major}{minor} ({torch.cuda.get_device_name(index)}); use device=cpu or another build of torch",
@@ -93,7 +93,7 @@ def float32_arithmetic() -> Iterator[None]:
 def memory_errors(device: torch.device) -> Iterator[None]:
     """Turn every way in which torch and its libraries report a full `device` into a `DeviceMemoryError`.
 
-    The locals of the frames that failed are cleared: their tensors are free although the error is still looked at.
+    The locals of the frames that failed are cleared, so that their tensors are freed while the error is handled.
     """
     try:
         yield

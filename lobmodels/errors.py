@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Remedy(StrEnum):
-    """What helps against a failure, for a caller that can say how it is done there. Some need the error's `subject`."""
+    """What the user can do about a failure; a caller words it as its own command. Some need the error's `subject`."""
 
     WRITE_EXAMPLE_DATA = "write example data"
     CHECK_DATA = "check the data file `subject`"

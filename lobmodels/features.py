@@ -27,7 +27,10 @@ NAMES: dict[str, tuple[str, ...]] = {}  # of each group's columns
 
 
 def group(*names: str) -> Callable[[Callable[[Any, Any, Any], None]], Callable[[Any, Any, Any], None]]:
-    """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names`."""
+    """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names`.
+
+    Raises ValueError where the name is taken.
+    """
 
     def enter(definition: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
         name = definition.__name__

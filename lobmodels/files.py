@@ -1,4 +1,4 @@
-"""The one way to write a file: it appears whole or not at all, and a refusal says which argument to change."""
+"""Writes files: each appears whole or not at all, and the error names the argument to change."""
 
 from __future__ import annotations
 

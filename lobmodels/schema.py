@@ -1,4 +1,4 @@
-"""What one row of the challenge's data is: column names, groups, lengths. Stated here and nowhere else."""
+"""The columns of the challenge's data, their groups, and the lengths of a sequence. Stated here and nowhere else."""
 
 from __future__ import annotations
 

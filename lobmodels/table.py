@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is run by spreadsheets
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run a cell that begins so as a formula
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns. `name` is that of its file without the ending."""
+    """Rows under named columns. `name` is the name of its file without the suffix."""
 
     name: str
     columns: Sequence[str]

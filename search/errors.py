@@ -1,7 +1,7 @@
-"""The expected failures of the search side, and how any expected failure is told: in one line that says what to do.
+"""The expected failures of `search`, and the one line, with the next step, by which any expected failure is reported.
 
-The command line and every slot's process tell them alike. Failures of the learning core name its own arguments and
-remedies; here these become options and commands.
+The command line and every slot's process use the same line. Errors of `lobmodels` name its own arguments and remedies;
+here these become options and commands.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class StudyNotFoundError(SearchError):
 
 
 class StudyExistsError(SearchError):
-    """A study of this name is there already and says something else."""
+    """A study of this name exists already, with another definition."""
 
 
 class WorkerCannotGoOn(SearchError):
-    """What ends a worker although a trial met it; every other failure of a trial ends that trial alone."""
+    """A failure during a trial that ends the whole worker; every other failure of a trial ends that trial alone."""
 
 
 class StudyDeletedError(WorkerCannotGoOn):
@@ -65,16 +65,16 @@ class RunSavedError(WorkerCannotGoOn):
 
 
 class RestartNeeded(WorkerCannotGoOn):
-    """This process cannot train any further, a fresh one can: its device context is broken, or its run hangs."""
+    """Only a fresh process can train any further: the device context of this one is broken, or its run hangs."""
 
 
 class ReportError(SearchError):
     """A report cannot be written where it was asked for."""
 
 
-EXPECTED = (LobModelsError, SearchError, StorageError)  # told in one line; anything else is a bug with its traceback
+EXPECTED = (LobModelsError, SearchError, StorageError)  # reported in one line; anything else is a bug, with traceback
 
-OTHER_NAMES = {"repetitions": "--bootstrap"}  # arguments whose option has another name than they have
+OTHER_NAMES = {"repetitions": "--bootstrap"}  # arguments whose option has a different name
 COMMANDS = {
     Remedy.WRITE_EXAMPLE_DATA: "`lobtuna data synth --output DIR` writes an example",
     Remedy.CHECK_DATA: "`lobtuna data check {subject}` lists all",
@@ -103,5 +103,5 @@ def worded(error: LobModelsError) -> str:
 
 
 def told(error: Exception) -> str:
-    """The one line that tells one of the `EXPECTED` failures."""
+    """The one line that reports one of the `EXPECTED` failures."""
     return worded(error) if isinstance(error, LobModelsError) else str(error)

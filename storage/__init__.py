@@ -1,4 +1,4 @@
-"""Where studies and checkpoints live: `open_store` opens a database, artifacts sit behind one protocol."""
+"""Stores studies and checkpoints: `open_store` opens a database; all artifact stores share one protocol."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 
 CLAIM = "lobtuna:claim"  # trial system attribute: JSON of a `Claim`
 BEAT = "lobtuna:beat"  # trial system attribute of journals: [token, count]
-LOSSES = "lobtuna:losses"  # trial system attribute: how many workers have vanished over this trial
+LOSSES = "lobtuna:losses"  # trial system attribute: how many workers were lost while running this trial
 FRUITLESS = "lobtuna:fruitless"  # trial system attribute: [losses since it last got further, furthest step at a loss]
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
-NOBODY = "a worker without a claim"  # stands in the claim of a running trial that came without one
+NOBODY = "a worker without a claim"  # worker's name in the claim given to a running trial that had none
 UNCLAIMED_GRACE = 3600.0  # seconds after which a running trial without a claim, and without a new report, is taken over
 
 
@@ -34,10 +34,10 @@ class Claim:
     grace: float = DEFAULT_GRACE
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    again: bool = False  # this claim was sent before, and its answer was lost
+    again: bool = False  # whether this claim may have been sent before, with its answer lost
 
     def renewed(self) -> Claim:
-        """The same worker's claim on another trial: a fresh token."""
+        """The same worker's claim for another trial, with a fresh token."""
         return replace(self, token=uuid.uuid4().hex)
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Losses:
-    """The workers that have vanished over one trial.
+    """How many workers were lost while they ran one trial.
 
     `total` counts all of them. `fruitless` counts those since the trial last got further than at any loss before: a
     long trial on machines that are often taken away is not given up while it makes progress. `furthest` is the last
@@ -69,18 +69,18 @@ class Losses:
 
     @staticmethod
     def of(system_attrs: Mapping[str, Any]) -> Losses:
-        """What a trial's attributes say; earlier versions counted the total alone."""
+        """The losses stored in a trial's attributes; earlier versions counted the total alone."""
         total = int(system_attrs.get(LOSSES, 0))
         fruitless, furthest = system_attrs.get(FRUITLESS, (total, -1))
         return Losses(total, int(fruitless), int(furthest))
 
     def one_more(self, step: int) -> Losses:
-        """After another loss, when `step` was the last report (-1: none)."""
+        """These losses and one more, when `step` was the last report (-1: none)."""
         fruitless = 1 if step > self.furthest else self.fruitless + 1
         return Losses(self.total + 1, fruitless, max(step, self.furthest))
 
     def to_attributes(self) -> dict[str, Any]:
-        """The trial's system attributes."""
+        """The losses as system attributes of the trial."""
         return {LOSSES: self.total, FRUITLESS: [self.fruitless, self.furthest]}
 
     def taken_back(self, worker: str, max_retries: int) -> Batch:

@@ -1,7 +1,7 @@
 """For how long this process has reached its database without a break.
 
 A worker that could not reach the database cannot tell a dead worker from one that was cut off by the same outage. It
-may therefore judge others only after it has itself been connected for as long as they are given to beat.
+may therefore take trials from others only after it has itself been connected for the whole grace of their claims.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Contact:
                 self._answers = _thinned(self._answers, now)
 
     def failed(self) -> None:
-        """A call did not get through: whatever came before it proves nothing about the time since."""
+        """A call did not get through: earlier answers no longer show an unbroken connection, so forget them."""
         with self._lock:
             self._answers = []
 
@@ -48,9 +48,9 @@ class Contact:
     def may_judge(self, grace: float, silence: float) -> bool:
         """Whether `silence` seconds without a beat show that a worker with this `grace` is gone.
 
-        Between two answers `gap` seconds apart an outage of that length may hide. A living worker beats four times a
-        grace, so that its silence then lasts at most `gap` and half a grace. Silence of this length, at least of a
-        grace, counts, if this process was in contact all that time.
+        Between two answers `gap` seconds apart there may have been an outage of that length. A living worker beats four
+        times within a grace, so an outage makes it silent for at most `gap` + `grace` / 2. The worker counts as gone
+        after a silence that long, if this process was in contact for that time and for at least a grace.
         """
         gap = connected = 0.0
         for age in reversed(self.ages()):
@@ -61,7 +61,7 @@ class Contact:
 
 
 def _thinned(answers: list[float], now: float) -> list[float]:
-    """The first, the last, and those between without which two kept ones would lie too far apart for their age."""
+    """The first answer, the last, and those between that keep the gaps within `SPACING` of their age."""
     kept = [answers[-1]]
     for before, answer in zip(answers[-3::-1], answers[-2:0:-1], strict=True):
         if kept[-1] - before > SPACING * (now - before):

@@ -1,4 +1,4 @@
-"""What lobtuna's own SQL says differently from one database to the next."""
+"""How lobtuna's own SQL differs between databases."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Fleet(Protocol):
     outlasts the store's patience.
     """
 
-    shares_clock: bool  # whether all workers see one clock, so that one look tells who is silent
+    shares_clock: bool  # whether all workers share one clock, so that one reading shows which are silent
 
     def claim(self, trial_id: int, claim: Claim) -> bool:
         """Take a queued trial. False where another was quicker. Repeating a claim that succeeded is True."""
@@ -45,7 +45,7 @@ class Fleet(Protocol):
         ...
 
     def seize(self, trial_id: int, claim: Claim) -> None:
-        """Take an unfinished trial over from whoever holds it, to store a result that is at hand already.
+        """Take an unfinished trial over from any other worker, to store a result that exists already.
 
         Raises `ClaimLost` where the trial is finished.
         """
@@ -55,9 +55,9 @@ class Fleet(Protocol):
         """Queue the trials of silent workers again; fail a trial that has lost more than `max_retries` workers.
 
         A trial is left alone while this process has not itself been in contact with the database for the whole grace:
-        after an outage nobody's silence means anything. `through` is the contact of a caller elsewhere, who must have
-        been connected as long. A running trial without a claim is taken over `UNCLAIMED_GRACE` seconds after it was
-        first seen, or after its last report.
+        after an outage, missing beats do not show that a worker is gone. `through` is the contact of a remote caller,
+        which must have been connected as long. A running trial without a claim is taken over `UNCLAIMED_GRACE`
+        seconds after it was first seen, or after its last report.
         """
         ...
 

@@ -99,7 +99,7 @@ class _Versions(_VersionManager):
         """Done by `ensure_tables`."""
 
     def ensure_tables(self, connection: sa.Connection) -> bool:
-        """Create Optuna's tables where they are missing; whether they are those of the installed Optuna."""
+        """Create Optuna's tables where they are missing; return whether they have the installed Optuna's version."""
         tables = models.BaseModel.metadata.tables
         if not set(tables) <= set(sa.inspect(connection).get_table_names()):
             models.BaseModel.metadata.create_all(connection)
@@ -220,7 +220,7 @@ class OptunaProxy(GrpcStorageProxy):
 
 
 def add_study_service(server: Any, storage: BaseStorage, wrap: Callable[[Any], Any]) -> None:
-    """Let the gRPC `server` answer Optuna's calls from `storage`, each by a method that `wrap` returns for Optuna's."""
+    """Register Optuna's service for `storage` with the gRPC `server`, each method replaced by `wrap(method)`."""
     from optuna.storages._grpc.auto_generated import api_pb2_grpc
     from optuna.storages._grpc.servicer import OptunaStorageProxyService
 

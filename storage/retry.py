@@ -1,4 +1,4 @@
-"""Repeats calls while a database is away: which errors are worth another try, and for how long."""
+"""Repeats calls while a database cannot be reached: after which errors, and for how long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
-# Errors that waiting cannot mend, in the words of the servers and of SQLite.
+# Parts of error messages of the servers and of SQLite: these errors remain however often the call is repeated.
 PERMANENT = (
     "authentication failed",
     "no password supplied",
@@ -38,7 +38,7 @@ PERMANENT = (
     "invalid port",
     "certificate file",
 )
-# Permanent before the first connection. Later the name has been resolved once, and the resolver is away.
+# Permanent before the first connection. Once the name was resolved, only the resolver can be out of reach.
 UNRESOLVED = (
     "could not translate host name",
     "failed to resolve host",
@@ -82,7 +82,7 @@ def is_transient(error: BaseException, connected: bool = True) -> bool:
 
 
 def translate(error: BaseException) -> StorageError | None:
-    """The expected failure that `error` is, or None for a bug."""
+    """The expected failure that stands for `error`, or None where `error` is a bug."""
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
         return DatabaseUnavailable("the database does not answer: the connection broke within a transaction")
@@ -109,7 +109,7 @@ def with_retry(
     """Run `call`, again after transient errors, for at most `budget` seconds in all, waiting longer each time.
 
     `retry_on` recognises further errors that are worth another try. Before a first connection, `connected` is False: a
-    host name that cannot be resolved is then wrong, not away. `contact` is told which calls got through.
+    host name that cannot be resolved is then wrong, and not tried again. `contact` records which calls got through.
     Raises `DatabaseUnavailable` or `DatabaseFull` when it gives up; any other error is raised at once.
     """
     end = time.monotonic() + budget

@@ -22,7 +22,7 @@ ARTIFACTS = "artifacts"  # study user attribute: the URL of its artifact store; 
 
 
 class StoreStorage(BaseStorage):
-    """An Optuna storage that belongs to a `Store` and knows it. Every backend's storage is one."""
+    """An Optuna storage with a reference to the `Store` it belongs to. Every backend's storage is one."""
 
     store: Store
 
@@ -31,7 +31,7 @@ class StoreStorage(BaseStorage):
 class Store:
     """What `open_store` opened. `store_of` finds it again from a study, since an Optuna study keeps its storage alone.
 
-    `engine` is SQLAlchemy's, None where this process does not talk SQL itself (a proxy, a journal).
+    `engine` is SQLAlchemy's, None where this process does not use SQL itself (a proxy, a journal).
     """
 
     storage: StoreStorage

@@ -38,8 +38,8 @@ chunks = sa.Table(
 )
 
 
-# States of running trials come and go by the megabyte. By default PostgreSQL cleans a table up once a fifth of it is
-# dead, and slowly; bodies lie in a second table of their own ("toast"), and weights cannot be compressed.
+# States of running trials are written and deleted by the megabyte. By default PostgreSQL vacuums a table, slowly, once
+# a fifth of it is dead. Large values lie in a second table ("toast"), and weights cannot be compressed.
 _CLEANED_EARLY = ("vacuum_scale_factor = 0.05", "vacuum_threshold = 50", "vacuum_cost_delay = 0")
 _SETTINGS = ", ".join(f"{kind}autovacuum_{setting}" for kind in ("", "toast.") for setting in _CLEANED_EARLY)
 for _statement in (

@@ -53,7 +53,7 @@ def redact_url(url: str) -> str:
 
 
 def file_of(kind: str, name: str, url: str) -> Path:
-    """The file that `url`, a database of this kind in one file, names as `name`. Raises `UrlError`."""
+    """The database file that a `url` of this kind names in its part `name`. Raises `UrlError`."""
     name, mark, _ = name.partition("?")
     name = unquote(name)
     if not name or name == ":memory:":

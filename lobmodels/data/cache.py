@@ -28,9 +28,9 @@ from lobmodels.schema import LOB, Schema
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1  # part of the name: a changed layout never meets an old reader
+CACHE_FORMAT = 1  # part of the name: an old reader never opens a changed layout
 TYPES = {"features": "<f4", "targets": "<f4", "seq_ix": "<i8"}  # of the arrays, on any machine
-UNUSABLE = {  # what the system answers when a disk is full or read-only, or a folder is another user's or a file
+UNUSABLE = {  # errors of a full or read-only disk, or of a folder that is another user's or is a file
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EEXIST),

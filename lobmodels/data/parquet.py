@@ -17,7 +17,7 @@ from lobmodels.errors import DataError, Remedy
 from lobmodels.schema import LOB, Schema
 
 SEQUENCES_PER_BLOCK = 64  # rows held at once: 64,000, about 9 MB
-BAD_RUNS_FOLLOWED = 1000  # a wholly shuffled file breaks once a row; past this many the order is known to be lost
+BAD_RUNS_FOLLOWED = 1000  # a shuffled file breaks at every row; after so many breaks, its rows count as unordered
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Sequences:
     features: NDArray[np.float32]  # (N, T, F)
     targets: NDArray[np.float32]  # (N, T, K)
     seq_ix: NDArray[np.int64]  # (N,) in the order of the file
-    fingerprint: str  # of the content, wherever the file lies
+    fingerprint: str  # of the content alone, not of the path
     source: Path
     schema: Schema = LOB
 
@@ -44,7 +44,7 @@ class Dataset:
 
     @property
     def schema(self) -> Schema:
-        """Of both files."""
+        """The schema that both files share."""
         return self.train.schema
 
     def check_batch_size(self, batch_size: int) -> None:

@@ -35,7 +35,7 @@ TARGET_BOUND = 44.0
 
 @dataclass(frozen=True)
 class Market:
-    """The laws of the simulated market; lengths in events, sizes in standard deviations of one event's move."""
+    """The parameters of the simulated market; lengths in events, sizes in standard deviations of one event's move."""
 
     fast_memory: float = 0.55  # lag-1 autocorrelation of the fast pressure
     slow_memory: float = 0.985
@@ -119,7 +119,7 @@ def _targets(mid: NDArray[np.float64], market: Market) -> NDArray[np.float64]:
 
 
 def _scales(market: Market) -> NDArray[np.float64]:
-    """What brings both targets to a standard deviation near 1: that of the shocks they sum, at mean volatility."""
+    """Factors (2,) that bring both targets to a standard deviation near 1: one over that of their summed shocks."""
     weights = 1 - np.arange(market.far_horizon) / market.far_horizon
     typical = np.exp(market.volatility_spread**2 + market.sequence_spread**2)
     return 1 / (typical * 1.15 * np.sqrt([market.near_horizon, (weights**2).sum()]))

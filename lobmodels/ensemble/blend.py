@@ -211,7 +211,7 @@ def folds_of(predictions: Sequence[NDArray[Any]], targets: NDArray[Any], count: 
 
 
 def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> Floats:
-    """Weights (K, targets) of a fitted blend, one of `FITTED`."""
+    """Weights (K, targets) of the fitted blend `name`. Raises `BundleError` for a name that is not in `FITTED`."""
     folds = folds_of(predictions, targets)
     if name == "optimised":
         return optimised(total(folds))

@@ -29,7 +29,7 @@ MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
 MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
-TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the bytes do not depend on when they are written
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the bytes do not depend on when they are written
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -77,7 +77,7 @@ class Bundle:
 
     @staticmethod
     def shipped(members: Sequence[Checkpoint], weights: ArrayLike, factors: NDArray[np.float64]) -> Bundle:
-        """Members that were brought to one scale before, by `factors`: those of a submission."""
+        """A bundle of a submission's members, which `factors` have already brought to one scale."""
         return Bundle(tuple(members), _valid_weights(members, weights), factors)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -101,7 +101,7 @@ class Bundle:
         return [keys.index(_pipeline_key(member.pipeline)) for member in self.members]
 
     def manifest(self) -> dict[str, Any]:
-        """What the runtime reads beside the arrays, and where each member comes from."""
+        """What the runtime reads besides the arrays, and the origin of each member."""
         manifest = {
             "format": runtime.FORMAT,
             "expected": None if self.expected is None else _rounded(self.expected),
@@ -227,7 +227,7 @@ class Submission:
 
     @property
     def expected(self) -> Expected | None:
-        """The scores that the manifest promises; None where it promises none."""
+        """The scores that the manifest holds; None where it holds none."""
         promised = self.manifest.get("expected")
         return None if promised is None else Expected(promised["valid_fingerprint"], promised["scores"])
 
@@ -281,7 +281,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _rounded(expected: Expected) -> dict[str, Any]:
-    """Plain values, to the digits that every machine agrees on: equal exports give equal bytes."""
+    """Plain values rounded to digits that are the same on every machine, so that equal exports give equal bytes."""
     scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
     return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
 
@@ -293,6 +293,6 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 
 
 def _origin(member: Checkpoint) -> dict[str, Any]:
-    """Where a member comes from; nothing that differs between two equal runs on one machine."""
+    """Where a member comes from, without anything that differs between two equal runs on one machine."""
     fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
     return {"key": member.config.key(), "configuration": member.config.active(), **fields}

@@ -28,7 +28,7 @@ from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import State
 
-OPSET = 17  # what onnxruntime 1.18, the oldest we name, reads
+OPSET = 17  # what onnxruntime 1.18, the oldest version we support, reads
 TOLERANCE = 1e-5
 MISSING = "`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'"
 CHECKED_STEPS = 40
@@ -64,7 +64,7 @@ def _export(step: nn.Module, inputs: tuple[Tensor, ...], states: list[str]) -> b
         warnings.simplefilter("ignore")  # of the tracer, about sizes that are constant here
         path = Path(folder, "ensemble.onnx")
         try:
-            # The exporter that traces; docs/design-notes.md says why not the newer one.
+            # The exporter that traces; docs/design-notes.md gives the reason against the newer one.
             torch.onnx.export(
                 step,
                 inputs,
@@ -138,7 +138,7 @@ def check(data: bytes, bundle: Bundle) -> float:
 
 
 def open_session(data: bytes) -> Any:
-    """The graph in onnxruntime, on one thread."""
+    """The graph in onnxruntime, on one thread. Raises `BundleError` where onnxruntime is not installed."""
     try:
         import onnxruntime
     except ImportError:

@@ -1,8 +1,8 @@
 """Whether a submission is what was exported: a digest of every array, and of the manifest itself.
 
 The checks of `lobmodels.scoring.verify` prove that a zip computes what its own arrays say. They cannot tell that the
-arrays are those of the trained runs: a zip whose every weight was multiplied by .3 passes them. So `export` writes down
-what it shipped, and `verify` compares with that, or with the stored checkpoints, which no damage to the zip reaches.
+arrays are those of the trained runs: a zip whose every weight was multiplied by .3 passes them. So `export` stores
+digests of what it wrote, and `verify` compares with these, or with the stored checkpoints, which are outside the zip.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _wrong_scales(
     stds = scale.spreads(members)
     if stds is None:
         return []
-    if "scale" not in submission.manifest["members"][0]:  # the first versions scaled nothing
+    if "scale" not in submission.manifest["members"][0]:  # the first versions did not scale members
         return []
     expected = scale.factors(stds, weights)
     wrong = np.flatnonzero((np.abs(factors - expected) > FACTOR_TOLERANCE * expected).any(1))
@@ -98,7 +98,7 @@ def _wrong_scales(
 
 
 def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Members and inputs whose description in the manifest is not that of their run."""
+    """Members and inputs whose description in the manifest differs from their run's, in words."""
     changed = []
     for mine, trained in zip(manifest["members"], expected["members"], strict=True):
         fields = [name for name in trained if name != "scale" and _contradicts(mine, trained, name)]
@@ -110,7 +110,7 @@ def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 def _contradicts(mine: Mapping[str, Any], trained: Mapping[str, Any], name: str) -> bool:
-    """Whether the two differ in `name`. What one of them does not hold was added by another version of lobtuna."""
+    """Whether the two differ in `name`. A key that only one of them has comes from another version: ignored."""
     if name not in mine or name not in trained:
         return False
     if isinstance(trained[name], dict) and isinstance(mine[name], dict):
@@ -127,7 +127,7 @@ def _pipeline_users(submission: Submission) -> dict[int, list[str]]:
 
 
 def _whose(mine: Mapping[str, str], expected: Mapping[str, Mapping[str, str]]) -> str | None:
-    """The member that these digests are expected of."""
+    """The name of the member whose expected digests these are; None where there is none."""
     return next((name for name, theirs in expected.items() if theirs == mine), None)
 
 

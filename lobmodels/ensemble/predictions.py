@@ -49,7 +49,7 @@ def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np
 
 
 def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-    """The array of `shape` in the file `path` of the cache, mapped; else what `compute` returns, which is then kept."""
+    """The array of `shape` in the cache file `path`, mapped; else the result of `compute`, which is stored there."""
     try:
         cached = np.load(path, mmap_mode="r")
         if cached.shape == shape:
@@ -57,13 +57,13 @@ def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any
     except (OSError, ValueError, EOFError):
         pass  # never computed, or cut off by a full disk: compute it
     computed = compute()
-    with contextlib.suppress(OutputError), appearing(path) as partial:  # a cache that is not kept costs time alone
+    with contextlib.suppress(OutputError), appearing(path) as partial:  # without the cache, only time is lost
         np.save(partial, computed)
     return computed
 
 
 def digest(member: Checkpoint) -> str:
-    """Names what decides a member's predictions: configuration, inputs and weights."""
+    """Hash of everything that a member's predictions depend on: configuration, inputs and weights."""
     found = hashlib.blake2b(f"{member.config.active()} {member.pipeline.groups}".encode(), digest_size=16)
     if member.pipeline.normalizer is not None:
         found.update(member.pipeline.normalizer.mean.tobytes())

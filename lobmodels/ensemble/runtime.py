@@ -5,9 +5,9 @@ because it is one file: files and inputs, the parts that networks are made of an
 step, the compiled step, the choice between the two. The feature definitions are handed in. Members whose shapes agree
 are stacked and stepped together with numpy; features and normalised inputs that members share are computed once a step.
 
-A part (`Part`) says all there is to know online about one piece of a network: how its weights are laid out, its step
-with numpy, its instructions for the compiled step. `ARCHITECTURES`, `INPUT_BLOCKS` and `HEADS` say which parts a
-configuration's words mean. `docs/extending.md` of the project adds one step by step.
+A part (`Part`) holds everything about one piece of a network online: how its weights are laid out, its step with
+numpy, its instructions for the compiled step. `ARCHITECTURES`, `INPUT_BLOCKS` and `HEADS` map the names in a
+configuration to parts. `docs/extending.md` of the project adds one step by step.
 
 Order of arithmetic: raw columns and features in float64, normalised in float64, rounded once to float32; networks in
 float32; the weighted mean of the members in float64. That is what training does, so predictions equal torch's to 1e-5.
@@ -57,7 +57,10 @@ class SequenceError(ValueError):
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file: eight bytes of header length, a JSON header, the data."""
+    """The arrays of a safetensors file: eight bytes of header length, a JSON header, the data.
+
+    Raises `RuntimeFormatError` where the file is shorter than its header says.
+    """
     types_ = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -135,7 +138,7 @@ class Weights:
         return self[f"{name}.weight"].T, self[f"{name}.bias"]
 
     def parts(self) -> list[Part]:
-        """The network from input to prediction. Raises `RuntimeFormatError` for a word that no table holds."""
+        """The network from input to prediction. Raises `RuntimeFormatError` for an unknown name."""
         tables = (("input_block", INPUT_BLOCKS), ("architecture", ARCHITECTURES), ("head", HEADS))
         return [part for field, table in tables for part in self._entry(field, table)(self)]
 
@@ -328,7 +331,7 @@ def _layers(part: Any, weights: Weights) -> list[Part]:
     return [part(weights, layer) for layer in range(weights.number("num_layers"))]
 
 
-# The words of a configuration, each with the parts that it stands for.
+# The names in a configuration, each with the parts that it stands for.
 INPUT_BLOCKS: dict[str, Callable[[Weights], list[Part]]] = {
     "none": lambda weights: [],
     "projection": lambda weights: [Projection(weights)],
@@ -908,8 +911,8 @@ def _group_type() -> Any:
 
 @functools.cache
 def _instruction(function: Any) -> Any:
-    """One instruction as machine code with an `address`. What is called by address is compiled once a process; what is
-    inlined is compiled again with each caller."""
+    """One instruction as machine code with an `address`. Code called by address is compiled once a process; inlined
+    code is compiled again with each caller."""
     import numba
 
     names = {"carray": numba.carray, "SIZE": 1 << SHIFT, "_tanh": _inner()(_tanh)}
@@ -1053,11 +1056,14 @@ class Ensemble:
 
 
 def _fastest(backend: str, reference: NumpyStep, parts: tuple[Any, ...]) -> Any:
-    """The compiled step if it compiles and agrees with `reference`, else the latter and a warning."""
+    """The compiled step if it compiles and agrees with `reference`; otherwise warns and returns `reference`.
+
+    With `backend` "numba", failing to compile raises its own error, and disagreeing `RuntimeFormatError`.
+    """
     try:
         compiled = NumbaStep(*parts)
         difference = _difference(compiled, reference)
-    except Exception as error:  # whatever the compiler does on an unknown host must not cost the submission
+    except Exception as error:  # any failure of the compiler on an unknown host must not fail the submission
         if backend == "numba":
             raise
         logger.warning("numba cannot be used (%s: %s); numpy computes the steps", type(error).__name__, error)

@@ -4,7 +4,7 @@ How large predictions are depends on the loss: a run trained on `combined` predi
 trained on `weighted_pearson`, and would weigh six to eight times as much in a plain average. So each member is divided
 by the standard deviation of its own predictions, per target, and multiplied by the members' mean one, which keeps the
 meaning of the clip at ±6. The factor is folded into the member's last linear layer: the network, the online runtime
-and the ONNX graph are then all on that scale and need not know of it.
+and the ONNX graph are then all on that scale without code of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lobmodels.errors import BundleError
 from lobmodels.networks import build_network
 from lobmodels.training.measures import spread_index
 
-LARGEST = 1e3  # by which a member is multiplied: one that hardly varies is not blown up into noise
+LARGEST = 1e3  # of a member's factor: the noise of one that hardly varies must not be amplified
 ROUNDING = 1e-12
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Where the machine code of `cpu_kernels` is kept: compiled once a machine, not once a process."""
+"""Keeps the machine code of `cpu_kernels` on disk: it is compiled once a machine, not once a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numba
 from lobmodels.data import cache_folder
 
 logger = logging.getLogger(__name__)
-settings: Any = numba.config  # its names are set while it is imported
+settings: Any = numba.config  # numba sets its attributes at import, which type checkers do not see
 
 SOURCES = ("cpu_kernels.py", "cpu_cells.py", "cpu_products.py")
 WAIT = 120.0  # seconds that a process waits for another's compilation before it compiles for itself
@@ -24,7 +24,7 @@ WAIT = 120.0  # seconds that a process waits for another's compilation before it
 
 @contextlib.contextmanager
 def compiled_once() -> Iterator[None]:
-    """What numba compiles inside goes to `machine_code_folder`, or is found there. One process compiles, others wait.
+    """Inside, numba keeps its machine code in `machine_code_folder`. One process compiles, others wait and load it.
 
     Where that folder cannot be written, each process compiles for itself.
     """
@@ -48,8 +48,8 @@ def compiled_once() -> Iterator[None]:
 
 
 def machine_code_folder() -> Path:
-    """In $NUMBA_CACHE_DIR, else in the project's cache folder; one for each version of the sources, because numba looks
-    at the file of the called function alone."""
+    """A folder in $NUMBA_CACHE_DIR, else in the project's cache folder; one for each version of `SOURCES`, because
+    numba checks only the file of the called function for changes."""
     base = Path(settings.CACHE_DIR) if settings.CACHE_DIR else cache_folder() / "kernels"
     sources = b"".join(Path(__file__).with_name(name).read_bytes() for name in SOURCES)
     return base / f"lobtuna-{hashlib.blake2b(sources, digest_size=8).hexdigest()}"

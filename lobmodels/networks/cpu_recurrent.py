@@ -55,7 +55,7 @@ def compiled_kernels() -> Any:
 
         with compiled_once():
             from lobmodels.networks import cpu_kernels
-    except Exception as error:  # whatever the compiler does on an unknown host must not cost the run
+    except Exception as error:  # any failure of the compiler on an unknown host must not fail the run
         logger.warning("the CPU kernels cannot be used (%s: %s); torch computes, slower", type(error).__name__, error)
         return None
     return cpu_kernels
@@ -78,7 +78,7 @@ class CompiledLayer(torch.autograd.Function):
         kernels, (batch, size) = ctx.kernels, outputs.shape[1:]
         tiles, rows, skipped = _tiles(batch, kernels.TILE), _up(len(w_hh), kernels.BLOCK), 4 * size - len(w_hh)
         grad_x = x.new_empty(len(x) if ctx.needs_input_grad[2] else 0, batch, x.shape[2])
-        # Each tile adds to its own: the order of the last additions is that of the tiles, not of threads.
+        # Each tile sums into its own buffer, so that the order of additions does not depend on the threads.
         by_ih = x.new_zeros(len(tiles), rows, _up(x.shape[2], kernels.LANES))
         by_hh, by_bias = x.new_zeros(len(tiles), rows, _up(size, kernels.LANES)), x.new_zeros(len(tiles), 4 * size)
         packed = _packed(kernels, w_ih.roll(skipped, 0)), _packed(kernels, w_hh)
@@ -104,7 +104,7 @@ def _forward(kernels: Any, cell: int, x: Tensor, weights: Sequence[Tensor], keep
     where nothing is kept; a GRU has no cells. B' is B rounded up to whole blocks of rows."""
     w_ih, w_hh, b_ih, b_hh = weights
     steps, size, batch = len(x), w_hh.shape[1], _up(x.shape[1], kernels.BLOCK)
-    skipped = 4 * size - len(w_hh)  # numbers of a row of gates that the state does not feed, the inputs neither
+    skipped = 4 * size - len(w_hh)  # of a row of gates: the state does not feed the first so many, the inputs the last
     outputs = x.new_empty(steps, batch, size)
     gates = x.new_empty(steps if keep else 0, batch, 4 * size)
     cells = x.new_empty(steps if keep and cell == kernels.LSTM else 0, batch, size)
@@ -141,7 +141,7 @@ def _tiles(batch: int, rows: int) -> list[tuple[int, int]]:
 
 
 def _for_each(work: Callable[[int], None], count: int) -> None:
-    """`work` of 0...count-1, on as many threads as torch has: the kernels let go of the interpreter."""
+    """`work` of 0...count-1, on as many threads as torch has: the kernels release the GIL."""
     threads = min(torch.get_num_threads(), count)
     if threads <= 1:
         for k in range(count):

@@ -24,7 +24,7 @@ class RecurrentNetwork(Network):
         self.head = HEADS[config.head](config)
 
     def initial_state(self, batch: int) -> State:
-        """The hidden states (L, B, H)."""
+        """The zero hidden states (L, B, H) before a sequence."""
         return (next(self.parameters()).new_zeros(self.recurrent.num_layers, batch, self.recurrent.hidden_size),)
 
     def encode(self, x: Tensor) -> Tensor:

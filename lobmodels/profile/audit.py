@@ -119,7 +119,7 @@ def shifts(train: FileAudit, valid: FileAudit) -> list[Shift]:
 
 
 def warnings(audits: list[FileAudit]) -> list[str]:
-    """What the format allows although it spoils a score: sequences that occur twice."""
+    """Faults that the format allows but that distort a score: sequences that occur twice."""
     found = [
         f"{audit.path.name}: {audit.repeated:,} sequences repeat an earlier one's features"
         for audit in audits

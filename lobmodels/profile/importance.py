@@ -88,7 +88,7 @@ def _resampled(sums: Array, seed: int) -> Array:
 def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", seed: int = 0) -> RunProfile:
     """Permutation importance of the input groups of a trained run, on sequences that no decision of it has seen.
 
-    A group's columns are taken from another sequence as a whole, so that each column stays a possible path. Raises
+    A group's columns are taken from another sequence as a whole, so that each column remains a realistic series. Raises
     `DataError` where the data has fewer than two such sequences.
     """
     indices, which = _sequences_for(checkpoint, valid)

@@ -46,7 +46,7 @@ class ColumnProfile:
     train: tuple[float, float, float, float]  # mean, std, min, max over all rows
     valid: tuple[float, float, float, float]
     ks: float
-    ks_chance: float  # what as many sequences of train itself show
+    ks_chance: float  # KS distance that as many sequences of train itself show
     mean_shift: float  # in standard deviations of train
     plain_train: tuple[float, ...]
     plain_valid: tuple[float, ...]

@@ -21,7 +21,7 @@ SAMPLE_ROWS = 300_000
 
 @dataclass(frozen=True)
 class Moments:
-    """What one pass leaves; F counts raw columns and features of all groups, K targets.
+    """The results of one pass over a file; F counts raw columns and features of all groups, K targets.
 
     `gram[f]` sums z zᵀ over the scored rows of fold f, z = (features, targets, 1); correlations are of scored rows.
     """

@@ -27,7 +27,7 @@ class Adversarial:
 def ks_by_chance(train: Rows, owners: NDArray[np.int64], held_out: int, seed: int = 0) -> NDArray[np.float64]:
     """KS distance per column that `held_out` sequences of train itself show against the rest of it.
 
-    The mean of a few draws of whole sequences: what no shift at all would look like with that many sequences.
+    The mean over a few draws of whole sequences: the distance to expect without any shift, with that many sequences.
     """
     rng = np.random.default_rng(seed)
     sequences = np.unique(owners)
@@ -41,7 +41,7 @@ def ks_by_chance(train: Rows, owners: NDArray[np.int64], held_out: int, seed: in
 def adversarial_auc(
     train: Rows, train_owners: NDArray[np.int64], valid: Rows, valid_owners: NDArray[np.int64]
 ) -> Adversarial:
-    """How well a linear discriminant on standardised columns and their squares tells valid from train.
+    """How well a linear discriminant on standardised columns and their squares separates valid from train.
 
     Fitted on four fifths of the sequences, scored on the last, in turns; both files count the same. `rows` judges
     single rows, `sequences` the mean score over a sequence's rows.

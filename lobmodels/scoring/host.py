@@ -1,7 +1,7 @@
 """The process in which a submission is scored: the challenge's loop and checks, without anything of this project.
 
 Run as a script by `lobmodels.scoring.submission` with a JSON job on stdin; answers with JSON lines on stdout. It
-imports numpy alone, so that a submission that lacks a module fails here as it would fail there.
+imports numpy alone, so that a submission that lacks a module fails here as it would in the challenge.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Probe:
 
     def __init__(self, model: Any) -> None:
         self.ensemble = model.ensemble
-        self.ensemble.strict = True  # a proof does not start afresh where rows are not as they should be
+        self.ensemble.strict = True  # during verification a row out of order is an error, not a fresh start
         self.inputs: list[np.ndarray] = []
         self.members: list[np.ndarray] = []
 

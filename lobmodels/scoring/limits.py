@@ -53,7 +53,7 @@ def seconds_for_1500(bundle: Bundle, schema: Schema = LOB) -> float:
         path = Path(folder, "submission.zip")
         path.write_bytes(submission_bytes(bundle))
         score = score_submission(path, noise)
-    # The median, so that other work on this machine for a moment does not count.
+    # The median, so that short bursts of other work on this machine do not count.
     return score.startup_seconds + TEST_SEQUENCES * schema.sequence_length * score.us_per_step_median / 1e6
 
 

@@ -1,4 +1,4 @@
-"""What a submission's manifest says of data: which sequences chose its members, and what it scored there."""
+"""Reads from a submission's manifest which validation sequences chose its members, and what it scored on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def promised_scores(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, float]:
-    """The mean score by part that the manifest says of `data`; empty where it knows nothing of these."""
+    """The mean score by part that the manifest holds for `data`; empty where it holds none for these."""
     expected = (manifest or {}).get("expected")
     if not expected or expected["valid_fingerprint"] != data.fingerprint:
         return {}

@@ -106,8 +106,8 @@ def compare_tallies(
 
 
 def _common_split(tallies: Sequence[Tally]) -> dict[str, NDArray[np.int64]]:
-    """The split that all share; submissions that are not lobtuna's have seen none of the sequences in any way that is
-    known, and share every split."""
+    """The split that all share; empty where there is none. A submission without a known split, such as one that
+    lobtuna did not write, is taken to share any split."""
     known = [tally.split for tally in tallies if tally.split]
     if not known or any(not np.array_equal(split["report"], known[0]["report"]) for split in known):
         return {}

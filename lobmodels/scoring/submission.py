@@ -34,13 +34,13 @@ ONE_THREAD = {
     "CUDA_VISIBLE_DEVICES": "",  # the scoring host has no GPU
 }
 PROMISE_TOLERANCE = 2e-4  # of a correlation: what rounding may change between export and the scoring host
-# What a stranger's code may see of the environment: where programs and libraries are, the language, the time zone.
-# Everything else stays here: storage URLs, cloud keys, tokens.
+# Environment variables that a submission's untrusted code gets: paths of programs and libraries, language, time zone.
+# All others are withheld: storage URLs, cloud keys, tokens.
 PASSED_ON = (
     "PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP",
     "SYSTEMROOT", "NUMBA_CACHE_DIR", "VIRTUAL_ENV",
 )  # fmt: skip
-REPEATED_AT_MOST = 2000  # characters of a dead process's stderr that an error repeats the end of
+REPEATED_AT_MOST = 2000  # characters from the end of a dead process's stderr that an error quotes
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Score:
     backend: str | None  # of a submission made by lobtuna
     fingerprint: str  # of the data
     steps: int  # rows of a sequence
-    promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest says of these data
+    promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest holds for these data
 
     @property
     def overall(self) -> Part:
@@ -92,7 +92,7 @@ class Score:
         return self.bytes / MEGABYTE
 
     def problems(self) -> list[str]:
-        """Limits of the challenge that this submission would break, and scores that are not those of its export."""
+        """Limits of the challenge that this submission would break, and scores that differ from those at its export."""
         found = self.broken_promises()
         if self.megabytes > SIZE_LIMIT_MB:
             found.append(f"{self.megabytes:.1f} MB is more than the limit of {SIZE_LIMIT_MB:g} MB")
@@ -103,7 +103,7 @@ class Score:
         return found
 
     def broken_promises(self) -> list[str]:
-        """Parts that did not score what the manifest says of them."""
+        """Parts whose score differs from the one in the manifest, in words."""
         wrong = {
             name: mean
             for name, mean in self.promised.items()
@@ -233,7 +233,7 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
         timer.start()
         try:
             assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it died at once: the exit code below tells why
+            with contextlib.suppress(BrokenPipeError):  # it died at once: its exit code is reported below
                 process.stdin.write(json.dumps(job))
                 process.stdin.close()
             for line in process.stdout:
@@ -258,7 +258,7 @@ def run_host(job: dict[str, Any], path: Path, done: Callable[[int], None], time_
 
 @contextlib.contextmanager
 def _host(stderr: Any) -> Iterator[subprocess.Popen[str]]:
-    """The process, held to one thread; it does not outlive the block."""
+    """The process, limited to one thread; it is killed at the end of the block."""
     process = subprocess.Popen(
         # -P keeps the script's folder off its path, so that a submission cannot import this project's modules
         [sys.executable, "-P", scoring_process.__file__],

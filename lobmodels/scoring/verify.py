@@ -1,4 +1,4 @@
-"""Proves a submission before it is sent: its own files, fed row by row, against torch on whole sequences.
+"""Verifies a submission before it is sent: its own files, fed row by row, against torch on whole sequences.
 
 Every check runs with the compiled step and again as on a host without numba, because that step must be right too:
 - `reset`: several sequences one after the other; every member at every step, warm-up included.
@@ -29,7 +29,7 @@ from lobmodels.inputs import as_tensor
 from lobmodels.scoring.submission import TIME_LIMIT, host_job, run_host, unpack
 
 TOLERANCE = 1e-5
-BACKENDS: dict[str, tuple[str, ...]] = {"numba": (), "numpy": ("numba",)}  # modules that are made absent for it
+BACKENDS: dict[str, tuple[str, ...]] = {"numba": (), "numpy": ("numba",)}  # modules hidden from it
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ def verify(
     """Run all checks over the first `sequences` of `data`; the weights are compared with the `stored` checkpoints of
     the members, by name, where these are given, and with the digests in the zip where it holds some.
 
-    `progress(done, in all)`. Raises `BundleError` for what lobtuna did not export, or what is not as it was exported,
-    by name, and `ScoringError` where the
-    submission breaks a rule of the challenge.
+    `progress(done, in all)`. Raises `BundleError` where lobtuna did not export the zip, or where parts of it, which are
+    named, are not as exported; `ScoringError` where the submission breaks a rule of the challenge.
     """
     if not 2 <= sequences <= len(data):
         message = f"sequences={sequences} is not between 2 and the {len(data)} of {data.source}"

@@ -1,4 +1,4 @@
-"""Settings of a training process on its host: threads, and an allocator that keeps what it has."""
+"""Settings of a training process on its host: threads, and an allocator that keeps freed memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def free_memory(device: torch.device) -> int:
 def own_pages(*shape: int) -> torch.Tensor:
     """A float32 tensor of zeros outside the allocator's heap: its memory goes back to the kernel with the tensor.
 
-    For the few large arrays that live long. In the heap, which `tune_host` never trims, each size that ever lived there
-    would stay.
+    For the few large arrays that live long. `tune_host` stops the heap from being trimmed, so their memory would never
+    be returned from there.
     """
     count = math.prod(shape)
     if not count:
@@ -39,7 +39,7 @@ def own_pages(*shape: int) -> torch.Tensor:
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     pages = mmap.mmap(-1, 4 * count, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages refuses the advice; small ones do as well
+        with contextlib.suppress(OSError):  # a kernel without huge pages refuses this; small pages work as well
             pages.madvise(mmap.MADV_HUGEPAGE)  # rows are gathered from all over it
     return torch.frombuffer(pages, dtype=torch.float32, count=count).view(shape)
 
@@ -48,7 +48,7 @@ def tune_host(threads: int | None = None) -> None:
     """Set torch's threads, and tell glibc to keep freed memory instead of returning it to the kernel.
 
     A batch on a CPU frees and takes hundreds of megabytes; each time the kernel would zero fresh pages, which costs
-    about a third of the epoch (`make bench`). Elsewhere than on glibc only the threads are set. Call it once, early.
+    about a third of the epoch (`make bench`). Without glibc only the threads are set. Call it once, early.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -56,5 +56,5 @@ def tune_host(threads: int | None = None) -> None:
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):  # musl has none
             libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, -1)  # never: its argument is an int, and two gigabytes are too few
+            libc.mallopt(M_TRIM_THRESHOLD, -1)  # never: the largest possible value, 2 GB, is too small
             libc.mallopt(M_TOP_PAD, 256 << 20)

@@ -1,6 +1,6 @@
-"""What is measured of a finished run for later: how large its predictions are, and its score sequence by sequence.
+"""Measurements of a finished run for later use: how large its predictions are, and its score sequence by sequence.
 
-The first brings it to one scale with other members of an ensemble, the second tells how far its score may be chance.
+The first scales it to the other members of an ensemble, the second shows how much its score may be due to chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def spread_index(count: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Measures:
-    """As the fields of the same names of a checkpoint."""
+    """The measurements, as the checkpoint's fields of the same names hold them."""
 
     prediction_std: tuple[float, ...]
     sequence_sums: dict[str, NDArray[np.float32]]

@@ -108,7 +108,7 @@ class WeightAverage(nn.Module):
     """Exponential moving average of a network's weights, kept in `module`; the first update copies them.
 
     Arithmetic and state are those of `torch.optim.swa_utils.AveragedModel`, which makes the host wait for the device at
-    every update: it sends its counter there.
+    every update: it copies its counter to it.
     """
 
     n_averaged: Tensor
@@ -120,7 +120,7 @@ class WeightAverage(nn.Module):
         self.register_buffer("n_averaged", torch.tensor(0))  # on the CPU, whatever the network's device
         for module in self.module.modules():
             if isinstance(module, nn.RNNBase):
-                module.flatten_parameters()  # a copy's weights lie apart: cuDNN would gather them at every call
+                module.flatten_parameters()  # else cuDNN would gather the copy's weights at every call
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:

@@ -15,7 +15,7 @@ class RandomStream:
 
     Dropout layers and recurrent kernels draw from the process-wide generators and take no other. So a run keeps its own
     states of them (of the CPU, and of its GPU), puts them in place while it draws, and takes them out again. Neither
-    waits for the device. Several runs of one thread may take turns step by step without disturbing each other. Not
+    waits for the device. Several runs in one thread may alternate step by step without affecting each other. Not
     covered: the dropout inside cuDNN's recurrent kernels, which has one state a GPU that is never seeded again.
     """
 

@@ -98,7 +98,7 @@ class TrainingRun:
         return self.history[-1]
 
     def steps(self) -> Iterator[None]:
-        """`train_epoch` one training step at a time, for several runs that take turns on one device.
+        """`train_epoch` one training step at a time, for several runs that alternate on one device.
 
         Nothing between two steps waits for the device; the last pause is followed by validation, which does.
         """
@@ -120,8 +120,8 @@ class TrainingRun:
         self.schedule.after_epoch(mean)
 
     def _train(self) -> Generator[None, None, Tensor]:
-        """One pass over the train sequences. Left on the device, summed over sequences: the loss, the gradient norm
-        of steps in which it was finite, and 1 for these: the scaler skips the others, the first ones of most runs."""
+        """One pass over the train sequences. Returns (3,) on the device, summed over sequences: the loss, the gradient
+        norm of steps in which it was finite, and 1 for these. The scaler skips the other steps."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.network.train()
         with self.random.drawing():
@@ -154,7 +154,7 @@ class TrainingRun:
         if self.config.input_noise > 0:
             x = x + self.config.input_noise * torch.randn_like(x)
         p = self.config.feature_dropout
-        if p > 0:  # one mask a sequence, so that a column is absent, not flickering
+        if p > 0:  # one mask a sequence, so that a column is absent for the whole sequence
             x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
         return x
 
@@ -179,7 +179,7 @@ class TrainingRun:
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
     def result(self, name: str = "") -> Checkpoint:
-        """The best weights with their scores. The report sequences are looked at here, once.
+        """The best weights with their scores. The report sequences are evaluated here, once.
 
         Raises `TrainingError` before the first epoch.
         """
@@ -276,7 +276,7 @@ class TrainingRun:
             slots.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({"state": slots, "param_groups": document["groups"]})
         self.schedule.load_state_dict(document["schedule"])
-        if document["scaler"]:  # empty where the run was on a CPU or in float32; here the scale then starts afresh
+        if document["scaler"]:  # empty after a run on a CPU or in float32; the scale then keeps its initial value
             self.scaler.load_state_dict(document["scaler"])
         self.history = [EpochRecord(**record) for record in document["history"]]
         self.best_epoch = document["best_epoch"]

@@ -23,7 +23,7 @@ def streamed(
     indices = order.split(size) if len(order) else ()
     stages = [_Stage(sources, min(size, len(order)), device) for _ in indices[:2]]
     copying = torch.cuda.Stream(device)
-    copying.wait_stream(torch.cuda.current_stream(device))  # what used the stages' memory before may still run
+    copying.wait_stream(torch.cuda.current_stream(device))  # kernels that used the stages' memory before may still run
     try:
         for stage, index in zip(stages, indices, strict=False):
             stage.load(index, copying)
@@ -33,7 +33,7 @@ def streamed(
             if i + 2 < len(indices):
                 stage.load(indices[i + 2], copying)
     finally:
-        torch.cuda.current_stream(device).wait_stream(copying)  # only then may the stages' memory serve others
+        torch.cuda.current_stream(device).wait_stream(copying)  # only then may other work use the stages' memory
 
 
 class _Stage:

@@ -10,7 +10,7 @@ import typer
 
 from search.errors import EXPECTED, told
 
-# Modules of this package, each with `register(app)`, in the order of `lobtuna --help`: that of a day's work.
+# Modules of this package, each with `register(app)`. `lobtuna --help` lists them in this order: as a user needs them.
 COMMANDS: tuple[str, ...] = (
     "demo",
     "data",
@@ -38,7 +38,7 @@ COMMANDS: tuple[str, ...] = (
 
 
 def _print_version(wanted: bool) -> None:
-    """Print what a report of a fault should name, and exit."""
+    """Print the versions that a bug report should name, and exit."""
     if wanted:
         python = ".".join(map(str, sys.version_info[:3]))
         print(f"lobtuna {package('lobtuna')}, optuna {package('optuna')}, python {python}")

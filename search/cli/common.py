@@ -42,7 +42,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class _Results(Console):
-    """Stdout. A pipe or a file has no edge, so lines and tables written to one are not cut at 80 columns."""
+    """Stdout. A pipe or a file has no width, so lines and tables written to one are not cut at 80 columns."""
 
     @property
     def size(self) -> ConsoleDimensions:
@@ -60,7 +60,7 @@ stderr = Console(stderr=True, highlight=False)  # logs and progress
 
 
 def storage_flag(storage: str) -> str:
-    """What a suggested command needs to reach the same database: nothing for the default, never a password."""
+    """The option by which a suggested command reaches the same database: empty for the default; shows no password."""
     from storage.url import redact
 
     if storage == DEFAULT_STORAGE:
@@ -69,7 +69,7 @@ def storage_flag(storage: str) -> str:
 
 
 def named_runs(members: str | None) -> tuple[str, ...]:
-    """The names in `--members`; none where it was not given. Raises `SearchError` where it was and names nothing."""
+    """The names in `--members`; none where it was not given. Raises `SearchError` where it was given without a name."""
     names = tuple(part.strip() for part in (members or "").split(",") if part.strip())
     if members is not None and not names:
         raise SearchError("--members names no run; give some, as in 3,7,joint.seeds#12, or leave it out")

@@ -97,7 +97,7 @@ def profile(
                 stderr.print(part)
 
         dataset = load_dataset(path)
-        writable_folder(output)  # a refusal before the minutes of work
+        writable_folder(output)  # refuse now, not after minutes of work
         found = profile_dataset(dataset, checkpoint, _device(), show)
         show("writing")
         paths = write_profile(found, output)

@@ -46,6 +46,6 @@ def delete(
 
 
 def _what(plan: Deletion) -> str:
-    """The studies and their trials in words."""
+    """The studies and their trials, as text for the question and the messages."""
     running = f", {plan.running} of them running: their workers will end" if plan.running else ""
     return f"{' and '.join(reversed(plan.studies))} ({plan.trials} trials{running})"

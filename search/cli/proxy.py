@@ -8,7 +8,7 @@ import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr
 
-CALL_PATIENCE = 5.0  # seconds that one call waits for a database that is away
+CALL_PATIENCE = 5.0  # seconds that one call waits for an unreachable database
 
 
 def register(app: typer.Typer) -> None:

@@ -79,7 +79,7 @@ def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
     rows = [head, *((str(i), *_cells(row)) for i, row in enumerate(ranking.rows[:limit], 1))]
     widths = [max(len(row[c]) for row in rows) + 2 for c in range(len(head))]
     for unneeded in ("sd", "mean", "n", "best run", "P(best)", "report"):
-        if sum(widths) - 2 > stdout.width:  # a number that is cut off is worse than one that is not there
+        if sum(widths) - 2 > stdout.width:  # leave this column out rather than cut numbers off
             widths[head.index(unneeded)] = 0
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     shown = [c for c, width in enumerate(widths) if width]

@@ -15,7 +15,7 @@ File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command: its options are those of `work`."""
+    """Add the command, with the options of `work`."""
     app.command("run", epilog="Example:  lobtuna run studies/smoke.yaml --data ~/lob")(run)
 
 

@@ -89,7 +89,7 @@ def score(
         raise SearchError(f"--save keeps the score of one submission, not of {len(submissions)}")
     for file, argument in ((csv, "csv"), (save, "save")):
         if file is not None:
-            writable_folder(file.parent, argument)  # a refusal before the minutes of work
+            writable_folder(file.parent, argument)  # refuse now, not after minutes of work
     valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
     paths, kept = _contenders(submissions, champion)
     scores = [_score(path, valid, sequences) for path in paths]

@@ -79,5 +79,5 @@ def verify(
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity: a difference that is not a number is null."""
+    """The value, or None where it is infinite or NaN, which JSON cannot hold."""
     return value if math.isfinite(value) else None

@@ -50,8 +50,8 @@ def _database() -> dict[str, Any]:
 
 
 def _study(job: Job) -> dict[str, Any]:
-    """Creates the study with its baselines queued, and ends; again after a restart, when all is there already."""
-    # A study that was revised says something else than the file: then it is enough that it is there.
+    """The service that creates the study, queues its baselines and exits. Running it again changes nothing."""
+    # A revised study differs from the file, and `create` refuses it: then it is enough that the study exists.
     script = f"lobtuna create {FOLDER}/study.yaml || lobtuna status {shlex.quote(job.study)}"
     return {**_built(job), "command": ["sh", "-c", script], "restart": "on-failure"}
 
@@ -86,7 +86,7 @@ def _worker(job: Job, gpus: bool) -> dict[str, Any]:
 
 
 def _built(job: Job) -> dict[str, Any]:
-    """What the services made from our image have in common."""
+    """The settings shared by all services that run our image."""
     return {
         "build": ".",
         "image": f"lobtuna-{job.slug}",

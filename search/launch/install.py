@@ -1,7 +1,7 @@
 """Installs lobtuna from a wheel with a known digest; each launcher carries this file as it stands.
 
 It needs the standard library alone. A package index is asked for the pinned requirements and never for lobtuna: a
-package of that name there would be somebody else's, and would run beside the database's password. Only finished wheels
+package of that name there would be somebody else's, and could read the database's password. Only finished wheels
 are accepted, so that nothing of a package runs while it is installed, and pip does not see the password.
 """
 

@@ -1,4 +1,4 @@
-"""What launched workers are told: a study that is there, how long to work, and the lobtuna to do it with."""
+"""What launched workers need: the name of an existing study, how long to work, and the lobtuna to install."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def prepare(
     """Look the study up in the database `url` and pack what its workers need.
 
     `far` workers are on other machines and must reach that database. Raises `SearchError` for an unknown study, one of
-    another version of lobtuna, a database that is a file where it has to be reached from afar, a bad duration or wheel.
+    another version of lobtuna, a database file where other machines must reach the database, a bad duration or wheel.
     """
     if time_limit is not None:
         parse_duration(time_limit)

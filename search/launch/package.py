@@ -1,4 +1,4 @@
-"""What a launcher brings to install: the wheel, the pinned requirements, the script that checks and installs them."""
+"""What a launcher ships to install: the wheel, the pinned requirements, the script that checks and installs them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def installer() -> str:
 
 
 def make_package(extras: Iterable[str] = (), wheel: Path | None = None) -> Package:
-    """The running lobtuna, or that of the file `wheel`, with the requirements of these extras.
+    """Pack the running lobtuna, or take the one in the file `wheel`, with the requirements of these extras.
 
     Raises `SearchError` where the wheel cannot be made or read, or a requirement is not installed here.
     """

@@ -1,4 +1,4 @@
-"""A SkyPilot task for spot GPUs of whatever cloud is cheapest, with the package folder it brings along."""
+"""A SkyPilot task for spot GPUs of whatever cloud is cheapest, with the package folder that it copies to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ PYTHON = "$HOME/lobtuna/bin/python"
 
 
 def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
-    """The task as SkyPilot's YAML has it. `data` is a bucket URL or a local folder, `package` the folder to bring."""
+    """The content of SkyPilot's task file. `data` is a bucket URL or a local folder, `package` the folder to copy.
+
+    Raises `SearchError` where `data` is neither.
+    """
     is_url = "://" in data
     if not is_url and not Path(data).expanduser().is_dir():
         raise SearchError(f"--data {data!r} is neither a folder nor a bucket such as s3://NAME/lob")
@@ -28,7 +31,7 @@ def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
         "resources": {
             "accelerators": gpu,
             "use_spot": True,
-            # The study brings an interrupted trial back by itself; SkyPilot only has to bring the machine back.
+            # The study queues an interrupted trial again by itself; SkyPilot only has to start a new machine.
             "job_recovery": {"strategy": "EAGER_NEXT_REGION", "max_restarts_on_errors": 3},
         },
         "secrets": {SECRET: None},  # given with --secret; launching without it is refused
@@ -39,7 +42,7 @@ def task(job: Job, data: str, gpu: str, package: Path) -> dict[str, Any]:
 
 
 def _setup(job: Job) -> str:
-    """An environment of its own: the images' Python is older, and SkyPilot brings uv to every machine."""
+    """An environment of its own: the images' Python is older, and SkyPilot installs uv on every machine."""
     install = shlex.join(job.package.command("PYTHON", PACKAGE)).replace("PYTHON", f'"{PYTHON}"')
     return (
         "set -e\n"

@@ -34,7 +34,7 @@ class Source:
 
 
 def running_source() -> Source:
-    """The lobtuna that runs this line. Raises `SearchError` where its files cannot be told from others."""
+    """The lobtuna that runs this line. Raises `SearchError` where its files cannot be determined."""
     root = Path(search.__file__).resolve().parents[1]
     if (root / "pyproject.toml").is_file():
         return from_checkout(root)
@@ -68,7 +68,10 @@ def from_checkout(root: Path) -> Source:
 
 
 def from_installation(distribution: metadata.Distribution, root: Path) -> Source:
-    """The files that pip recorded when it installed lobtuna into `root`, each checked against its recorded hash."""
+    """The files that pip recorded when it installed lobtuna into `root`, each checked against its recorded hash.
+
+    Raises `SearchError` where a file was changed afterwards, or `root` holds no installed lobtuna.
+    """
     source = Source(distribution.version, {})
     for file in distribution.files or []:
         name = file.as_posix()

@@ -52,7 +52,7 @@ class Wheel:
 def running_wheel() -> Wheel:
     """The wheel of the lobtuna that runs this line. Equal files give equal bytes, on any machine.
 
-    Raises `SearchError` where its files cannot be told (see `search.launch.source`).
+    Raises `SearchError` where its files cannot be determined (see `search.launch.source`).
     """
     return pack(running_source())
 

@@ -1,4 +1,4 @@
-"""The figures of a data profile, in the look of every report. Train and valid keep their colours throughout."""
+"""The figures of a data profile, in the style of the reports. Train and valid keep their colours throughout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALID = COMPLETE, PRUNED
 FILES = (("train", TRAIN), ("valid", VALID))
-LINE = 19  # pixels a line of a ranked figure
+LINE = 19  # pixels per row of a ranked figure
 SHOWN = 24  # columns in a ranked figure; the tables hold all
 
 

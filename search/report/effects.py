@@ -33,7 +33,7 @@ from search.studyfile.parameters import IntRange
 LEAST = 12  # runs that an additive model needs
 SHOWN = 8  # parameters with a figure; the table has all
 DOTS = 400  # runs drawn behind an effect
-FEWEST = 3  # runs a level needs to be spoken of
+FEWEST = 3  # runs that a level needs to be named in a finding
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _x(factor: Factor, run: int, jitter: float) -> Any:
 
 
 def _place(factor: Factor, level: int) -> float:
-    """Where a level without a number stands: by its place, or left of the range where the others have numbers."""
+    """The x position of a level without a number: its index, or left of the range where other levels have numbers."""
     if not factor.numeric:
         return float(level)
     low, high = factor.parameter.bounds  # type: ignore[union-attr]
@@ -205,7 +205,7 @@ def _crosses(x: list[float], mean: float, effect: Floats, low: Floats, high: Flo
 
 
 def _range(values: Floats) -> list[float]:
-    """The scores worth looking at: the worst runs would squeeze all others into a line."""
+    """The range of scores to show: with the worst runs, all others would be squeezed into a line."""
     low, middle, high = np.quantile(values, [0.05, 0.5, 1])
     bottom = max(float(values.min()), float(middle - 2.5 * (high - middle)), float(low - (high - low) * 0.25))
     margin = 0.04 * (float(high) - bottom) or 0.01

@@ -1,4 +1,4 @@
-"""What averaging runs is worth, from the files of `lobtuna ensemble` where they are at hand."""
+"""What averaging runs gains, from the files of `lobtuna ensemble` where they exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.report.style import BLUES, COMPLETE, REPORT, Spec, axis, figure, lin
 from search.study.open import SEEDS
 
 FOLDER = Path("analysis")  # where `lobtuna ensemble` writes by default
-SHOWN = 20  # runs of the map of correlations
+SHOWN = 20  # most runs in the map of correlations
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _read(folder: Path) -> Ensembles:
 
 
 def section(study: Study, found: Ensembles | None) -> Section:
-    """Score over the number of members, how alike they are, and what fitted weights would do."""
+    """Score over the number of members, how similar they are, and what fitted weights would gain."""
     title = "Ensembles"
     if found is None:
         text = (

@@ -1,10 +1,10 @@
 """Searched parameters as factors with a few levels each, and an additive model of the score over them.
 
 A search does not try its values evenly: good regions are visited more often, and parameters move together. Plain
-averages over one parameter therefore show the company it kept as well as its own effect. The additive model
-score = m + sum of one effect a parameter takes the others into account. It is fitted by ridge regression on the level
-indicators, the penalty chosen by generalised cross-validation (Golub, Heath and Wahba 1979), and bootstrapped over
-runs for its uncertainty.
+averages over one parameter therefore mix its own effect with the effects of the parameters that moved with it. The
+additive model score = m + sum of one effect a parameter takes the others into account. It is fitted by ridge regression
+on the level indicators, the penalty chosen by generalised cross-validation (Golub, Heath and Wahba 1979), and
+bootstrapped over runs for its uncertainty.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Factor:
     parameter: Parameter
     labels: tuple[str, ...]
     index: NDArray[np.int64]
-    values: tuple[Any, ...]  # of each run, None where it means nothing
+    values: tuple[Any, ...]  # of each run, None where the parameter is inactive
     centers: tuple[float | None, ...]  # of numeric levels: median value
 
     @property

@@ -14,8 +14,8 @@ from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import STATE, Spec, axis, figure, line, plural, safe, share
 
-SHOWN = 30  # workers with a line of their own in the picture
-LEAST = 8  # runs of two devices, to compare their speed
+SHOWN = 30  # most workers in the figure
+LEAST = 8  # runs needed to compare the speed of devices
 OUTAGE = timedelta(minutes=20)  # a pause after which a worker counts as away, not as idle
 
 

@@ -1,4 +1,4 @@
-"""Which parameters decide whether a run is among the best: PED-ANOVA, with its uncertainty and what chance does."""
+"""Which parameters decide whether a run is among the best: PED-ANOVA, with its uncertainty and what chance gives."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from search.report.style import COMPLETE, SOFT, Spec, axis, figure, listed, safe
 from storage.optuna_internals import trial_id_of
 
 OR = ".or"  # suffix of the parameter that chooses between a range and its `or` values: see `studyfile.space.suggest`
-LEAST = 40  # finished and pruned runs; of fewer, the best tenth is a handful
+LEAST = 40  # finished and pruned runs; with fewer, the best tenth is too few runs
 TOP = 0.1
-WORK = 24_000  # runs looked at in all resamples together: keeps 2,000 trials within seconds
+WORK = 24_000  # runs in all resamples together: keeps the time for 2,000 trials within seconds
 CHANCE = 0.9  # quantile of what shuffled scores give
 
 
@@ -99,11 +99,11 @@ def _interned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _importances(trials: Sequence[FrozenTrial], values: Floats, names: Sequence[str]) -> Floats:
-    """Importance of each named parameter, that of its `or` choice added."""
+    """Importance of each named parameter, including the importance of its `or` choice."""
     by_id = {trial_id_of(trial): -float(value) for trial, value in zip(trials, values, strict=True)}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=TOP)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a smaller target is better is known; that a regime is small as well
+        warnings.simplefilter("ignore")  # known: low targets are wanted here, and some regimes hold few trials
         runs: Any = _Runs(trials)
         found = evaluator.evaluate(runs, target=lambda trial: by_id[trial_id_of(trial)])
     return np.array([found.get(name, 0.0) + found.get(name + OR, 0.0) for name in names])

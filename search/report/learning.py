@@ -26,7 +26,7 @@ from search.report.style import (
     with_rules,
 )
 
-MOST = 120  # curves of a kind: more cannot be told apart
+MOST = 120  # curves of a kind: with more, single ones cannot be seen
 EARLY = 3  # finished runs needed to describe their best epochs
 
 

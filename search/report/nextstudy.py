@@ -21,7 +21,7 @@ from search.studyfile.spec import BudgetSpec
 from search.studyfile.values import show
 
 BASELINES = 3
-LONGER, FEW = 1.5, 3  # factor of an epoch limit that came too early; best runs that can show it
+LONGER, FEW = 1.5, 3  # factor by which an epoch limit is raised that came too early; best runs needed to show that
 DIGITS = 4  # of a real value in a baseline: more would not change the next run
 FILE = "next.yaml"
 ORDER = ("choices", "int", "float", "step", "log", "or", "when")  # of a parameter's keys, as people write them
@@ -68,7 +68,7 @@ def _rounded(configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _living(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Without the parameters, and the conditions, that the advice has left without meaning."""
+    """The parameters without those that can no longer be active; conditions without values that are gone."""
     left = dict(parameters)
     while True:
         for name, parameter in list(left.items()):
@@ -122,7 +122,7 @@ def _text(
     terms = {
         "sampler": spec.sampler,
         "pruner": spec.pruner,
-        # A moment that ended this study would end the next one before it begins.
+        # `until` is left out: a date that ended this study would end the next one before it begins.
         "budget": BudgetSpec(trials=budget.trials, hours=budget.hours),
         "validation": spec.validation,
         "checkpoints": spec.checkpoints,

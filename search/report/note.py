@@ -46,7 +46,7 @@ PARAMETERS = 4  # searched parameters shown of a configuration
 class NoteKeeper:
     """Writes the note of one study whenever it is due. `start` does so in a thread until `stop`.
 
-    `attributes` gives the study's user attributes as somebody read them lately; without it they are read anew.
+    `attributes` returns the study's user attributes as last read elsewhere; without it they are read from the storage.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class NoteKeeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker
-        # Workers wait differently long, so that two that started together do not write together.
+        # Each worker has its own period, so that two that started together do not write together.
         self.period = period * random.uniform(1.0, 1.4)
         self.clock = clock
         self.attributes = attributes or self._read_attributes

@@ -37,7 +37,7 @@ def credited(study: Study) -> tuple[list[Trial], Floats]:
     """Finished and pruned trials with comparable values.
 
     A pruned run would have gone on to rise: it is credited with what finished runs still gained, in the median, after
-    the epoch at which it was ended. Without that, whatever learns slowly would look bad.
+    the epoch at which it was ended. Without that, slow learners would be underrated.
     """
     trials = study.scored
     gains = _later_gains(study.finished)

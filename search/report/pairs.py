@@ -16,13 +16,13 @@ from search.report.page import Figure, PageTable, Section
 from search.report.style import BLUES, INK, axis, broken, figure, safe, score, share
 
 PAIRED = 6  # most important parameters whose pairs are looked at
-SHRINK = 4.0  # runs a cell needs to be believed half
+SHRINK = 4.0  # a cell with so many runs has its mean shrunk by half
 PERMUTATIONS = 200
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two parameters: cells (levels, levels) with mean score and runs; how much they share beyond their sum."""
+    """Two parameters: cells (levels, levels) with mean score and runs; strength of their interaction beyond the sum."""
 
     first: Factor
     second: Factor

@@ -125,7 +125,7 @@ def _steps(study: Study, ended: Sequence[Trial]) -> tuple[list[int], list[float 
 
 
 def _bottom(study: Study) -> tuple[float, int]:
-    """The lowest score worth showing, and how many runs lie below it."""
+    """The lowest score that the figure shows, and how many runs lie below it."""
     values = np.array([t.value for t in study.scored if t.value is not None] or [0.0, 1.0])
     low, middle, high = np.quantile(values, [0.02, 0.5, 1.0])
     bottom = max(float(values.min()), min(float(low), float(middle - 2 * (high - middle))))

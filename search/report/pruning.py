@@ -31,7 +31,10 @@ TOP = 0.1
 
 @dataclass(frozen=True)
 class Savings:
-    """What the pruned runs would have taken. Epochs as finished runs that got as far went on to, in the median."""
+    """What the pruned runs took, and what they would still have taken.
+
+    Each is taken to have gone on to the median length of the finished runs that got further.
+    """
 
     pruned: int
     epochs_run: int

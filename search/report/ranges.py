@@ -1,4 +1,4 @@
-"""Where the next study should look: each parameter's range, judged by what the best runs used and the others did not.
+"""Advises ranges for the next study: for each parameter, from what the best runs used and the others did not.
 
 A range is only narrowed where enough runs outside it were tried and hardly one of them was among the best, and only
 widened where the best runs crowd at its border. Everything else stays: that no run supports a value is no evidence
@@ -24,8 +24,8 @@ TOP = 0.15  # share of runs that count as the best
 MARGIN = 0.08  # of a range, left on either side of the best runs
 EDGE, CROWD = 0.08, 0.3  # this share of the best within this part of a range at its border: it is too narrow
 WIDEN = 0.35  # of a range, added on that side
-EXPECTED = 2.0  # best runs that should lie outside by their number, before their absence says anything
-SCARCE = 0.25  # of those, that may lie there all the same
+EXPECTED = 2.0  # best runs that must be expected outside before their absence counts as evidence
+SCARCE = 0.25  # share of the expected that may still lie there
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class _Judged:
         return any(value not in extra for value in self.kept)
 
     def _hardly(self, inside: Any, share: float) -> bool:
-        """Whether so few of the best lie inside that it cannot well be chance."""
+        """Whether fewer of the best lie inside than chance would explain."""
         expected = float(inside.sum()) * share
         return expected >= EXPECTED and float(self.top[inside].sum()) <= SCARCE * expected
 
     def _excluded(self, outside: Any, between: Any, share: float) -> bool:
-        """Whether the runs outside were hardly ever among the best, and that was this parameter's doing."""
+        """Whether the runs outside were hardly ever among the best, and this parameter's own effect explains it."""
         if not self._hardly(outside, share):
             return False
         size = len(self.factor.labels)
@@ -166,7 +166,7 @@ class _Judged:
 
 
 def _only(value: Any, parameter: Parameter) -> Parameter:
-    """One value where there was a choice; a fixed value has no condition in a study file, a choice of one has."""
+    """The parameter with this value alone: fixed, or a choice of one where it has conditions (`Fixed` has none)."""
     return Choices(choices=(value,), when=parameter.when) if parameter.when else Fixed(value=value)
 
 

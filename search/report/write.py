@@ -120,7 +120,7 @@ def write_report(
     _require_valid(report)
     for name, text in report.files.items():
         write_atomically(folder / name, text)
-    write_atomically(folder / PAGE, report.html)  # last: whoever opens it finds the files it names
+    write_atomically(folder / PAGE, report.html)  # last: when it appears, the files it names are there
     return folder / PAGE
 
 

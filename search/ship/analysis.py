@@ -36,7 +36,7 @@ def analyse_pool(
     if top is None and per_config is None and not members:
         top = min(DEFAULT_TOP, len(candidates(study)))
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))
-    writable_folder(output)  # a refusal before the minutes of work
+    writable_folder(output)  # refuse now, not after minutes of work
     known = validate(chosen, data, progress)
     parts = {"select": known.select, "report": known.report}
     names, stds = [member.name for member in chosen], scale.spreads(known.members)
@@ -46,7 +46,7 @@ def analyse_pool(
 
 
 def write(analysis: Analysis, output: Path) -> list[Path]:
-    """The tables as CSV, the weights as JSON, a figure of each as HTML, and a note of what they are about.
+    """Write tables as CSV, weights as JSON, figures as HTML, and the runs and sequences as JSON; returns the files.
 
     Raises `OutputError` where the folder cannot be written.
     """

@@ -206,7 +206,7 @@ def _scale_remarks(members: Sequence[Checkpoint]) -> list[str]:
 
 
 def _weights(pool: _Pool, members: Sequence[Checkpoint], how: str, request: Request) -> NDArray[np.float64]:
-    """Weights (K, 2) as the request says it; fitted ones are fitted on the selection sequences.
+    """Weights (K, 2) as requested; fitted ones are fitted on the selection sequences.
 
     Raises `BundleError` for weights that are no average of these members.
     """

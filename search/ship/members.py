@@ -116,7 +116,7 @@ def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -
 
 
 def _best_by_target(runs: list[Run], counts: Sequence[int], study: str) -> list[Run]:
-    """The best runs on each target, each once, those of the first target first."""
+    """The best runs on each target, each run once; runs for the first target come first."""
     scored = [run for run in runs if all(name in run.select for name in LOB.targets)]
     for name, count in zip(LOB.targets, counts, strict=True):
         if count > len(scored):

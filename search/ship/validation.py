@@ -1,4 +1,4 @@
-"""What the validation sequences say of an ensemble: its scores, and whether its weights beat uniform ones there."""
+"""Scores an ensemble on the validation sequences, and tests whether its weights beat uniform ones there."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Judgement:
 
 
 def judge(chosen: Sequence[Checkpoint], bundle: Bundle, how: str, known: Validation | None) -> Judgement:
-    """Judge the `bundle` that was made of some of the `chosen` runs, and compare it with the uniform average of all."""
+    """Score the `bundle` that was made of some of the `chosen` runs, and compare it with the uniform average of all."""
     trained = {member.name: member for member in chosen}
     members = [trained[member.name] for member in bundle.members]
     uniform = blend.uniform(len(chosen))
@@ -131,7 +131,7 @@ def judge(chosen: Sequence[Checkpoint], bundle: Bundle, how: str, known: Validat
 def _verdict(how: str, statistics: dict[str, NDArray[np.float64]], scores: dict[str, float]) -> str:
     """Whether these weights beat uniform ones on sequences that neither runs nor weights have seen, in words.
 
-    `statistics` are those of both on the report sequences (`lobmodels.bootstrap`).
+    `statistics` are the sums of both on the report sequences (`lobmodels.bootstrap.sequence_statistics`).
     """
     if "report" not in scores:
         return (

@@ -51,7 +51,7 @@ def balanced(seed: int, name: str, number: int) -> float:
 
 
 def value_at(distribution: BaseDistribution, share: float) -> Any:
-    """The value below which `share` of the distribution lies. Raises `TypeError` for a kind that Optuna has not now."""
+    """The value below which `share` of the distribution lies. Raises `TypeError` for an unknown kind."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(share * len(distribution.choices))]
     if isinstance(distribution, FloatDistribution):

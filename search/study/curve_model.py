@@ -1,10 +1,10 @@
 """Predicts from the first epochs of a run, and from its parameters, how much its best score will still rise.
 
-One ridge regression for each epoch at which runs are judged maps the curve so
-far and the parameters to "final best minus best so far" (after Baker et al. 2017, arXiv:1705.10823).
+One ridge regression for each epoch at which runs are judged maps the curve so far and the parameters to "final best
+minus best so far" (after Baker et al. 2017, arXiv:1705.10823).
 
-A pruned run never shows its final score. Runs that went past one judged epoch and were pruned at a later one are not
-a random choice: those that rose most went on. Leaving them out would make every early forecast too good. So the
+The final score of a pruned run is unknown. Which runs went on past a judged epoch is not random: those that rose most
+did. Leaving them out would make every early forecast too good. So the
 regressions are fitted from the last judged epoch back to the first, and a pruned run enters with the forecast made
 where it was pruned, as in the pricing of American options by regression (Longstaff and Schwartz 2001). Its forecast's
 variance is added back.
@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 Floats = NDArray[np.float64]
 
 CURVE_FEATURES = 3
-CURVE_WEIGHT = 4.0  # the curve's few columns, which say most, are penalised this squared times less than parameters
+CURVE_WEIGHT = 4.0  # the penalty on the curve's columns, which say most, is this squared times smaller than on others
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)  # of columns with unit variance; leave-one-out error chooses
 SMALLEST_SPREAD = 1e-6  # a column or an error below this is constant
 
@@ -102,7 +102,7 @@ class Forecast:
 
 
 class CurveModel:
-    """The regressions of one ledger at the epochs `looks`, each fitted where `least` complete runs got further."""
+    """One regression per epoch in `looks`, fitted to the ledger if at least `least` complete runs got further."""
 
     def __init__(self, ledger: Ledger, looks: Sequence[int], least: int) -> None:
         self._regressions: dict[int, _Regression] = {}

@@ -5,9 +5,9 @@ averaged. Its expected value follows from the forecast of `curve_model`. A run g
 
     expected excess / epochs it has left  >  mean excess of the runs so far / mean epochs of the runs so far,
 
-the rule of renewal theory for choosing between going on and starting anew: nothing in it is tuned. With a budget of
-hours, seconds take the place of epochs, so that a slow architecture must earn its time. `docs/search-proof.md` says
-why it is not the default.
+the rule of renewal theory for choosing between going on and starting anew: it has no tuned constants. With a budget of
+hours, seconds take the place of epochs, so that a slow architecture pays for its time. `docs/search-proof.md` says why
+it is not the default.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 SPACING = 4 / 3  # between the epochs at which a run is judged
 MEMBERS = 10  # runs that an ensemble averages, as `export` does by default
 BEST_SHARE = 0.15  # while there are few runs, the best of them stand for the tenth best
-EXEMPT_SHARE = 0.1  # of the runs are never pruned, so that the forecasts stay honest
-MOST_TRIALS = 600  # the latest that the model is fitted to; the sampler has moved on from the others
+EXEMPT_SHARE = 0.1  # of the runs are never pruned, so that the forecasts stay unbiased
+MOST_TRIALS = 600  # the latest that the model is fitted to; older ones are from regions the sampler has left
 REFIT = 1.05  # the model is fitted anew when the ended trials have become 5 % more
 
 
@@ -61,7 +61,7 @@ class _Fit:
 
 
 class CurvePruner(BasePruner):
-    """Reads finished trials and keeps nothing that another worker would not see; the last fit is only cached.
+    """Decides from finished trials alone, which every worker sees; the last fit is only cached.
 
     `planned` is the most epochs a trial can have, `warmup` the epochs that every run is given, `startup` how many
     complete runs that got further are needed to judge one. Baselines are exempt.
@@ -139,7 +139,7 @@ def _price(pace: dict[str, float], trial: FrozenTrial, look: int) -> float:
 
 
 def _readable(trial: FrozenTrial) -> bool:
-    """Whether it has a curve to learn from; what a failed run was told to the sampler with is none."""
+    """Whether it has a curve to learn from; the value reported for a failed run is not one."""
     curve = bool(trial.intermediate_values) and bool(np.isfinite(curve_of(trial)).all())
     return curve and state_of(trial) != "failed"
 

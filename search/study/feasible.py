@@ -1,4 +1,4 @@
-"""Refuses a study of which no trial can be trained on the data, before it spends its budget on finding that out.
+"""Refuses a study of which no trial can be trained on the data, before its budget is spent on failures.
 
 What does not depend on the data, such as heads that do not divide the width, is refused when the study file is read.
 """

@@ -32,7 +32,7 @@ class StopRequest:
 
 
 def is_request(reason: str) -> bool:
-    """Whether this reason of a stopped worker is a request's."""
+    """Whether a worker that stopped for this reason was stopped by a request."""
     return reason.startswith(COMMAND)
 
 

@@ -40,7 +40,7 @@ def build_halving(spec: StudySpec) -> HalvingPruner:
 
 
 class HalvingPruner(BasePruner):
-    """Keeps nothing: the verdict follows from the trials of the study. Baselines are never pruned.
+    """Stateless: the decision follows from the trials of the study. Baselines are never pruned.
 
     `planned` is the most epochs a trial can have, `first` the epochs after which a run is judged for the first time.
     """
@@ -75,7 +75,7 @@ def best_until(trial: FrozenTrial, epochs: int) -> float:
 
 
 def relative_price(others: Sequence[FrozenTrial], trial: FrozenTrial, epochs: int) -> float:
-    """Seconds of one of the trial's epochs in units of the median on the same device; 1 where nothing says."""
+    """Seconds of one of the trial's epochs in units of the median on the same device; 1 where that is unknown."""
     same = [t for t in others if t.user_attrs.get(DEVICE) == trial.user_attrs.get(DEVICE)]
     usual = [seconds_of(t) / len(reports_of(t)) for t in same if seconds_of(t) > 0]
     own = seconds_of(trial) / epochs

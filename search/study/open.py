@@ -33,7 +33,7 @@ def open_study(url: str, name: str) -> optuna.Study:
 
 
 def existing_storage(url: str, name: str | None = None, *, patience: float = PATIENCE) -> BaseStorage:
-    """`open_storage(url)`, but a database file that does not exist is an error and is not created.
+    """`open_storage(url)`, but a missing database file raises `StudyNotFoundError` and is not created.
 
     `name` is the study to be opened, for the message; None where it is any.
     """
@@ -48,7 +48,7 @@ def existing_storage(url: str, name: str | None = None, *, patience: float = PAT
 
 
 def load_study(storage: BaseStorage, name: str, where: str = "the database") -> optuna.Study:
-    """`open_study` on an open storage. `where` names it in errors."""
+    """`open_study` on an open storage, with the same errors. `where` names the storage in them."""
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
@@ -60,7 +60,7 @@ def load_study(storage: BaseStorage, name: str, where: str = "the database") -> 
 
 
 def require_study(storage: BaseStorage, name: str, where: str = "the database") -> None:
-    """Raise `StudyNotFoundError`, which names similar studies, where there is no study `name`, whoever created it."""
+    """Raise `StudyNotFoundError`, which names similar studies, where there is no study `name`, of lobtuna or not."""
     known = study_names(storage)
     if name not in known:
         raise StudyNotFoundError(_no_study(name, known, where))

@@ -30,7 +30,7 @@ def reads_running(spec: StudySpec) -> bool:
 
 
 def judges_at(pruner: BasePruner, epochs: int) -> bool:
-    """Whether a pruner that judges after few epochs judges after so many: it should then see the others' latest."""
+    """Whether `pruner` is one that judges after few epochs, and `epochs` is one of them: it then needs fresh reads."""
     if isinstance(pruner, HalvingPruner):
         return epochs in pruner.rungs
     return isinstance(pruner, CurvePruner) and epochs in pruner.looks

@@ -5,16 +5,16 @@ The value of a run of configuration i under seed j is taken to be
     y_ij = m + c_i + s_j + b [the run is from the search] + e_ij,
     c_i ~ N(0, tau^2),  s_j ~ N(0, kappa^2 sigma^2),  e_ij ~ N(0, sigma^2).
 
-c_i is what we are after. s_j lets configurations that share seeds be compared on common random numbers. b is luck:
-the search's own run of a configuration is why it was chosen, so it is too high by the same selection that chose all
-of them; replicates are not. With b free the search's runs still say which configuration is better, but no longer how
-good they are.
+c_i is the quantity to be estimated. s_j lets configurations that share seeds be compared on common random numbers. b is
+selection bias (luck): a configuration was chosen for the search's own run of it, so these runs are too high on average;
+replicates are not. With b free the search's runs still show which configuration is better, but no longer how good they
+are.
 
 Given the ratios lambda = tau/sigma and kappa, the estimates are Henderson's mixed-model equations (Henderson 1975;
 Robinson 1991, "That BLUP is a good thing"): for one run each and no seeds, the shrunk mean
 m + lambda^2 / (lambda^2 + 1/n_i) (mean_i - m). The ratios are weighed by their restricted likelihood (Searle, Casella
-and McCulloch 1992, ch. 6) times half-Cauchy(1) priors (Gelman 2006), so that four configurations do not pretend to
-know tau; sigma^2 is integrated in closed form.
+and McCulloch 1992, ch. 6) times half-Cauchy(1) priors (Gelman 2006), so that four configurations alone do not
+fix tau; sigma^2 is integrated in closed form.
 
 All runs are scored on the same few sequences, which suit some configurations better than others: what a configuration
 scores there is c_i + d_i, and more seeds do not tell the two apart. With the covariance D of d from resampling the
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 BETWEEN = np.geomspace(0.02, 10.0, 36)  # lambda: spread between configurations in units of sigma
 SHARED = np.geomspace(0.02, 4.0, 12)  # kappa: spread between seeds in units of sigma
 COARSE = (BETWEEN[::2], SHARED[::2])  # the same where sigma is on the grid too
-SIGMAS = np.geomspace(0.4, 3.0, 12)  # sigma in units of the estimate that does not know of D
+SIGMAS = np.geomspace(0.4, 3.0, 12)  # sigma in units of the estimate made without D
 ENOUGH = 20  # runs of a search that say how configurations differ
 DRAWS = 20_000
 INTERVAL = 0.90
@@ -96,7 +96,7 @@ def _fixed_effects(configuration: NDArray[np.int64], searched: NDArray[np.bool_]
     """Columns (n, 1 or 2): the mean, and the luck of the search's runs where both kinds can be separated."""
     ones = np.ones(len(searched))
     both = np.intersect1d(configuration[searched], configuration[~searched])
-    if len(both) == 0 or len(searched) < 3:  # two runs tell luck from noise as little as one does
+    if len(both) == 0 or len(searched) < 3:  # two runs cannot separate luck from noise either
         return ones[:, None]
     return np.stack([ones, searched.astype(float)], axis=1)
 

@@ -35,7 +35,7 @@ class RankedConfiguration:
     high: float | None
     probability_best: float | None
     failed: int = 0  # replicates that failed or diverged; each counts as a run with the worst value of all
-    behind: tuple[float, float] | None = None  # 90 % interval of the first configuration's worth minus this one's
+    behind: tuple[float, float] | None = None  # 90 % interval of the first configuration's quality minus this one's
 
     @property
     def n(self) -> int:
@@ -43,7 +43,7 @@ class RankedConfiguration:
 
     @property
     def mean(self) -> float:
-        """Plain mean of all runs, the search's too-lucky one included."""
+        """Plain mean of all runs, including the search's own, which is too high by selection."""
         return statistics.fmean(run.value for run in self.runs)
 
     @property
@@ -139,7 +139,7 @@ def _observed(
     repeated: Mapping[str, Sequence[Run]], failed: Mapping[str, int]
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Value, configuration, seed and origin of each run, as `fit` takes them. A failed replicate has the worst value
-    of all: nothing is known of how bad it would have been, and a recipe that fails is not worth its lucky seeds."""
+    of all: its true value is unknown, and without it a configuration would be ranked by its successful seeds alone."""
     flat = [
         (i, run.value, run.seed, not is_replicate(run)) for i, found in enumerate(repeated.values()) for run in found
     ]

@@ -50,7 +50,7 @@ PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
 # Optuna: one that diverged or ran out of memory is pruned there, because samplers do not learn from failed trials.
 FAILURE = "failure"
 FAILURES = DIVERGED, MEMORY, INVALID, ERROR = ("diverged", "out of memory", "invalid configuration", "error")
-WORST = -1.0  # told to the sampler as the score of such a trial; no correlation is lower
+WORST = -1.0  # reported to the sampler as the score of such a trial; no correlation is lower
 
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
@@ -99,7 +99,7 @@ class TrialRecord:
     best_epoch: int | None
     history: tuple[dict[str, Any], ...]
     select: dict[str, float]  # t0, t1, mean
-    report: dict[str, float]  # likewise, on sequences that no decision has seen
+    report: dict[str, float]  # t0, t1, mean on sequences that no decision has seen
     parameters: int | None  # weights of the network
     reason: str
     failure: str | None  # kind of a failure, one of `FAILURES`
@@ -179,7 +179,7 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def reports_of(trial: FrozenTrial) -> dict[int, float]:
-    """Score by epoch as it was reported, without what a failed trial tells the sampler in place of a score."""
+    """Score by epoch as it was reported, without the value that a failed trial reports in place of a score."""
     if trial.user_attrs.get(FAILURE) not in FAILURES:
         return trial.intermediate_values
     return {step: value for step, value in trial.intermediate_values.items() if value != WORST}

@@ -164,8 +164,8 @@ def pool(study: optuna.Study) -> list[Run]:
 
 
 def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Ranking:
-    """The configurations of a study, or some of them, from all that is known of their runs: values, what resampling
-    the sequences says, and replicates that failed."""
+    """Rank the configurations of a study, or some of them, by their runs' values, by resampled sequences where the
+    sums are known, and with failed replicates counted."""
     seeds = find_replicates(study)
     failed = {} if seeds is None else _failures(seeds)
     studies = {study.study_name: study} | ({} if seeds is None else {seeds.study_name: seeds})
@@ -221,7 +221,7 @@ def next_round(
     """Search runs whose configurations get one more seed; empty when the plan has ended.
 
     `attempts` counts the replicates of each configuration so far, failed ones included, so that a configuration whose
-    replicates all fail is not tried for ever. `rank` ranks some of the study's configurations.
+    replicates all fail is not repeated without end. `rank` ranks some of the study's configurations.
     """
     left = plan.runs - sum(attempts.get(key, 0) for key in plan.keys)
     candidates = {run.key: run for run in sorted(searched, key=lambda run: run.value) if run.key in plan.keys}

@@ -1,8 +1,8 @@
-"""What resampling the sequences says of configurations: how far they may stand otherwise on new data.
+"""Resamples the sequences to estimate how much the scores of configurations may differ on new data.
 
-More seeds tell how good a configuration is on the selection sequences, and not whether these suit it. That is known
-from the six sums a sequence and run that give a run's score (`lobmodels.bootstrap`): sequences are drawn again, the
-same ones for all runs, and each run is scored on them.
+More seeds show how good a configuration is on the selection sequences, not whether these happen to suit it. To estimate
+that, sequences are drawn with replacement, the same ones for all runs, and each run is scored on them from its six sums
+per sequence (`lobmodels.bootstrap`).
 """
 
 from __future__ import annotations

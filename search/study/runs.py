@@ -35,7 +35,7 @@ class Run:
     configuration: dict[str, Any]  # active values
     key: str
     select: dict[str, float]  # t0, t1, mean; empty for a pruned run
-    report: dict[str, float]  # likewise, on sequences that selection never sees; empty if there are none
+    report: dict[str, float]  # t0, t1, mean on sequences that selection never sees; empty if there are none
     best_epoch: int | None
     epochs: int
     seconds: float

@@ -74,7 +74,7 @@ class Status:
 
     @property
     def over(self) -> bool:
-        """Whether nothing runs, and nothing will run without another command."""
+        """Whether the study is over: no trial runs, and none will unless the user gives another command."""
         counts = [self.trials, self.replicates or {}]
         return self.budget.spent is not None and not any(c.get("running") or c.get("waiting") for c in counts)
 

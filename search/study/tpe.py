@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.balanced import BalancedSampler
 
-LEARNED = (TrialState.COMPLETE, TrialState.PRUNED)  # diverged runs too: they are told as pruned at the worst value
+LEARNED = (TrialState.COMPLETE, TrialState.PRUNED)  # diverged runs too: they are reported as pruned at the worst value
 
 
 class LearningSampler(BaseSampler):

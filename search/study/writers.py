@@ -53,7 +53,7 @@ def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt:
 
 
 def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` are those of all epochs so far."""
+    """The report of one epoch; `seconds` is the total over all epochs so far."""
     return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
 
 

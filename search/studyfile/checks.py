@@ -25,7 +25,7 @@ class CheckedSpace:
         self.problems: list[Problem] = []
         self.parameters: dict[str, Parameter] = {}
         self.baselines: tuple[dict[str, Any], ...] = ()
-        self._broken: set[str] = set()  # listed, but not readable: what depends on them is judged once they are
+        self._broken: set[str] = set()  # listed, but not readable: conditions on them are not checked
         self._unsure: set[str] = set()  # these, and those whose own conditions are wrong
         self._read_parameters(parameters)
         self.order, circles = ordered(self.parameters)

@@ -99,7 +99,7 @@ def ordered(parameters: Parameters) -> tuple[tuple[str, ...], list[Problem]]:
 
 
 def dead_parameters(parameters: Parameters, broken: set[str]) -> list[Problem]:
-    """Parameters that no trial can ever use. A flag fixed at `false` is not one: it is off, and says so.
+    """Parameters that no trial can ever use. A flag fixed at `false` is not one: it is switched off on purpose.
 
     Nothing is said about those that depend on a `broken` one, whose values are not known.
     """

@@ -1,4 +1,4 @@
-"""Writes `docs/study-file.md` from the typed spec, so that the page cannot say what the code does not do.
+"""Writes `docs/study-file.md` from the typed spec, so that the page always agrees with the code.
 
 python -m search.studyfile.docs docs/study-file.md
 """

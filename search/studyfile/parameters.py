@@ -192,7 +192,7 @@ def _kind_problem(raw: dict[str, Any], kinds: list[str]) -> str:
 
 
 def _check(name: str, parameter: Parameter) -> tuple[Parameter | None, list[Problem]]:
-    """Bring every value to the parameter's type, then look at how they go together."""
+    """Convert every value to the parameter's type, then check that they fit together."""
     problems: list[Problem] = []
     updates: dict[str, Any] = {}
     for field, key in (("choices", "choices"), ("bounds", ""), ("extra", "or")):

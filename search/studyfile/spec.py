@@ -234,10 +234,10 @@ def _frame_problem(item: Any) -> str:
 
 
 def _pruner_problems(spec: StudySpec, parameters: dict[str, Parameter]) -> list[Problem]:
-    """A warm-up as long as the runs themselves would switch pruning off without a word."""
+    """The problem of a warm-up as long as the runs themselves: it would silently switch pruning off."""
     epochs = parameters.get("epochs") or Fixed(value=RunConfig.model_fields["epochs"].default)
     longest = max(epochs.values() or (0,))
-    # These two judge no run after its last epoch, where nothing is left to save
+    # These two never prune after the last epoch, when nothing is left to save
     needed = spec.pruner.warmup_epochs + (2 if spec.pruner.name in ("curve", "halving") else 1)
     if spec.pruner.name == "none" or needed <= longest:
         return []

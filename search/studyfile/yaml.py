@@ -115,7 +115,7 @@ class YamlDocument:
         return merged | values
 
     def _merge(self, node: yaml.Node, path: Path_, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
-        """Values that `<<: *anchor` (or a list of them, the first one winning) brings in."""
+        """Values that `<<: *anchor` (or a list of them, the first one winning) adds."""
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Any] = {}
         for part in parts:

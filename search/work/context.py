@@ -48,7 +48,7 @@ class WorkerContext:
         self.dataset.check_batch_size(config.batch_size)
         key = (config.feature_groups(), config.normalizer, report_fraction)
         if key not in self._prepared:
-            if self.device.type == "cpu":  # every slot of the machine would keep its own; what is shared costs nothing
+            if self.device.type == "cpu":  # each slot has its own copy, unless the data is shared
                 self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
             while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
                 self._prepared.popitem(last=False)

@@ -17,7 +17,7 @@ class DeviceLock:
     """A readers-writer lock between processes, made of two lock files a device.
 
     Every trial holds `users` shared; a trial that has the device to itself holds it exclusively. `gate` keeps new
-    trials out while one waits for that, so that it does not wait for ever.
+    trials out while one waits for that, so that its wait ends.
     """
 
     def __init__(self, name: str | None = None, folder: Path | None = None) -> None:

@@ -65,7 +65,7 @@ def failure_of(error: Exception) -> Failure:
 def batch_of(failure: Failure, run: TrainingRun | None, store: Artifacts, name: str, note: Note) -> Batch:
     """The end of a failed trial: reason, history so far, and the traceback as an artifact, `name`-traceback.txt.
 
-    Recording may meet the very error that ended the trial. What cannot be recorded is noted; the reason always is.
+    Recording may fail with the error that ended the trial. The reason is always recorded; what cannot be is noted.
     """
     batch = Batch()
     if run is not None:

@@ -12,12 +12,12 @@ from storage.worker.background import BackgroundStorage
 
 T = TypeVar("T")
 
-STEP = 0.5  # seconds between two looks at whether a stop is due
+STEP = 0.5  # seconds between two checks whether a stop is due
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries; each pause is twice as long as the last
 
 
 def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T:
-    """`call()`, again after growing pauses while the database is away.
+    """The result of `call()`, repeated after growing pauses while the database cannot be reached.
 
     `note` takes a line for the user when the wait begins and when it ends. Raises the `Unavailable` of the last try
     once a stop is due.
@@ -41,9 +41,10 @@ def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T
 
 
 def await_end(storage: BackgroundStorage, stop: Stop) -> None:
-    """Wait until the end of a trial, which is queued, is stored. Raises `Unavailable` once a stop is due, `ClaimLost`.
+    """Wait until the queued end of the running trial is stored.
 
-    The background thread tries again by itself, and beats are sent all the while.
+    The background thread repeats the write, and beats go on. Raises `Unavailable` once a stop is due, `ClaimLost` where
+    another worker has the trial.
     """
     while True:
         try:

@@ -56,8 +56,8 @@ class Progress:
 
     @contextmanager
     def _shown(self) -> Iterator[None]:
-        """Show nothing more once nobody can see it: the terminal was closed, or the reader of a pipe has ended. Work
-        goes on, or is handed back if a signal asks for that; an error raised here would fail the trial."""
+        """Print nothing more once the terminal was closed or the reader of the pipe has ended. The error is swallowed:
+        raised here it would fail the trial. Work goes on, or is handed back if a signal asks for that."""
         try:
             yield
         except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
@@ -77,7 +77,7 @@ class Progress:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def leave(self) -> None:
-        """Before the process ends without leaving `display`: the table has hidden the cursor."""
+        """Show the cursor again, which the table has hidden: for a process that ends without leaving `display`."""
         with self._shown():
             self.console.show_cursor()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MOST = 5  # so many in a row end a worker, or a broken card would use up the study's budget within minutes
+MOST = 5  # so many in a row end a worker: a broken GPU would use up the study's budget within minutes
 
 
 class Repeats:
@@ -23,7 +23,7 @@ class Repeats:
 
 
 def too_many(reason: str) -> str:
-    """What a worker that ends for it says."""
+    """The message of a worker that ends because of it."""
     return (
         f"{MOST} trials in a row failed here for the same reason: {reason}; fix that, or change the space with "
         "lobtuna create FILE --revise, then start this worker again"

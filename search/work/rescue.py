@@ -41,7 +41,7 @@ class SavedRun:
 
     @staticmethod
     def of(study: str, trial: FrozenTrial, end: Batch, files: list[tuple[str, str, bytes]]) -> SavedRun:
-        """The run of a trial as its worker knows it; `end` is its outcome and what is written with it."""
+        """The run of a worker's own trial; `end` is the write that ends it: its outcome and attributes."""
         whole = Batch(
             params={name: (d.to_internal_repr(trial.params[name]), d) for name, d in trial.distributions.items()},
             intermediate=dict(trial.intermediate_values),
@@ -114,13 +114,13 @@ class KeptRun:
         return f"the finished run is kept in {self.path}" if self.path is not None else f"{self.problem}"
 
     def remove(self) -> None:
-        """The database has the run: remove the file."""
+        """Remove the file, once the database has the run."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
 def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
-    """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is that."""
+    """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is a checkpoint."""
     batch = Batch()
     ids = upload_all(store, [data for _, _, data in files])
     for (name, kind, _), artifact_id in zip(files, ids, strict=True):
@@ -139,7 +139,7 @@ def store_kept(kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Sto
     try:
         try:
             await_end(storage, stop)
-        except ClaimLost:  # another worker has taken the trial over during the outage: this result is there first
+        except ClaimLost:  # another worker took the trial over during the outage, but this result is finished
             outlast(lambda: submit(kept.run, storage.inner, worker), stop, note)
     except Unavailable:
         return False

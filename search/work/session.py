@@ -68,10 +68,10 @@ class StudySession:
         its configurations can be trained on it."""
         require_trainable(self.spec, dataset, created=True)
         bind_data(self.study, dataset.fingerprint)
-        bind_data(self.study, dataset.fingerprint)  # two first workers may write at once: the later write counts
+        bind_data(self.study, dataset.fingerprint)  # again: of two first workers that write at once, the later counts
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials. Raises `SearchError` where the study was deleted."""
+        """All trials. Raises `StudyDeletedError` where the study was deleted."""
         try:
             return self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         except KeyError:
@@ -92,7 +92,7 @@ class StudySession:
         return spent(self.spec.budget, self.trials())
 
     def recover(self, every: float) -> list[Recovered]:
-        """Queue the trials of silent workers again; does nothing within `every` seconds of the last time."""
+        """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""
         if time.monotonic() - self.last_recovery < every:
             return []
         self.last_recovery = time.monotonic()
@@ -102,7 +102,7 @@ class StudySession:
         return found
 
     def ask(self) -> optuna.Trial:
-        """Take the first queued trial, or begin a new one."""
+        """Take the first queued trial, or begin a new one. Raises `StudyDeletedError` where the study was deleted."""
         try:
             return self.study.ask()
         except KeyError:
@@ -119,7 +119,7 @@ class StudySession:
 
 
 def require_version(study: optuna.Study) -> None:
-    """Raise `SearchError` where a lobtuna created the study whose runs may differ from this one's."""
+    """Raise `SearchError` where the study was created by a version of lobtuna whose runs may differ from this one's."""
     made, here = study.user_attrs.get(VERSION), version("lobtuna")
     if made is None or made.split(".")[:2] == here.split(".")[:2]:
         return

@@ -33,7 +33,7 @@ def parse_duration(text: str) -> float:
 
 
 class Stop:
-    """A request to stop, and its reason. One object a worker; it is asked after every epoch and during every wait."""
+    """A request to stop, and its reason. One object a worker, checked after every epoch and during every wait."""
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.reason: str | None = None

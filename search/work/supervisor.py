@@ -28,7 +28,7 @@ from search.work.slot import COMMAND, SlotJob
 from search.work.stopping import Stop, handling
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a crashed slot is started again
-TOLD = "lobtuna: "  # begins the line in which a slot tells an expected failure
+TOLD = "lobtuna: "  # begins the line in which a slot reports an expected failure
 WHY: dict[int, str] = {Exit.RESTART: "needs a fresh process", Exit.LATER: "lost the database"}  # others are crashes
 HEALTHY = 60.0  # a crash after so many seconds of work counts as the first in a row
 
@@ -229,7 +229,7 @@ class _Supervisor:
             self._print(process, text)
 
     def _told(self, process: _Process, text: str) -> None:
-        """Take the line with which a slot ends; of a single slot that is not restarted it becomes the supervisor's."""
+        """Print the last line of a slot. That of an only slot is kept: it becomes the supervisor's own error."""
         if len(self.processes) > 1:
             self._print(process, text)
         else:
@@ -247,8 +247,8 @@ class _Supervisor:
         if running.returncode == Exit.DONE or self.stop.reason is not None:
             process.done = True
         elif running.returncode == Exit.EXPECTED or (running.returncode == Exit.LATER and not process.ready):
-            self._give_up(process)  # another process would fail likewise; a database never reached is a wrong URL
-        elif process.hopeless:  # a fresh process for each trial does not see that they all fail alike
+            self._give_up(process)  # another process would fail as well; a database never reached is a wrong URL
+        elif process.hopeless:  # fresh processes cannot see that all trials fail for one reason
             self._told(process, TOLD + too_many(process.hopeless))
             self._give_up(process)
         else:
@@ -259,7 +259,7 @@ class _Supervisor:
         self.progress.set_state(process.number, "failed")
 
     def _start_again(self, process: _Process, code: int) -> None:
-        """After a pause that grows with every end in a row that followed soon after its start."""
+        """Plan the next start, after a pause that grows with each crash in a row that came soon after a start."""
         process.crashes = 1 if time.monotonic() - process.started > HEALTHY else process.crashes + 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
         what = WHY.get(code, f"crashed ({how})")
@@ -285,7 +285,7 @@ class _Supervisor:
 
 
 def pause_after(crashes: int) -> float:
-    """Seconds before the next start after so many ends in a row."""
+    """Seconds before the next start, after so many crashes in a row."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(crashes - 1, 32))
 
 

@@ -86,11 +86,11 @@ class TrialInProgress:
             return self._on_device(config, self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
-        except Exception as error:  # whatever it is, it ends this trial and not the worker
+        except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
 
     def _start(self, config: RunConfig) -> int:
-        """Record what the trial is; returns its seed."""
+        """Record configuration, seed, worker and device; returns the seed."""
         queued = read_trial(self.session.name, self.storage.own()).seed
         seed = self.session.spec.trial_seed(self.number) if queued is None else queued
         self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
@@ -98,7 +98,7 @@ class TrialInProgress:
         return seed
 
     def _on_device(self, config: RunConfig, seed: int) -> Outcome:
-        """Train beside other slots, and once more alone where they left too little memory."""
+        """Train beside other slots; where memory was too small for that, train once more with the device to itself."""
         lock, stopped = self.context.device_lock, self.context.stop.due
         try:
             with lock.shared(stopped, self._release) as ready:
@@ -167,7 +167,7 @@ class TrialInProgress:
         )
 
     def _should_prune(self, epoch: int) -> bool:
-        """Ask the pruner with what is known here now, and again in the background with the other workers' latest.
+        """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
@@ -254,7 +254,7 @@ class TrialInProgress:
             self.storage.drop()
 
     def _hung(self, waited: float) -> None:
-        """Called from the watchdog's thread: let go of the trial, and end the process, since the step cannot be ended.
+        """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread.
 
         After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
         the grace, and one that hangs every time is given up after `max_retries`.
@@ -270,7 +270,7 @@ class TrialInProgress:
                 target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
             )
             write.start()
-            write.join(HAND_BACK)  # no longer: the database may be what hangs
+            write.join(HAND_BACK)  # not longer: the database itself may hang
         self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
 
     def _hand_back(self) -> Outcome:
@@ -290,7 +290,7 @@ class TrialInProgress:
         try:
             self.resume.remove()
             make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
-        except Exception as error:  # the trial has ended well: what is left over costs room, not the worker
+        except Exception as error:  # the trial has ended well: what could not be removed only takes space
             log.debug("clean-up failed", exc_info=True)
             self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")
 

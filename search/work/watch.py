@@ -1,4 +1,4 @@
-"""Reads what a study tells its workers while they work: changed terms, and a request to stop."""
+"""Reads from the study, while its workers work, whether its terms have changed and whether they should stop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
-EVERY = 15.0  # seconds between two looks while a trial runs; up to a third more, so that a fleet is spread
-IDLE_FACTOR = 2.0  # so much longer between two looks of a worker that waits
+EVERY = 15.0  # seconds between two reads while a trial runs; up to a third more, so that a fleet is spread
+IDLE_FACTOR = 2.0  # times as long between two reads of a worker that waits
 
 
 class Watch:
-    """Looks at the attributes of one study in a thread of its own, in its `with` block.
+    """Reads the attributes of one study from time to time, in a thread of its own, inside its `with` block.
 
-    `changed(attributes)` is called after every look. A stop that was requested before the block began is not this
-    worker's.
+    `changed(attributes)` is called after every read. A stop that was requested before the block began does not concern
+    this worker.
     """
 
     def __init__(
@@ -66,5 +66,5 @@ class Watch:
         while not self._ended.wait(self.every * (IDLE_FACTOR if self.idle else 1.0)):
             try:
                 self.look()
-            except (StorageError, SearchError, KeyError) as error:  # the worker itself meets it too, and says so
+            except (StorageError, SearchError, KeyError) as error:  # the worker's own calls fail as well, and report it
                 log.debug("the study's attributes were not read: %s", error)

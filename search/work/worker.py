@@ -1,4 +1,4 @@
-"""A worker: takes trials, runs them one after another, and queues those of silent workers again."""
+"""A worker: takes trials, runs them one after another, and queues trials of silent workers again."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 5.0  # seconds between two looks of a worker that waits for the last beat of the others
-IDLE = 30.0  # seconds between two looks of a worker that stays without work, up to a third more
+LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
+IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
 
 def work(
@@ -151,7 +151,7 @@ class _Worker:
         try:
             return outlast(self._next, self.stop, lambda text: self.emit(Event("note", self.name, text=text)))
         except Unavailable:
-            return None  # nothing is held here that could be lost
+            return None  # no trial is held yet, so nothing is lost
 
     def _next(self) -> tuple[StudySession, optuna.Trial] | None:
         """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""
@@ -170,8 +170,8 @@ class _Worker:
         return None
 
     def _wait_or_leave(self, why: str) -> None:
-        """Wait until every trial that runs elsewhere has beaten, then stay only with `wait`: if the last worker left
-        before that, a dead worker's trial would never be queued again."""
+        """With `wait`, stay. Otherwise leave once every trial that runs elsewhere has had a new beat: if the last
+        worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why))
         if self.context.device_lock.name is not None:  # the other slots of the device can use the memory
             self.context.free_memory()
@@ -212,7 +212,7 @@ class _Worker:
         return count
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
-        """Follow changed terms of the study, and its replicates their part of them."""
+        """Apply changed terms of the study to its session, and to its replicates those that concern them."""
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return

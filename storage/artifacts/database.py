@@ -23,7 +23,7 @@ CHUNK = 1 << 20  # bytes a row: small enough for any packet limit, large enough 
 class DatabaseArtifacts(Artifacts):
     """Optuna's artifact protocol over two tables beside Optuna's own, which `open_store` has created.
 
-    Calls wait up to `patience` seconds for a database that is away.
+    Calls wait up to `patience` seconds for a database that cannot be reached.
     """
 
     def __init__(self, engine: Engine, dialect: Dialect, patience: float) -> None:

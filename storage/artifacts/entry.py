@@ -36,7 +36,7 @@ class ArtifactStore(Protocol):
 class Artifacts(ArtifactStore, Protocol):
     """A store that also lists what it holds, for `lobtuna gc`, and takes several artifacts in one call.
 
-    `identify` gives the id of the database whose artifacts are written here, by which they are told from foreign bytes.
+    `identify` gives the id of the database whose artifacts are written here, which marks them as its own.
     It is None where the store is part of the database, so that everything in it is the database's.
     """
 

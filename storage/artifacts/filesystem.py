@@ -16,7 +16,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts.entry import Artifacts, Entry
 from storage.errors import ArtifactError, ArtifactNotStored
 
-NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # what ids are made of; nothing that could leave the folder
+NAME = re.compile(r"[0-9a-fA-F-]{8,128}")  # the form of an id; no path that leads out of the folder
 
 
 class FolderArtifacts(Artifacts):
@@ -45,7 +45,7 @@ class FolderArtifacts(Artifacts):
             raise ArtifactNotFound(f"artifact {artifact_id} is not in {self.folder}") from None
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Write beside the final name, flush to the disk, then rename."""
+        """Write beside the final name, flush to the disk, then rename. Raises `ArtifactNotStored` where that fails."""
         path = self._path(artifact_id)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:

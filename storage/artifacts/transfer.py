@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PREFIX = "artifacts:"  # Optuna's system attribute, which the dashboard reads
 # The database's id, where the store is not part of the database; random digits; the SHA-256 of the bytes.
 CHECKED = re.compile(r"(?:(?P<owner>[0-9a-f]{16})-)?[0-9a-f]{16}-(?P<digest>[0-9a-f]{64})")
-UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial")  # follows the id of a file whose writer may be dead
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial")  # follows the id of a file that is not complete
 
 
 def new_artifact_id(data: bytes, owner: str = "") -> str:
@@ -36,7 +36,7 @@ def new_artifact_id(data: bytes, owner: str = "") -> str:
 
 
 def owner_of(artifact_id: str) -> str | None:
-    """The database that the name of an artifact or of an unfinished file proves to be its owner; None for no proof."""
+    """The id of the database that owns the artifact or unfinished file of this name; None where the name holds none."""
     match = CHECKED.match(artifact_id)
     if match is None or not (match.end() == len(artifact_id) or UNFINISHED.fullmatch(artifact_id, match.end())):
         return None
@@ -59,7 +59,7 @@ def upload_all(store: Artifacts, items: Sequence[bytes]) -> list[str]:
 
 
 def attribute_of(artifact_id: str, filename: str, mimetype: str) -> tuple[str, str]:
-    """Key and value of the system attribute that makes an artifact a trial's or a study's."""
+    """Key and value of the system attribute that attaches an artifact to a trial or a study."""
     meta = ArtifactMeta(artifact_id=artifact_id, filename=filename, mimetype=mimetype, encoding=None)
     return PREFIX + artifact_id, json.dumps(asdict(meta))
 

@@ -1,1 +1,1 @@
-"""Databases behind one door: one file a kind of storage."""
+"""The kinds of storage, one file each; `storage.backends.registry.open_store` opens any of them."""

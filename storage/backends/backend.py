@@ -1,4 +1,4 @@
-"""What one kind of database brings: how its URLs are read, and how one is opened."""
+"""The interface of one kind of database: how its URLs are read, and how one is opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from storage.url import StorageUrl
 
 @dataclass(frozen=True)
 class Connections:
-    """How many connections to its database one process keeps, and how many more it opens in passing.
+    """How many database connections one process keeps open, and how many more it may open for a short time.
 
-    A worker's threads take turns on one; a second is opened when one of them finds it in use, and closed afterwards.
+    A worker's threads share one. A thread that finds it in use opens a second one, which is closed after use.
     """
 
     kept: int = 1
@@ -25,7 +25,7 @@ class Opener(Protocol):
     """Opens a checked URL."""
 
     def __call__(self, url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
-        """Wait `opening` seconds for a database that is away, and afterwards `patience` seconds in every call."""
+        """The opened store. Waits up to `opening` seconds for an unreachable database, later `patience` per call."""
         ...
 
 
@@ -33,8 +33,8 @@ class Opener(Protocol):
 class Backend:
     """One kind of database.
 
-    `parse` gets what stands behind `://` and the whole URL for messages; it raises `UrlError` with the broken rule.
-    `sql` says that this process talks SQL to it, so that `lobtuna proxy` can serve it.
+    `parse` gets the text after `://`, and the whole URL for messages; it raises `UrlError` that names the broken rule.
+    `sql`: this process accesses it with SQL, so that `lobtuna proxy` can serve it.
     """
 
     parse: Callable[[str, str], StorageUrl]

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SERVICE = "lobtuna.Fleet"
 DEFAULT_PORT = 13000
-DEADLINE = 30.0  # seconds that one call may take; without it a call to a dead proxy would wait for ever
+DEADLINE = 30.0  # seconds that one call may take; without it a call to a dead proxy would never return
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -81,7 +81,7 @@ class ProxyStorage(StoreStorage, OptunaProxy):
         return json.loads(self.call(method, json.dumps(request).encode()))
 
     def retry(self, call: Callable[[], T]) -> T:
-        """Run `call`, again while the proxy or its database is away, for at most `patience` seconds."""
+        """Run `call`; repeat it while the proxy or its database cannot be reached, for at most `patience` seconds."""
         end, wait = time.monotonic() + self.patience, FIRST_WAIT
         while True:
             try:
@@ -150,7 +150,7 @@ for _name in RETRIED:
 class ProxyFleet(Fleet):
     """`Fleet` through the proxy."""
 
-    shares_clock = True  # that of the database behind the proxy
+    shares_clock = True  # the clock of the database behind the proxy
 
     def __init__(self, storage: ProxyStorage) -> None:
         self.storage = storage
@@ -168,7 +168,7 @@ class ProxyFleet(Fleet):
         self.storage.ask("Write", trial_id=trial_id, claim=claim.to_json(), batch=batch.to_json())
 
     def recover(self, study_id: int, max_retries: int, through: Contact | None = None) -> list[Recovered]:
-        # The proxy knows its own contact with the database; that of this process with the proxy counts as well.
+        # The proxy checks its own contact with the database; this process's contact with the proxy counts as well.
         connected = (through or self.storage.contact).ages()
         found = self.storage.ask("Recover", study_id=study_id, max_retries=max_retries, connected=connected)
         return [Recovered(**recovered) for recovered in found]

@@ -1,7 +1,7 @@
 """The gRPC proxy for large fleets: Optuna's own service, and beside it what workers need more.
 
 Optuna's proxy has neither beats nor deadlines nor artifacts. A second service on the same port carries them as JSON
-and bytes. While the database is away both services answer UNAVAILABLE, so that clients try again.
+and bytes. While the database cannot be reached both services answer UNAVAILABLE, so that clients try again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[
     server.add_generic_rpc_handlers([_fleet_handlers(store)])
     try:
         return server, server.add_insecure_port(f"{host}:{port}")
-    except RuntimeError:  # its text only says which variable makes gRPC say more
+    except RuntimeError:  # its text only names the variable that turns on gRPC's log
         raise StorageError(
             f"cannot listen on {host}:{port}: the port is taken, or the address is not this machine's; choose another "
             "--port or --host"
@@ -47,7 +47,7 @@ def make_server(store: Store, host: str, port: int, threads: int = 16) -> tuple[
 
 
 def _answering(method: Callable[[Any, grpc.ServicerContext], T]) -> Callable[[Any, grpc.ServicerContext], T]:
-    """`method` with expected failures as status codes that the client turns back into exceptions."""
+    """`method`, answering expected failures with status codes that the client turns back into exceptions."""
 
     def answer(request: Any, context: grpc.ServicerContext) -> T:
         try:
@@ -74,7 +74,7 @@ def _fleet_handlers(store: Store) -> grpc.GenericRpcHandler:
 
 
 def _json_calls(store: Store) -> dict[str, Callable[[dict[str, Any]], Any]]:
-    """The calls that travel as JSON: from the request's fields to what is answered."""
+    """The calls that travel as JSON: by name, a function from the request's fields to the answer."""
     fleet, artifacts = store.fleet, store.artifacts
     return {
         "Claim": lambda r: fleet.claim(*_claimed(r)),

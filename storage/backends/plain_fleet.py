@@ -110,7 +110,7 @@ class PlainFleet(Fleet):
         return [trial.number for trial in claimed if self._look(trial).heard <= since]
 
     def now(self) -> float:
-        return time.monotonic()  # of this process: there is no other
+        return time.monotonic()  # this process's own clock: a journal has none
 
     def _running(self, study_id: int) -> list[FrozenTrial]:
         running = self.storage.get_all_trials(study_id, deepcopy=False, states=(RUNNING,))
@@ -118,14 +118,14 @@ class PlainFleet(Fleet):
         return running
 
     def _look(self, trial: FrozenTrial) -> _Sight:
-        """Compare the trial's beat with the one seen before; without a claim, a new report is a beat."""
+        """Compare the trial's beat with the last one seen; without a claim, a new report counts as a beat."""
         trial_id = trial_id_of(trial)
         claim = trial.system_attrs.get(CLAIM)
         beat = (claim, trial.system_attrs.get(BEAT) if claim else trial.last_step)
         known = self._seen.get(trial_id)
         if known is None or known.beat != beat:
             now = time.monotonic()
-            # The first look starts the stopwatch; only a change shows that the worker is alive.
+            # The first observation only starts the stopwatch; a change shows that the worker is alive.
             self._seen[trial_id] = _Sight(beat, now, float("-inf") if known is None else now)
         return self._seen[trial_id]
 
@@ -151,5 +151,5 @@ class PlainFleet(Fleet):
 
 
 def _claim_of(trial: FrozenTrial) -> Claim:
-    """The trial's claim, or nobody's."""
+    """The trial's claim, or one of `NOBODY` where it has none."""
     return Claim.from_json(trial.system_attrs.get(CLAIM)) or Claim(NOBODY, UNCLAIMED_GRACE)

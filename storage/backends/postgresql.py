@@ -88,7 +88,7 @@ def parse(rest: str, url: str) -> StorageUrl:
     database, _, options = tail.partition("?")
     if not database and "dbname=" not in options:
         raise UrlError(f"storage {redact_url(url)!r} names no database: end it in /NAME")
-    # The driver is named, so that one URL means one thing under every SQLAlchemy.
+    # The driver is named, so that a URL means the same under every version of SQLAlchemy.
     return StorageUrl(f"postgresql+psycopg://{_escaped(user)}{colon}{_escaped(password)}{at}{host}/{tail}")
 
 

@@ -14,7 +14,7 @@ from storage.optuna_internals import DATABASE_LOGGER
 from storage.store import Store, StoreStorage
 from storage.url import StorageUrl, redact_url
 
-PATIENCE = 60.0  # seconds that a call waits for a database which is away
+PATIENCE = 60.0  # seconds that a call waits for an unreachable database
 WORKER = Connections(kept=1, passing=1)
 SERVER = Connections(kept=4, passing=8)  # of a proxy, whose threads serve many workers
 
@@ -47,7 +47,7 @@ def open_store(
 ) -> Store:
     """Open the database behind `url`, creating its tables or file if they are not there.
 
-    Every call waits up to `patience` seconds for a database that is away; opening waits `opening` seconds, or as long.
+    Every call waits up to `patience` seconds for an unreachable database; opening waits `opening` seconds, or as long.
     Raises `UrlError` for a URL that cannot work and `DatabaseUnavailable` for a database that cannot be reached;
     neither shows a password.
     """
@@ -96,8 +96,8 @@ def _load(kind: Kind) -> Backend:
 
 
 def _quiet_optuna() -> None:
-    """Optuna's own lines would name every trial twice; warnings and errors stay."""
+    """Hide Optuna's info lines, which would report every trial a second time; warnings and errors stay."""
     if optuna.logging.get_verbosity() < optuna.logging.WARNING:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # It shows whole statements when a connection breaks, which is tried again and told in one line if it lasts.
+    # This logger prints whole statements when a connection breaks. We retry, and report a lasting outage in one line.
     logging.getLogger(DATABASE_LOGGER).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Optuna's database storage, made to outlive outages: every call is retried, and repeating one changes nothing."""
+"""Optuna's database storage with retries: a call is repeated after an outage, and repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REPEATABLE = (
 
 
 class ResilientStorage(OptunaDatabase):
-    """`RDBStorage` whose calls are tried again for `patience` seconds while the database is away."""
+    """`RDBStorage` that repeats calls for up to `patience` seconds while the database cannot be reached."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], *, dialect: Dialect, patience: float) -> None:
         self.dialect = dialect
@@ -118,8 +118,8 @@ for _name in REPEATABLE:
 def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
     """The statement that records `claim` in place of any other, its first beat included.
 
-    There may be a row already that belongs to no trial any more: SQLite gives the ids of deleted trials out again, and
-    plain Optuna, which deletes without enforcing foreign keys, leaves our rows behind.
+    There may already be a row of a deleted trial: SQLite reuses the ids of deleted trials, and plain Optuna, which
+    deletes without enforcing foreign keys, leaves our rows behind.
     """
     row = {"token": claim.token, "worker": claim.worker, "grace": claim.grace, "beat": dialect.now}
     statement = dialect.insert(claims).values(trial_id=trial_id, **row)
@@ -127,7 +127,7 @@ def put_claim(dialect: Dialect, trial_id: int, claim: Claim) -> Any:
 
 
 def _take_claim(template: FrozenTrial | None) -> tuple[Claim | None, FrozenTrial | None]:
-    """The claim that came with a new trial, as an attribute since Optuna's interface has no other room for it."""
+    """The claim carried by a new trial's template (Optuna's interface has no argument for it), and the rest of it."""
     if template is None or CLAIM not in template.system_attrs:
         return None, template
     rest = copy.deepcopy(template)
@@ -143,7 +143,7 @@ def _already_created(session: Session, claim: Claim) -> Any:
 
 
 def _frozen(row: Any, template: FrozenTrial | None) -> FrozenTrial:
-    """The trial as Optuna's cache wants it back: the template with the number it was given."""
+    """The trial as Optuna's cache expects it: the template with the number and the id it was given."""
     if template is None:
         return new_trial(row.number, row.trial_id, row.datetime_start)
     frozen = identify(copy.deepcopy(template), row.number, row.trial_id)

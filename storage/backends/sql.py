@@ -1,4 +1,4 @@
-"""Opens a database that speaks SQL: Optuna's tables and lobtuna's own in one engine, tuned and patient."""
+"""Opens an SQL database: Optuna's tables and lobtuna's own in one engine, with retries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CachedStorage(StoreStorage, OptunaCache):
 
 
 def _nothing(engine: Engine) -> None:
-    """What most databases need done after Optuna's tables are there."""
+    """The default `prepare` step: most databases need none."""
 
 
 def _require_same_optuna(engine: Engine) -> None:

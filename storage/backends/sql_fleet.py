@@ -87,7 +87,7 @@ class SqlFleet(Fleet):
             sa.select(trials.c.number)
             .join(claims, claims.c.trial_id == trials.c.trial_id)
             .where(trials.c.study_id == study_id, trials.c.state == RUNNING, claims.c.beat <= since)
-            .where(claims.c.worker != NOBODY)  # nobody beats for those: waiting for them would last an hour
+            .where(claims.c.worker != NOBODY)  # these get no beats: waiting for them would take an hour
         )
 
         def look() -> list[int]:

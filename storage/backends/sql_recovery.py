@@ -1,4 +1,4 @@
-"""Finds running trials that nobody works on any more, and queues them again or gives them up."""
+"""Finds running trials whose worker is gone, and queues them again or fails them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SqlRecovery:
         self.storage = storage
 
     def recover(self, study_id: int, max_retries: int, may_judge: Callable[[float, float], bool]) -> list[Recovered]:
-        """Take back the trials of silent workers. `may_judge` tells of a grace and a silence whether it counts."""
+        """Take back the trials of silent workers. `may_judge(grace, silence)`: whether it counts."""
         running = self.storage.retry(lambda: self._running(study_id), "recover")
         for held in running:
             if held.worker in (None, NOBODY):
@@ -68,9 +68,9 @@ class SqlRecovery:
             return [Held(*row) for row in connection.execute(query)]
 
     def _watch(self, held: Held) -> None:
-        """Give a running trial without a claim one of nobody's, and renew it when the trial has a new report.
+        """Give a running trial without a claim one of `NOBODY`, and renew it when the trial has a new report.
 
-        A user's own `study.ask()` makes such trials. Nobody beats for them, so their reports have to show life.
+        A user's own `study.ask()` makes such trials. They get no beats, so new reports count as beats.
         """
         with self.storage.engine.begin() as connection:
             token = f"step {last_step(connection, held.trial_id)}"
@@ -86,7 +86,7 @@ class SqlRecovery:
         with self.storage.engine.begin() as connection:
             locked = lock_trial(connection, held.trial_id)
             if locked is None or locked[0] != TrialState.RUNNING or not self._still_silent(connection, held):
-                return None  # it ended, it beat after all, or another worker was quicker
+                return None  # it ended, sent a beat, or was taken by another worker
             losses = Losses.of(attributes_of(connection, held.trial_id, LOSSES, FRUITLESS))
             losses = losses.one_more(last_step(connection, held.trial_id))
             worker = str(held.worker)
@@ -95,7 +95,7 @@ class SqlRecovery:
             return Recovered(locked[1], worker, losses.fruitless, batch.state == TrialState.FAIL)
 
     def _still_silent(self, connection: Connection, held: Held) -> bool:
-        """Whether the claim is the one that was judged, still without a beat; it stays locked."""
+        """Whether the trial still has the claim found silent before, and no new beat; the claim stays locked."""
         query: sa.Select[Any] = sa.select(claims.c.token).where(
             claims.c.trial_id == held.trial_id, claims.c.token == held.token, self.silence() > claims.c.grace
         )

@@ -51,8 +51,8 @@ def set_trial(connection: Connection, trial_id: int, **values: Any) -> None:
 def lock_trial(connection: Connection, trial_id: int) -> tuple[TrialState, int] | None:
     """State and number of a trial, locked until the transaction ends; None where there is none.
 
-    What else must not change is read after this, in a statement of its own. Under READ COMMITTED, a statement that
-    waited for the lock reads the locked row anew, but any joined row as it was before it waited.
+    Read anything else that must not change after this call, in a separate statement: under READ COMMITTED, a statement
+    that waited for the lock reads the locked row again, but any joined row as it was before it waited.
     """
     query = sa.select(trials.c.state, trials.c.number).where(trials.c.trial_id == trial_id)
     row = connection.execute(query.with_for_update()).one_or_none()

@@ -1,4 +1,4 @@
-"""Reads what pruners and samplers need of other workers' trials, in two statements whatever the number of trials."""
+"""Reads what pruners and samplers need of other workers' trials, with few statements even for many trials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from storage.optuna_internals import (
 )
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers look at
+REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers read
 AT_ONCE = 2000  # trials in one statement, each bound up to four times: fewer parameters than any database allows
 
 PARAM, REPORT, OUTCOME, ATTRIBUTE = range(4)  # kinds of a detail
@@ -43,12 +43,12 @@ def read_changes(
     running: bool,
     live: bool = False,
 ) -> dict[int, FrozenTrial]:
-    """The trials of a study that differ from `known`, by trial id. `newest` is the last id of all that were known when
-    unfinished ones were read, too.
+    """The trials of a study that differ from `known`, by trial id. `newest` is the highest id that was known after the
+    last read that included unfinished trials.
 
-    A finished trial comes with its parameters, reports, values and those user attributes, without times. With `running`
-    unfinished ones come as well, with their parameters, which are read once, and the attributes; with `live` those that
-    run come with their reports, too.
+    A finished trial has its parameters, reports, values and the user attributes named in `attributes`, but no times.
+    With `running`, unfinished trials are included, with their attributes and their parameters, which are read once;
+    with `live`, running trials have their reports as well.
     Raises `KeyError` where the study is not in the database.
     """
     unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
@@ -68,7 +68,7 @@ def read_changes(
 def _heads(
     study_id: int, unfinished: list[int], newest: int, finished: list[int], states: Sequence[TrialState]
 ) -> sa.Select[Any]:
-    """One row for every trial that may have changed, one without a trial where none has, none without the study."""
+    """One row for each trial that may have changed, or one row of NULLs; no row where the study is missing."""
     changed = ((trials.c.trial_id > newest) & trials.c.trial_id.not_in(finished)) | trials.c.trial_id.in_(unfinished)
     wanted = changed & trials.c.state.in_(states)
     joined = studies.outerjoin(trials, (trials.c.study_id == studies.c.study_id) & wanted)
@@ -77,7 +77,7 @@ def _heads(
 
 
 def _brief(row: Any, known: FrozenTrial | None) -> FrozenTrial:
-    """A trial as its row in the table of trials says. What is known of its parameters stays until it has ended."""
+    """A trial with the state of its `row`, and with the parameters and attributes of `known`, if there is one."""
     trial = new_trial(row.number, row.trial_id, None)
     trial.state = row.state
     if known is not None:
@@ -86,7 +86,7 @@ def _brief(row: Any, known: FrozenTrial | None) -> FrozenTrial:
 
 
 def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequence[str], live: bool) -> None:
-    """Read the details of these trials into them."""
+    """Read parameters, reports, values and attributes of these trials, and set them in place."""
     by_id = {trial_id_of(trial): trial for trial in found}
     details: dict[tuple[int, int], list[Any]] = defaultdict(list)
     arrays = connection.dialect.name == "postgresql"

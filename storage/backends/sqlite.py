@@ -102,7 +102,7 @@ def _writable(path: Path) -> bool:
 
 def _open_read_only(path: Path, *, patience: float, opening: float, connections: Connections) -> Store:
     log = path.with_name(f"{path.name}-wal")
-    # `immutable` needs no file beside the database, but does not see what is in the write-ahead log alone.
+    # `immutable` needs no file beside the database, but ignores changes that are only in the write-ahead log.
     how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     url = StorageUrl(f"sqlite:///file:{quote(str(path.resolve()))}?{how}&uri=true", path=path)
     database = SqlDatabase(url, "sqlite+readonly", DIALECT, {"timeout": LOCK_PATIENCE}, read_only=True)
@@ -115,10 +115,10 @@ def _prepare(engine: sa.Engine) -> None:
 
 
 def _drop_orphans(engine: sa.Engine) -> None:
-    """Remove claims whose trial is gone, and let the file itself do so from now on.
+    """Remove claims whose trial was deleted, and make the database itself do so from now on.
 
     SQLite enforces foreign keys only for connections that ask for it. Plain Optuna's do not: a study that it deletes
-    leaves our rows, and SQLite gives the ids of its trials out again.
+    leaves our rows behind, and SQLite reuses the ids of its trials.
     """
     orphan = claims.c.trial_id.not_in(sa.select(trials.c.trial_id))
     trigger = sa.text("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = :name")

@@ -1,7 +1,7 @@
 """Checks every request to the dashboard: who may send it, what it may do, and what a browser may do with the answer.
 
-optuna-dashboard authenticates nobody and deletes studies on request. This WSGI middleware adds the missing part: it
-refuses writing unless asked otherwise, checks a password, turns away pages of other sites, and sets the headers that
+optuna-dashboard has no authentication and deletes studies on request. This WSGI middleware adds the missing part: it
+refuses writing unless asked otherwise, checks a password, rejects requests from other sites, and sets the headers that
 keep a stored file (any worker may have written it) from running as a script.
 """
 
@@ -40,7 +40,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# The application allows every site to read stored files; nobody needs that.
+# The application allows every site to read stored files, which is not needed.
 DROPPED = frozenset({"access-control-allow-origin", "content-security-policy", *(name.lower() for name in HEADERS)})
 AWAY = b"""<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="10">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>lobtuna: no answer</title>

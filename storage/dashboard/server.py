@@ -19,7 +19,7 @@ from storage.store import ARTIFACTS, Store
 T = TypeVar("T")
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-SHORTEST_PASSWORD = 12  # characters: there is no lock-out, so guessing has to be hopeless
+SHORTEST_PASSWORD = 12  # characters: nothing limits the number of guesses
 THREADS = 8  # a page asks for about six things at once
 
 
@@ -74,7 +74,7 @@ def read_credentials(auth: str) -> Credentials:
 
 
 class EveryStudysArtifacts:
-    """One artifact store over those of all studies: the application asks by id and does not say whose it is."""
+    """One artifact store over the stores of all studies: the application asks by artifact id, and names no study."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -99,7 +99,7 @@ class EveryStudysArtifacts:
                 return call(self._store.artifacts_for(url))
             except ArtifactNotFound:
                 continue
-            except StorageError as error:  # a bucket without its package hides no other study's files
+            except StorageError as error:  # a bucket whose package is missing must not hide other studies' files
                 closed = error
         raise closed or ArtifactNotFound(f"artifact {artifact_id} is in no study's store")
 

@@ -2,7 +2,7 @@
 
 Optuna asks a database several times for every suggested parameter, reported epoch and prune decision. With a distant
 database that costs minutes a trial. Here the samplers and pruners read a copy; the copy of this worker's own trial is
-exact, those of the others are as old as the last look at them.
+exact, its copies of other workers' trials are as old as the last read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from storage.worker.heartbeat import Heartbeat
 from storage.worker.others import Others
 
 GATHER = 15.0  # seconds between two commits of reports while a trial runs
-LOOK_EVERY = 30.0  # least seconds between two looks at the others' finished trials while a trial runs
+LOOK_EVERY = 30.0  # least seconds between two reads of the others' finished trials while a trial runs
 FRESH = 0.5  # seconds for which one fetch of all trials serves both the budget and the next ask
 
 
@@ -39,7 +39,7 @@ class Running:
     def __init__(self, trial: FrozenTrial, claim: Claim, fleet: Fleet) -> None:
         self.trial, self.claim = trial, claim
         self.fleet = fleet
-        self.then: list[Callable[[], None]] = []  # to be called after the next look at the others
+        self.then: list[Callable[[], None]] = []  # to be called after the next read of the others
         self.looking = threading.Lock()
         self.ending = False  # whether the write that ends the trial has been sent
         trial_id = trial_id_of(trial)
@@ -52,8 +52,8 @@ class Running:
         self.fleet.write(trial_id_of(self.trial), self.claim, batch)
 
     def _lost(self) -> None:
-        """A beat found no claim. Once the end has been sent, the end itself may have removed it: then only the
-        answer to that write tells whose the trial is, and `fleet.write` raises `ClaimLost` if another has it."""
+        """End the channel: a beat found no claim. Not once the end of the trial was sent, which may itself have removed
+        the claim: if another worker has the trial, `fleet.write` raises `ClaimLost` for that write."""
         if not self.ending:
             self.channel.fail(ClaimLost(f"trial {self.trial.number} was taken over while this worker was silent"))
 
@@ -67,9 +67,9 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
     """The storage of `store` for one worker of one study.
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
-    waits for the database, in seconds. Without `background` every write is waited for, which only benchmarks want.
-    `attributes` names the user attributes that are read of other workers' trials, `live` whether the reports of those
-    that run are read, too.
+    waits for the database, in seconds. Without `background`, every call waits for its write; only benchmarks need that.
+    `attributes` names the user attributes that are read of other workers' trials. With `live`, the reports of their
+    running trials are read as well.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self.put(fetch)
 
     def refresh_due(self) -> bool:
-        """Whether the last look at the others is `LOOK_EVERY` seconds ago."""
+        """Whether the last read of the others is at least `LOOK_EVERY` seconds ago."""
         return time.monotonic() - self._looked >= LOOK_EVERY
 
     def end(self, batch: Batch, patience: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A queue of writes that one thread works off, so that training never waits for a distant database."""
+"""A queue of writes that a background thread carries out, so that training never waits for a distant database."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Channel:
     A batch waits up to `gather` seconds since the last commit for others to join it, unless a function or an end of the
     trial follows, or `flush` is called: epochs of a few seconds then share a transaction.
 
-    While the database is away or full the thread keeps trying and nothing in the queue is lost. Any other failure
-    ends the channel, and the next `put` or `flush` raises it.
+    While the database is full or cannot be reached, the thread keeps trying and nothing in the queue is lost. Any other
+    failure ends the channel, and the next `put` or `flush` raises it.
     """
 
     def __init__(self, write: Callable[[Batch], None], capacity: int = CAPACITY, gather: float = 0.0) -> None:
@@ -34,7 +34,7 @@ class Channel:
         self._capacity = capacity
         self._gather = gather
         self._written = float("-inf")  # time.monotonic() of the last job
-        self._flushing = 0  # threads that wait for the queue to be worked off
+        self._flushing = 0  # threads that wait until the queue is empty
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._busy = False
@@ -80,7 +80,7 @@ class Channel:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Drop what is queued and let the thread go. It is not waited for: it may hang on a dead connection."""
+        """Drop what is queued and tell the thread to end, without waiting for it: it may hang on a dead connection."""
         with self._changed:
             self._closed = True
             self._jobs.clear()
@@ -139,7 +139,7 @@ class Channel:
         return max(0.0, self._written + self._gather - time.monotonic()) if self._jobs else None
 
     def _do(self, job: Job) -> Job | None:
-        """One job done; what it left to be written is returned and done next, also after an outage."""
+        """Do one job; return the write that a function has left, which is done next, also after an outage."""
         if isinstance(job, Batch):
             self._write(job)
             return None

@@ -35,7 +35,7 @@ class Heartbeat:
         while not self._stopped.wait(self._interval):
             try:
                 alive = self._beat()
-            except StorageError as error:  # an outage: once the database is back, it judges by its own clock
+            except StorageError as error:  # an outage: the database's clock decides later
                 if not silent:
                     log.warning("no beat reaches the database: %s; training goes on", error)
                 silent = True

@@ -1,4 +1,4 @@
-"""What a worker knows of the other trials of its study: each finished trial is read once, running ones in brief.
+"""A worker's copy of the other trials of its study: each finished trial is read once, running ones only in part.
 
 Optuna's cache reads every running trial in full whenever it is asked, so that the bytes grow with the square of the
 fleet. A pruner needs the finished trials alone, a sampler the parameters of the running ones, which do not change.
@@ -27,14 +27,14 @@ class Others:
     ) -> None:
         self.store, self.study_id, self.patience = store, study_id, patience
         self.attributes = tuple(attributes)
-        self.live = live  # every look reads the reports of running trials, too
+        self.live = live  # every read includes the reports of running trials
         self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
         self.version = 0  # counts the reads that found a trial new or in another state
-        self._newest = -1  # the last trial id, when unfinished trials were read
+        self._newest = -1  # the highest trial id known after the last read of unfinished trials
         self._known: dict[int, FrozenTrial] = {}  # by trial id
 
     def read(self, *, running: bool = True) -> list[FrozenTrial]:
-        """Read what has changed, of trials that run only with `running`.
+        """All trials by number, after reading what has changed; changes of running trials only with `running`.
 
         Raises `KeyError` where the study was deleted, `Unavailable` in an outage.
         """

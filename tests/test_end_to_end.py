@@ -87,11 +87,12 @@ def test_failures_are_one_line(twice: tuple[Path, Path], small_data: Path, tmp_p
     """What goes wrong as expected ends with exit code 1 and one line that says what to do."""
     folder = twice[0]
     for arguments, said in (
-        (("export", "pathh"), "path"),
+        (("export", "pathh", "--output", "other.zip"), "path"),
         (("work", "path", "--data", tmp_path / "nowhere"), "nowhere"),
         (("run", "missing.yaml", "--data", small_data), "missing.yaml"),
         (("score", "path.yaml", "--data", small_data), "path.yaml"),
-        (("export", "path", "--top", "99"), "99"),
+        (("export", "path", "--top", "99", "--output", "other.zip"), "99"),
+        (("export", "path"), "--force"),
     ):
         done = lobtuna(*arguments, cwd=folder, code=1)
         lines = [line for line in done.stderr.splitlines() if line.startswith("lobtuna: ")]

@@ -176,7 +176,7 @@ def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Rank
 
 def _failures(target: optuna.Study) -> dict[str, int]:
     """Replicates of each configuration that failed and did not succeed when they were queued again."""
-    return dict(Counter(key for (key, _), state in _states(target).items() if state == TrialState.FAIL))
+    return dict(Counter(key for (key, _), state in _states(target).items() if state == "failed"))
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:

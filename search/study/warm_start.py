@@ -19,6 +19,7 @@ from search.study.runs import Run, finished_runs
 from search.studyfile.parameters import Fixed
 from search.studyfile.space import RANGE
 from search.studyfile.spec import StudySpec
+from storage.optuna_internals import storage_of
 from storage.url import redact
 
 if TYPE_CHECKING:
@@ -73,4 +74,4 @@ def _best(source: optuna.Study, top: int) -> list[Run]:
 
 def _storage(study: optuna.Study, spec: StudySpec) -> BaseStorage:
     assert spec.source is not None
-    return study._storage if spec.source.url is None else existing_storage(spec.source.url, spec.source.study)
+    return storage_of(study) if spec.source.url is None else existing_storage(spec.source.url, spec.source.study)

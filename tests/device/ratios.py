@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
-from tests.benchmarks.test_training import bare, interleaved
+from tests.benchmarks.test_training import bare, interleaved, ratio
 from tests.lobmodels.training.short_data import short_dataset
 
 NETWORKS = {"3x64": {"hidden_size": 64, "num_layers": 3}, "2x144": {"hidden_size": 144, "num_layers": 2}}
@@ -50,10 +51,10 @@ def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
         }
         seconds = interleaved(functions)
         rows += [
-            ("training epoch / the bare nn.GRU loop", name, seconds["ours"] / seconds["bare"]),
-            ("half precision / float32", name, seconds["ours"] / seconds["float32"]),
-            ("attention / its gru", name, seconds["attention"] / seconds["ours"]),
-            ("milliseconds a batch", name, 1000 * seconds["ours"] * size.batch / size.train),
+            ("training epoch / the bare nn.GRU loop", name, ratio(seconds["ours"], seconds["bare"])),
+            ("half precision / float32", name, ratio(seconds["ours"], seconds["float32"])),
+            ("attention / its gru", name, ratio(seconds["attention"], seconds["ours"])),
+            ("milliseconds a batch", name, 1000 * float(np.median(seconds["ours"])) * size.batch / size.train),
         ]
     rows += _at_once(device, size)
     return rows
@@ -69,7 +70,7 @@ def _at_once(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
     functions = {str(count): _streams(count, device, size) for count in RUNS_AT_ONCE}
     seconds = interleaved(functions)
     alone = seconds["1"]
-    return [(f"throughput of {k} networks at once / one", "3x64", int(k) * alone / seconds[k]) for k in functions]
+    return [(f"throughput of {k} networks at once / one", "3x64", int(k) * ratio(alone, seconds[k])) for k in functions]
 
 
 def _streams(count: int, device: torch.device, size: Size) -> Callable[[], float]:

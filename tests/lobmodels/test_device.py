@@ -88,7 +88,7 @@ def test_a_gpu_without_kernels(gpus: dict, capability: tuple[int, int], built: l
     if usable:
         assert resolve_device("cuda:0") == torch.device("cuda", 0)
     else:
-        with pytest.raises(DeviceError, match=rf"not for sm_{capability[0]}{capability[1]} \(Tesla Q\); use --device"):
+        with pytest.raises(DeviceError, match=rf"not for sm_{capability[0]}{capability[1]} \(Tesla Q\); use device"):
             resolve_device("cuda:0")
 
 

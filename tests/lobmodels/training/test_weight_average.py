@@ -17,9 +17,9 @@ def test_average_of_the_weights() -> None:
     nn.init.constant_(network.weight, 0.0)
     average = build_average(network, RunConfig.parse({"ema_decay": 0.9}))
     assert average is not None
-    average.update_parameters(network)
+    average.update(network)
     nn.init.constant_(network.weight, 1.0)
     for _ in range(2):
-        average.update_parameters(network)
+        average.update(network)
     assert average.module.weight.item() == pytest.approx(1 - 0.9**2)
     assert torch.equal(network.weight, torch.ones(1, 1))

@@ -38,5 +38,5 @@ def test_a_newer_lobtunas_study_says_so_before_anything_else(url: str) -> None:
     study = create_study(spec(), url)
     study.set_user_attr("lobtuna_version", "9.9.0")
     study.set_user_attr("spec", {"a section": "of a later version"})
-    with pytest.raises(SearchError, match=r"was created by lobtuna 9\.9\.0, this is .*pip install"):
+    with pytest.raises(SearchError, match=r"was created by lobtuna 9\.9\.0, this is .*lobtuna wheel"):
         open_study(url, "joint")

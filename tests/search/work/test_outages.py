@@ -37,12 +37,26 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
+def _half_second_epochs() -> None:
+    """Epochs slow enough for the server to stop in the middle of a run."""
+    from lobmodels.training.run import TrainingRun
+
+    train_epoch = TrainingRun.train_epoch
+
+    def slow(self):  # type: ignore[no-untyped-def]
+        time.sleep(0.5)
+        return train_epoch(self)
+
+    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
+
+
 def test_an_outage_longer_than_patience(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
     """The server is down for several times the workers' patience. One worker finishes its run in the outage, one asks
     for its next trial: both wait, hand in what they have, and go on by themselves; no file is left."""
     url = own_postgres.create_database()
     create(url, small_study(trials=4, epochs=6))
-    fleet = [Worker(url, "small", small_data, tmp_path, grace=4.0, patience=1.0) for _ in range(2)]
+    options = {"hook": _half_second_epochs, "grace": 4.0, "patience": 1.0}
+    fleet = [Worker(url, "small", small_data, tmp_path, **options) for _ in range(2)]
     for worker in fleet:
         worker.wait_epoch(1)
     own_postgres.stop("fast")

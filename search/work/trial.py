@@ -157,14 +157,8 @@ class TrialInProgress:
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
-        self._emit(
-            "epoch",
-            epoch=record.epoch,
-            epochs=run.config.epochs,
-            score=record.mean,
-            best=run.history[run.best_epoch].mean,
-            seconds=record.seconds,
-        )
+        best, of = run.history[run.best_epoch].mean, run.config.epochs
+        self._emit("epoch", epoch=record.epoch, epochs=of, score=record.mean, best=best, seconds=record.seconds)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
@@ -174,20 +168,16 @@ class TrialInProgress:
         pruner = self.session.spec.pruner
         if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
-        if self.trial.should_prune():
-            self.pruned_at = epoch if self.pruned_at is None else self.pruned_at
-        if self.pruned_at is not None:
-            return True
-        if not (self.storage.refresh_due() or judges_at(self.session.study.pruner, epoch + 1)):
-            return False
-        known = copy.deepcopy(self.storage.own())
+        study, known = self.session.study, copy.deepcopy(self.storage.own())
 
-        def ask_again() -> None:
-            if self.pruned_at is None and self.session.study.pruner.prune(self.session.study, known):
+        def decide() -> None:  # not by `trial.should_prune()`: that object has not seen the reports, sent in batches
+            if self.pruned_at is None and study.pruner.prune(study, known):
                 self.pruned_at = epoch
 
-        self.storage.refresh(ask_again)
-        return False
+        decide()
+        if self.pruned_at is None and (self.storage.refresh_due() or judges_at(study.pruner, epoch + 1)):
+            self.storage.refresh(decide)
+        return self.pruned_at is not None
 
     # Ends -------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """One trial and the record that each way of ending leaves; workers here are real, in the test's process."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,27 @@ def test_a_pruned_trial_says_after_how_many_epochs(small_data: Path, url: str, m
     assert (record.state, record.reason) == ("pruned", f"pruned after {record.epochs} epochs")
     assert record.epochs < 4 and record.value == max(record.frozen.intermediate_values.values())
     assert record.checkpoint is None
+
+
+def test_a_poor_run_is_pruned_at_its_first_judged_epoch(small_data: Path, url: str) -> None:
+    """By the trials that had finished when it began, at once: runs may be shorter than the pause between two reads."""
+    pruner = {"name": "median", "warmup_epochs": 1, "startup_trials": 2, "patience": 0}
+    create(url, small_study(trials=10, epochs=5, pruner=pruner))
+    run(url, small_data)
+    finished: list[list[float]] = []
+    pruned = 0
+    for record in records(url):
+        behind = [
+            epoch
+            for epoch in range(1, min(4, record.epochs))
+            if len(finished) >= 2 and record.best_so_far[epoch] < statistics.median(run[epoch] for run in finished)
+        ]
+        expected = behind[0] + 1 if behind else 5
+        assert (record.epochs, record.state) == (expected, "pruned" if behind else "complete")
+        pruned += bool(behind)
+        if not behind:
+            finished.append(record.means)
+    assert pruned >= 2
 
 
 def test_a_study_without_a_pruner_asks_none(small_data: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

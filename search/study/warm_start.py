@@ -17,7 +17,7 @@ from search.study.open import existing_storage, load_study
 from search.study.record import ORIGIN
 from search.study.runs import Run, finished_runs
 from search.studyfile.parameters import Fixed
-from search.studyfile.space import RANGE
+from search.studyfile.space import optuna_params
 from search.studyfile.spec import StudySpec
 from storage.optuna_internals import storage_of
 from storage.url import redact
@@ -56,11 +56,7 @@ def fitting(spec: StudySpec, configuration: Mapping[str, Any]) -> dict[str, Any]
         value = configuration.get(name)
         if isinstance(parameter, Fixed) or value is None or not parameter.contains(value):
             continue
-        extra = getattr(parameter, "extra", ())
-        if extra:
-            params[f"{name}.or"] = value if value in extra else RANGE
-        if value not in extra:
-            params[name] = value
+        params.update(optuna_params(name, parameter, value))
     return params
 
 

@@ -46,11 +46,7 @@ def to_params(spec: StudySpec, config: RunConfig) -> dict[str, Any]:
         value = active.get(name, RunConfig.model_fields[name].default)
         if not parameter.contains(value):
             problems.append(f"{name}={show(value)} is not {parameter}")
-        extra = getattr(parameter, "extra", ())
-        if extra:
-            params[f"{name}.or"] = value if value in extra else RANGE
-        if value not in extra:
-            params[name] = value
+        params.update(optuna_params(name, parameter, value))
         return value
 
     values = assign(spec.parameters, spec.order, choose)
@@ -61,6 +57,13 @@ def to_params(spec: StudySpec, config: RunConfig) -> dict[str, Any]:
     if problems:
         raise SpaceError(f"not in the space of {spec.name}: {'; '.join(problems)}")
     return params
+
+
+def optuna_params(name: str, parameter: Parameter, value: Any) -> dict[str, Any]:
+    """What Optuna stores of one searched parameter with this value; an `or` value is a choice beside the range."""
+    extra = getattr(parameter, "extra", ())
+    found = {f"{name}.or": value if value in extra else RANGE} if extra else {}
+    return found if value in extra else {**found, name: value}
 
 
 def _ask(trial: Suggester, name: str, parameter: Parameter) -> Any:

@@ -16,6 +16,7 @@ from lobmodels import features
 from lobmodels.ensemble import runtime
 from lobmodels.ensemble.bundle import Bundle
 from lobmodels.ensemble.runtime import Ensemble, SequenceError
+from lobmodels.schema import LOB
 from tests.lobmodels.ensemble.made_runs import rows, run
 
 TOLERANCE = 1e-5
@@ -293,3 +294,8 @@ def test_addresses_lie_in_the_memory() -> None:
     lines, size = program.instructions(), len(program.memory())
     assert lines.shape == (len(program.lines), 9) and (lines[:, 1:] < size).all()
     assert len(set(lines[:, 0].tolist())) == len({line[0] for line in program.lines}) == 5
+
+
+def test_its_sizes_are_the_schemas() -> None:
+    """The runtime travels alone and cannot import the schema: its two numbers are held equal to it here."""
+    assert (len(LOB.features), len(LOB.targets)) == (runtime.COLUMNS, runtime.TARGETS)

@@ -1,4 +1,4 @@
-"""The audit after an attack: every promise about trials, values, artifacts and files that must hold, checked in full."""
+"""The audit after an attack: every promise about trials, values, artifacts and files that must hold."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -51,7 +51,12 @@ def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
     foreign.assert_untouched()
     attempts = Counter(int(trial.user_attrs["attempt"]) for trial in done)
     again = sum(count for attempt, count in attempts.items() if attempt > 1)
-    return {"trials": len(done), "taken over": again, "most attempts": max(attempts), "artifacts": _artifacts(url, done)}
+    return {
+        "trials": len(done),
+        "taken over": again,
+        "most attempts": max(attempts),
+        "artifacts": _artifacts(url, done),
+    }
 
 
 def _artifacts(url: str, done: list[FrozenTrial]) -> int:
@@ -75,8 +80,10 @@ def events_of(workers: list[Worker]) -> dict[str, int]:
         for event in worker.events:
             kinds[event.kind if event.kind in ("resume", "recovered") else f"{event.kind} {event.state}".strip()] += 1
             kinds["run kept on disk"] += "is kept in" in event.text
+            kinds["run of a killed worker stored"] += "an earlier worker had kept" in event.text
             kinds["run in memory alone"] += "neither the database nor" in event.text
-    shown = ("resume", "recovered", "end handed back", "end lost", "run kept on disk", "run in memory alone")
+    shown = ("resume", "recovered", "end handed back", "end lost", "end left", "run kept on disk")
+    shown += ("run in memory alone", "run of a killed worker stored")
     return {kind: kinds[kind] for kind in shown}
 
 

@@ -268,10 +268,7 @@ class Attack:
         """Count how a worker ended. By itself it may only end at its start, where the database is away: exit 69."""
         code = worker.process.exitcode
         began = any(event.kind == "ready" for event in worker.events)
-        if asked:
-            expected = code in (Exit.DONE, Exit.LATER)
-        else:
-            expected = code == Exit.LATER and not began
+        expected = code in (Exit.DONE, Exit.LATER) if asked else code == Exit.LATER and not began
         words = "when asked" if asked else "during work" if began else "at its start"
         self.ended[f"exit {code} {words}"] += 1
         said = f"exit {code} {words}: {worker.error}\n{worker.said}\n{worker.events[-5:]}"
@@ -290,7 +287,8 @@ class Attack:
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             time.sleep(0.1)
-        if self._unfinished():  # all ended at once, and a trial of a killed one was left
+        if left := self._unfinished():  # a trial of a killed worker, queued again when the budget was spent
+            revise(spec(present + len(left)), self.around.direct)
             self.workers = [self._worker(0)]
             self.workers[0].join(240)
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)

@@ -53,13 +53,13 @@ class Surroundings:
     machine does not have, so that the reader of a result knows what was not tried.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self.lacking: list[str] = []
-        self.kept = SmallDisk(folder / "kept", WORKER_DISK)
         # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
         self._base = Path(tempfile.mkdtemp(prefix="lobtuna-server-"))
         self._base.chmod(0o755)
         self.disk = SmallDisk(self._base / "disk", SERVER_DISK)
+        self.kept = SmallDisk(self._base / "kept", WORKER_DISK)
         self.server = Postgres(self.disk.folder, SMALL_LOG) if self.disk.real else Postgres()
         self.direct = self.server.create_database()
         self.database = self.direct.rpartition("/")[2]
@@ -77,14 +77,14 @@ class Surroundings:
             self.pooler.close()
         self.server.close()
         self.disk.close()
-        shutil.rmtree(self._base)
         self.kept.close()
+        shutil.rmtree(self._base)
 
 
 @contextlib.contextmanager
-def surroundings(folder: Path) -> Iterator[Surroundings]:
+def surroundings() -> Iterator[Surroundings]:
     """`Surroundings` that are taken down at the end, whatever happened."""
-    made = Surroundings(folder)
+    made = Surroundings()
     try:
         yield made
     finally:

@@ -35,7 +35,7 @@ def test_a_fleet_under_attack(
     with contextlib.ExitStack() as stack:
         if COMPILER is not None:
             stack.enter_context(preloaded(compile_library(tmp_path)))
-        around = stack.enter_context(surroundings(tmp_path))
+        around = stack.enter_context(surroundings())
         foreign = Foreign(around.direct, around.kept.folder)
         options = {"workers": workers, "seed": 11, "epoch": epoch, "clocks": COMPILER is not None}
         attack = stack.enter_context(contextlib.closing(Attack(around, small_data, tmp_path, **options)))

@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -56,6 +56,14 @@ NORMALIZERS.register("none")(lambda chunks: None)
 NORMALIZERS.register("zscore")(Normalizer.zscore)
 
 
+class Rows(Protocol):
+    """Raw sequences that are read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]: ...
+
+
 class _Row:
     """The columns of one lag as the definitions of `lobmodels.features` index them."""
 
@@ -73,7 +81,7 @@ class _Row:
         return self.shifted[i]
 
 
-class _Rows:
+class _Lags:
     """Whole sequences seen through `rows[k]`."""
 
     def __init__(self, columns: Tensor) -> None:
@@ -92,7 +100,7 @@ def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
-    rows = _Rows(columns)
+    rows = _Lags(columns)
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
@@ -129,7 +137,7 @@ class InputPipeline:
 
     @staticmethod
     def fit(
-        features: NDArray[np.float32],
+        features: NDArray[np.float32] | Rows,
         groups: tuple[str, ...],
         normalizer: str,
         device: torch.device | str = "cpu",

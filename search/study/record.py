@@ -37,6 +37,8 @@ CONFIGURATION = "configuration"  # active values of all parameters, searched or 
 KEY = "key"  # `RunConfig.key()`
 BASELINE = "baseline"  # position in the study file's list, from 1
 PARENT = "parent"  # of a replicate: number of the trial whose configuration it repeats
+FOLD = "fold"  # that the run selects on; missing with the fixed split
+REFIT = "refit"  # of a run on all sequences: `RefitOrder` as JSON
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
@@ -75,6 +77,38 @@ class StoredState:
 
 
 @dataclass(frozen=True)
+class EarlierRun:
+    """What a refit is told about a validated run of its configuration."""
+
+    fold: int | None
+    best: int  # epochs up to the best one, that one included
+    rates: tuple[float, ...] = ()  # learning rate by epoch, where the schedule follows scores
+
+
+@dataclass(frozen=True)
+class RefitOrder:
+    """What is to be trained on all sequences: for how long the earlier runs say, and what they promise."""
+
+    runs: tuple[EarlierRun, ...]
+    promised: float  # score of the configuration on sequences held out; the refit itself is not validated
+    with_report: bool = False  # whether the report sequences are trained on as well
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        runs = [[run.fold, run.best, list(run.rates)] for run in self.runs]
+        return {"runs": runs, "promised": self.promised, "with_report": self.with_report}
+
+    @staticmethod
+    def from_json(document: Any) -> RefitOrder | None:
+        """What `to_json` made; None for anything else."""
+        try:
+            runs = tuple(EarlierRun(fold, int(best), tuple(rates)) for fold, best, rates in document["runs"])
+            return RefitOrder(runs, float(document["promised"]), bool(document["with_report"]))
+        except (TypeError, KeyError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial. Scores are mean weighted Pearson; a value that the trial lacks, or that is damaged, is None or empty.
 
@@ -105,6 +139,8 @@ class TrialRecord:
     failure: str | None  # kind of a failure, one of `FAILURES`
     imported: str | None  # "STUDY#NUMBER" of the trial it is a copy of
     parent: int | None  # of a replicate: the trial whose configuration it repeats
+    fold: int | None  # that it selects on; None with the fixed split
+    refit: RefitOrder | None  # of a run that is trained on all sequences
     baseline: int | None
     checkpoint: str | None  # artifact id
     stored_state: StoredState | None
@@ -124,6 +160,12 @@ class TrialRecord:
     def means(self) -> list[float]:
         """Score of each epoch on the selection sequences; NaN where an epoch has none."""
         return [_number(epoch.get("mean"), math.nan) for epoch in self.history]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rate at the start of each epoch; empty where an epoch has none."""
+        rates = tuple(_number(epoch.get("lr"), 0.0) for epoch in self.history)
+        return rates if all(rates) else ()
 
     @cached_property
     def best_so_far(self) -> list[float]:
@@ -165,6 +207,8 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         failure=_text(attrs.get(FAILURE)),
         imported=_text(attrs.get(IMPORTED)),
         parent=_whole(attrs.get(PARENT)),
+        fold=_whole(attrs.get(FOLD)),
+        refit=RefitOrder.from_json(attrs.get(REFIT)),
         baseline=_whole(attrs.get(BASELINE)),
         checkpoint=_text(attrs.get(CHECKPOINT)),
         stored_state=stored_state_of(trial),

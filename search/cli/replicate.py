@@ -52,7 +52,9 @@ def replicate(
     ] = None,
     folds: Annotated[
         str | None,
-        typer.Option("--folds", metavar="all|K", help="On all of the study's folds, or the first K.", show_default="all"),
+        typer.Option(
+            "--folds", metavar="all|K", help="On all of the study's folds, or the first K.", show_default="all"
+        ),
     ] = None,
     trial: Annotated[
         list[int] | None,
@@ -106,7 +108,7 @@ def replicate(
 def _folds(asked: str | None, spec: StudySpec) -> int:
     """How many folds are asked for; all of the study's where nothing was."""
     from search.errors import SearchError
-    from search.study.replication import NO_FOLDS
+    from search.study.orders import NO_FOLDS
 
     if asked == "all" and spec.validation.count is None:
         raise SearchError(NO_FOLDS.format(name=spec.name))
@@ -119,7 +121,7 @@ def _folds(asked: str | None, spec: StudySpec) -> int:
 
 def _print(study: optuna.Study, result: Queued, grid: tuple[int, int], plan: Plan | None, storage: str) -> None:
     from search.study.open import spec_of
-    from search.study.replication import cells
+    from search.study.orders import cells
 
     listed = cells(spec_of(study), *grid)
     used = sorted({seed for seed, _ in listed})
@@ -132,7 +134,9 @@ def _print(study: optuna.Study, result: Queued, grid: tuple[int, int], plan: Pla
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
     stdout.print("  (their scores are the search's own, on the selection sequences)", markup=False)
     on = f", on {grid[1]} folds" if grid[1] > 1 else ""
-    stdout.print(f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}{on}", markup=False)
+    stdout.print(
+        f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}{on}", markup=False
+    )
     if plan is not None:
         stdout.print(f"  then on by elimination, up to {plan.runs} replicates", markup=False)
     flag = storage_flag(storage)

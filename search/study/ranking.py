@@ -101,8 +101,8 @@ def rank_runs(
         return Ranking(tuple(single))
     sampling = covariance_of(list(repeated.values()), sums or {})
     searched = np.array([run.value for run in runs if not is_replicate(run)])
-    *observed, fold = _observed(repeated, failed)
-    result = fit(*observed, sampling=sampling, population=searched, fold=fold)
+    value, configuration, seed, origin, fold = _observed(repeated, failed)
+    result = fit(value, configuration, seed, origin, sampling=sampling, population=searched, fold=fold)
     first = int(result.estimate.argmax())
     rows = [
         replace(

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
+from search.study.orders import RefitOrder
 from storage.claims import REASON
 
 # Study user attributes. The artifact store's URL is one more: `storage.store.ARTIFACTS`.
@@ -74,38 +75,6 @@ class StoredState:
 
     artifact: str
     epoch: int
-
-
-@dataclass(frozen=True)
-class EarlierRun:
-    """What a refit is told about a validated run of its configuration."""
-
-    fold: int | None
-    best: int  # epochs up to the best one, that one included
-    rates: tuple[float, ...] = ()  # learning rate by epoch, where the schedule follows scores
-
-
-@dataclass(frozen=True)
-class RefitOrder:
-    """What is to be trained on all sequences: for how long the earlier runs say, and what they promise."""
-
-    runs: tuple[EarlierRun, ...]
-    promised: float  # score of the configuration on sequences held out; the refit itself is not validated
-    with_report: bool = False  # whether the report sequences are trained on as well
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        runs = [[run.fold, run.best, list(run.rates)] for run in self.runs]
-        return {"runs": runs, "promised": self.promised, "with_report": self.with_report}
-
-    @staticmethod
-    def from_json(document: Any) -> RefitOrder | None:
-        """What `to_json` made; None for anything else."""
-        try:
-            runs = tuple(EarlierRun(fold, int(best), tuple(rates)) for fold, best, rates in document["runs"])
-            return RefitOrder(runs, float(document["promised"]), bool(document["with_report"]))
-        except (TypeError, KeyError, ValueError):
-            return None
 
 
 @dataclass(frozen=True)

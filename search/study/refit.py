@@ -15,9 +15,10 @@ from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.create import withdraw_duplicates
 from search.study.open import spec_of
+from search.study.orders import EarlierRun, RefitOrder, seed_list
 from search.study.ranking import RankedConfiguration
-from search.study.record import REFIT, EarlierRun, RefitOrder, is_duplicate, state_of
-from search.study.replication import identity, open_replicates, rank_study, seed_list
+from search.study.record import REFIT, is_duplicate, state_of
+from search.study.replication import identity, open_replicates, rank_study
 from search.study.runs import Run, nothing_complete
 from search.study.writers import queued_refit
 from search.studyfile.space import to_params

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
+from search.study.orders import Cell, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
 from search.study.record import (
     FINGERPRINT,
@@ -27,7 +28,6 @@ from search.study.record import (
     PLAN,
     REFIT,
     SEED,
-    RefitOrder,
     is_duplicate,
     state_of,
 )
@@ -42,10 +42,7 @@ from storage.store import ARTIFACTS
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-Cell = tuple[int, int | None]  # seed and fold of a replicate; no fold with the fixed split
-FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered from 0, never reach it
 COULD_BE_BEST = 0.05  # a configuration with a lower probability of being the best gets no further seed
-NO_FOLDS = "--folds: study {name!r} has the fixed split; write validation: {{folds: 5}} in a new study's file"
 SETTLED = 0.95  # the plan ends when one configuration is the best with this probability
 
 
@@ -75,21 +72,6 @@ class Queued:
     failed: int  # queued before and failed; not queued again
 
 
-def seed_list(spec: StudySpec, count: int) -> list[int]:
-    """The first `count` seeds of replicates: the same for every configuration of the study."""
-    return [spec.seed + FIRST_SEED + i for i in range(count)]
-
-
-def cells(spec: StudySpec, seeds: int, folds: int = 1) -> list[Cell]:
-    """Seeds and folds of a configuration's replicates, so that with the search's own run it has `seeds` runs on each
-    of `folds` folds: a new fold before a new seed."""
-    first, *others = range(folds)
-    listed = seed_list(spec, seeds)
-    if spec.validation.count is None:
-        return [(seed, None) for seed in listed[:-1]]
-    return [(seed, fold) for seed in listed for fold in (*others, first) if (seed, fold) != (listed[-1], first)]
-
-
 def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int = 1, *, retry: bool = False) -> Queued:
     """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs on each of the first
     `folds` folds, its own run included.
@@ -98,7 +80,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
     that adds no run, or the study has fewer folds.
     """
     spec = spec_of(study)
-    _require_folds(spec, seeds, folds)
+    require_folds(spec, seeds, folds)
     target = open_replicates(study)
     states = _states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
@@ -112,16 +94,6 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
             counts["queued" if new else "failed" if state == "failed" else "present"] += 1
     withdraw_duplicates(target, identity)
     return Queued(tuple(chosen), **counts)
-
-
-def _require_folds(spec: StudySpec, seeds: int, folds: int) -> None:
-    count = spec.validation.count
-    if folds > 1 and count is None:
-        raise SearchError(NO_FOLDS.format(name=spec.name))
-    if folds > (count or 1):
-        raise SearchError(f"--folds {folds} is more than the {count} folds of study {spec.name!r}; --folds all")
-    if seeds * folds < 2:
-        raise SearchError(f"--seeds {seeds} adds no run: the search's own run counts as the first; use 2 or more")
 
 
 def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] = ()) -> list[Run]:

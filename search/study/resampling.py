@@ -43,7 +43,8 @@ def resampled_scores(
     scores = []
     for part, fold in zip(sums, folds or [None] * len(sums), strict=True):
         if fold not in drawn:
-            drawn[fold] = random.multinomial(len(part), np.full(len(part), 1 / len(part)), size=repetitions) * 1.0
+            counts = random.multinomial(len(part), np.full(len(part), 1 / len(part)), size=repetitions)
+            drawn[fold] = counts.astype(np.float64)
         scores.append(correlations(np.tensordot(drawn[fold], part, axes=1)).mean(-1))
     return np.stack(scores, axis=1)
 

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError
-from search.study.record import RefitOrder, TrialRecord, read_trial, state_of
+from search.study.orders import RefitOrder
+from search.study.record import TrialRecord, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
+from search.study.orders import RefitOrder
 from search.study.record import (
     ATTEMPT,
     BASELINE,
@@ -32,7 +33,6 @@ from search.study.record import (
     SEED,
     WORKER,
     WORST,
-    RefitOrder,
 )
 from storage.claims import REASON, Batch
 

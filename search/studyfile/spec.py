@@ -139,6 +139,18 @@ class ValidationSpec(Model):
         return self
 
     @property
+    def words(self) -> str:
+        """What the selection sequences of the study's runs are."""
+        if self.count is not None:
+            kind = "folds" if self.folds else "walk-forward folds"
+            return f"{self.count} {kind} of the train and validation sequences"
+        return (
+            f"{1 - self.report_fraction:.0%} of the validation sequences"
+            if self.report_fraction
+            else "all validation sequences"
+        )
+
+    @property
     def count(self) -> int | None:
         """Number of folds; None for the fixed split."""
         return self.folds or self.walk_forward

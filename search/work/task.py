@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, SplitRule
 from lobmodels.training.refit import PastRun, RefitPlan, plan_refit
-from search.study.record import RefitOrder, TrialRecord
+from search.study.orders import RefitOrder
+from search.study.record import TrialRecord
 from search.studyfile.spec import StudySpec, ValidationSpec
 
 

@@ -55,8 +55,8 @@ def out_of_fold(
     index = _common([np.unique(np.concatenate([held[k] for k in places])) for places in groups])
     if not len(index):
         raise BundleError(
-            "no sequence is held out by a run of every configuration, and weights can only be fitted there: use uniform "
-            "weights, or repeat the configurations on all folds"
+            "no sequence is held out by a run of every configuration, and weights can only be fitted there: use "
+            "uniform weights, or repeat the configurations on all folds"
         )
     schema = dataset.schema
     shape = (len(index), schema.scored_steps, len(schema.targets))

@@ -1,6 +1,8 @@
-"""Every rule divides the sequences without overlap, the same way everywhere; report sequences train and select nothing."""
+"""Every rule divides the sequences without overlap, everywhere alike; report sequences train and select nothing."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,11 +65,11 @@ def test_walking_forward_never_looks_back(train: int, valid: int, folds: int, ga
         assert part.train[-1] < part.select[0] and len(between) == gap
         np.testing.assert_array_equal(part.train, pool[: len(part.train)])
     assert parts[0].select[-1] == pool[-1]
-    assert all(later.select[0] > earlier.select[-1] for later, earlier in zip(parts, parts[1:], strict=False))
+    assert all(later.select[0] > earlier.select[-1] for later, earlier in pairwise(parts))
 
 
 def test_a_fold_is_a_matter_of_ids_alone() -> None:
-    """A sequence's fold does not depend on where it stands in its file. Written down: the folds of a study must mean the
+    """A sequence's fold does not depend on where it stands in its file. Written down: a study's folds must mean the
     same sequences under every version."""
     ids = np.array([5, 3, 9, 1, 7, 11])
     there = SplitRule(0.0, FOLDS, 3, 1).partition(ids, np.array([2, 4]))

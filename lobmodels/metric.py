@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from lobmodels.schema import LOB
+
+if TYPE_CHECKING:  # studies are read and ranked with numpy alone; torch is imported where tensors arrive
+    import torch
+    from torch import Tensor
 
 WEIGHT_FLOOR = 1e-8
 CLIP = 6.0
@@ -42,12 +46,16 @@ class StreamingPearson:
     """
 
     def __init__(self, targets: int = len(LOB.targets), device: torch.device | str = "cpu") -> None:
+        import torch
+
         self.weight = torch.zeros(targets, dtype=torch.float64, device=device)
         self.means = torch.zeros(2, targets, dtype=torch.float64, device=device)  # of prediction, target
         self.moments = torch.zeros(3, targets, dtype=torch.float64, device=device)  # pp, py, yy around the means
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add scored rows, at least one: tensors (..., K) of any float type."""
+        import torch
+
         y = target.reshape(-1, target.shape[-1]).double()
         p = prediction.reshape(y.shape).double().clamp(-CLIP, CLIP)
         w = y.abs().clamp_min(WEIGHT_FLOOR)
@@ -64,6 +72,8 @@ class StreamingPearson:
 
     def compute(self) -> Tensor:
         """The correlation per target so far; NaN where a prediction was not a number, 0 where nothing varies."""
+        import torch
+
         pp, py, yy = self.moments
         flat = (pp <= FLAT * self.weight * self.means[0].square()) | (yy <= FLAT * self.weight * self.means[1].square())
         return torch.where(flat, torch.zeros_like(py), py / (pp * yy).sqrt())

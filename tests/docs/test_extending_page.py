@@ -29,7 +29,7 @@ PARTS = {
     "A sampler": (2, 4, "sobol"),
     "A kind of database": (0, 0, ""),  # tests/storage/backends/test_registry.py adds one
 }
-COPIED = ("lobmodels", "search", "storage", "tests", "docs", "studies", "README.md", "pyproject.toml")
+COPIED = ("lobmodels", "lobtuna", "search", "storage", "tests", "docs", "studies", "README.md", "pyproject.toml")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,17 @@ def test_help_needs_no_torch() -> None:
     assert "lobtuna" in done.stdout
 
 
+def test_looking_at_a_study_needs_no_torch() -> None:
+    """What `status`, `rank`, `replicate`, `create`, `stop` and `studies` import leaves torch out (over a second)."""
+    code = (
+        "import sys, search.study.status, search.study.replication, search.study.ranking\n"
+        "import search.study.create, search.study.halt, search.study.listing\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def imported_modules(name: str) -> set[str]:
     """Modules of the project that the module `name` imports anywhere, in functions and for type checking too."""
     found: set[str] = set()

@@ -42,8 +42,8 @@ def figure(traces: Sequence[Spec], *, height: int = 340, x: Spec | str = "", y: 
         "showlegend": shown > 1,
         "hovermode": "closest",
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
-        "xaxis": axis(x) if isinstance(x, str) else x,
-        "yaxis": axis(y) if isinstance(y, str) else y,
+        "xaxis": _axis_of(x),
+        "yaxis": _axis_of(y),
     }
     return {"data": list(traces), "layout": {**base, **layout}}
 
@@ -62,6 +62,14 @@ def axis(title: str = "", **more: Any) -> Spec:
     if title:
         base["title"] = {"text": title, "standoff": 8, "font": {"size": 12, "color": SOFT}}
     return {**base, **more}
+
+
+def _axis_of(given: Spec | str) -> Spec:
+    """An axis from its title, or from any part of it: each makes room for its labels, or the figure would cut them."""
+    if isinstance(given, str):
+        return axis(given)
+    title = given.get("title")
+    return {**axis(), **given, **({"title": axis(title)["title"]} if isinstance(title, str) else {})}
 
 
 def log_ticks(low: float, high: float) -> Spec:

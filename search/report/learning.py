@@ -19,6 +19,7 @@ from search.report.style import (
     faded,
     figure,
     line,
+    named,
     plural,
     points,
     rule,
@@ -196,7 +197,7 @@ def _scatter(study: Study, runs: Sequence[Trial]) -> Spec:
     traces = []
     for kind, members in kinds.items():
         dots = points(
-            [t.best_epoch for t in members], [t.value for t in members], safe(kind), colors.get(kind, COMPLETE)
+            [t.best_epoch for t in members], [t.value for t in members], named(kind), colors.get(kind, COMPLETE)
         )
         hover = [f"trial {t.number}" for t in members]
         traces.append({**dots, "text": hover, "hovertemplate": "%{text}: epoch %{x}, %{y:.4f}<extra></extra>"})

@@ -20,9 +20,9 @@ from search.report.style import (
     figure,
     line,
     lying,
+    named,
     plural,
     points,
-    safe,
     score,
     share,
 )
@@ -212,7 +212,7 @@ def _targets(study: Study, runs: Sequence[Trial], first: Floats, second: Floats)
         kinds.setdefault(str(trial.configuration.get(split, "")) if split else "finished", []).append(i)
     traces = _equal_means(first, second)
     for (kind, members), color in zip(kinds.items(), SERIES * (1 + len(kinds) // len(SERIES)), strict=False):
-        dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], safe(kind), color)
+        dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], named(kind), color)
         hover = [f"trial {runs[i].number}" for i in members]
         traces.append({**dots, "text": hover, "hovertemplate": "%{text}: t0 %{x:.4f}, t1 %{y:.4f}<extra></extra>"})
     x, y = (axis(name, range=_padded(values)) for name, values in (("t0", first), ("t1", second)))

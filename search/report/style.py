@@ -26,6 +26,8 @@ SERIES = (
 BLUES = [[0, "#eff5fb"], [0.35, "#b9d2ea"], [0.7, "#5f97cb"], [1, "#1d4f8a"]]
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
+LONGEST_NAME = 28  # characters of a name in a legend
+
 Spec = dict[str, Any]
 
 
@@ -146,6 +148,12 @@ def with_rules(document: Spec, *rules: tuple[Spec, Spec | None]) -> Spec:
 def safe(text: Any) -> str:
     """Text for a figure: plotly reads some HTML in every label, and names may hold markup."""
     return escape(str(text), quote=False)
+
+
+def named(text: Any) -> str:
+    """A name for a legend, cut where it is longer than a narrow figure."""
+    words = str(text)
+    return safe(words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…")
 
 
 def faded(color: str, opacity: float) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.errors import UnknownNameError
-from lobmodels.features import GROUPS, HISTORY, NAMES, feature_names
+from lobmodels.features import GROUPS, NAMES, ROWS, feature_names
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB
 
@@ -74,15 +74,15 @@ class _Row:
 
 
 class _Rows:
-    """Whole sequences seen through `rows[k]`."""
+    """Whole sequences seen through `rows[k]`, k < `history`."""
 
-    def __init__(self, columns: Tensor) -> None:
-        self.columns = columns
+    def __init__(self, columns: Tensor, history: int) -> None:
+        self.columns, self.history = columns, history
         self.rows: dict[int, _Row] = {}
 
     def __getitem__(self, k: int) -> _Row:
-        if k >= HISTORY:
-            raise IndexError(f"a feature looks {k} steps back, past the {HISTORY} rows that are kept online")
+        if k >= self.history:
+            raise IndexError(f"a feature looks {k} steps back, past the {self.history} rows that are kept online")
         return self.rows.setdefault(k, _Row(self.columns, k))
 
 
@@ -92,12 +92,11 @@ def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
-    rows = _Rows(columns)
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
         count = len(NAMES[group])
-        GROUPS[group](rows, t, columns[j : j + count])
+        GROUPS[group](_Rows(columns, ROWS[group]), t, columns[j : j + count])
         j += count
     return columns
 

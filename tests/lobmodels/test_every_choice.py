@@ -91,8 +91,8 @@ def bundle(trained: dict[tuple[str, Any], Checkpoint], tmp_path_factory: pytest.
 
 @pytest.fixture(scope="module")
 def raw() -> np.ndarray:
-    """Rows (1, 40, 32)."""
-    return rows(1, 40)
+    """Rows (1, 60, 32): more than the longest window."""
+    return rows(1, 60)
 
 
 def of(bundle: Bundle, trained: dict[tuple[str, Any], Checkpoint], choice: tuple[str, Any]) -> int:

@@ -30,6 +30,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "attention, amp": {"architecture": "gru_attention", "attention_window": 9, "loss": "pearson_combined"},
     "features": {**ALL_GROUPS, "normalizer": "zscore", "loss": "weighted_pearson", "amp": False},
     "features, amp": {**ALL_GROUPS, "temporal_consistency": 0.2, "t1_weight": 2.0, "architecture": "gru_attention"},
+    "convolution": {"input_block": "convolution", "head": "mlp_per_target", "target_clip": 1.0, "amp": False},
+    "convolution, amp": {"input_block": "convolution", "head": "mlp_per_target", "loss": "weighted_huber"},
+    "last epochs": {"ema_decay": 0.9, "ema_ramp": True, "swa_epochs": 2, "amp": False},
     "augmented, averaged": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2, "amp": False},
     "augmented, averaged, amp": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2},
 }

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -115,6 +113,7 @@ class Schedule:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True)
 class _Rates:
     """Each epoch's learning rate as a multiple of the first one configured."""
@@ -163,6 +162,8 @@ def build_average(network: nn.Module, config: RunConfig) -> WeightAverage | None
     return None if config.ema_decay == 0 else WeightAverage(network, config.ema_decay)
 
 
+=======
+>>>>>>> main
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """The part of a scheduler's state that changes; functions and the optimiser are rebuilt from the configuration."""
     return {key: value for key, value in state.items() if isinstance(value, int | float | str | list | type(None))}

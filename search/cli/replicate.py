@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from search.studyfile.spec import StudySpec
 
 
+<<<<<<< HEAD
 USUAL = 5  # configurations that are repeated by default
 USUAL_SEEDS = 5  # runs of each with the fixed split
 
 
+=======
+>>>>>>> main
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
@@ -79,6 +82,7 @@ def replicate(
 
     All configurations get the same seeds and folds. What was queued before is not queued again.
     """
+<<<<<<< HEAD
     from search.errors import SearchError
     from search.study.open import SEEDS, open_study, spec_of
     from search.study.replication import Plan, choose, store_plan
@@ -97,6 +101,13 @@ def replicate(
     plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
     if plan is not None:
         store_plan(study, plan)
+=======
+    from search.study.named import replicate as queue
+    from search.study.open import SEEDS
+
+    done = queue(storage, name, top=top, seeds=seeds, trials=trial or (), auto=auto, runs=runs, retry=retry)
+    study, result, plan = done.study, done.queued, done.plan
+>>>>>>> main
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [run.number for run in result.chosen]

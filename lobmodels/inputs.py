@@ -56,7 +56,7 @@ NORMALIZERS.register("none")(lambda chunks: None)
 NORMALIZERS.register("zscore")(Normalizer.zscore)
 
 
-class Rows(Protocol):
+class RawSequences(Protocol):
     """Raw sequences that are read a slice at a time."""
 
     def __len__(self) -> int: ...
@@ -79,13 +79,8 @@ class _Row:
         return self.rows.padded(i)[:, start : start + columns.shape[-1]]
 
 
-<<<<<<< HEAD
-class _Lags:
-    """Whole sequences seen through `rows[k]`."""
-=======
 class _Rows:
     """Whole sequences, columns (F, B, T), seen through `rows[k]`, k < `history`."""
->>>>>>> main
 
     def __init__(self, columns: Tensor, history: int) -> None:
         self.columns, self.history = columns, history
@@ -109,10 +104,6 @@ def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
-<<<<<<< HEAD
-    rows = _Lags(columns)
-=======
->>>>>>> main
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
@@ -149,7 +140,7 @@ class InputPipeline:
 
     @staticmethod
     def fit(
-        features: NDArray[np.float32] | Rows,
+        features: NDArray[np.float32] | RawSequences,
         groups: tuple[str, ...],
         normalizer: str,
         device: torch.device | str = "cpu",

@@ -113,7 +113,6 @@ class Schedule:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True)
 class _Rates:
     """Each epoch's learning rate as a multiple of the first one configured."""
@@ -125,45 +124,6 @@ class _Rates:
         return self.rates[min(epoch, len(self.rates) - 1)] / self.lr
 
 
-class WeightAverage(nn.Module):
-    """Exponential moving average of a network's weights, kept in `module`; the first update copies them.
-
-    Arithmetic and state are those of `torch.optim.swa_utils.AveragedModel`, which makes the host wait for the device at
-    every update: it copies its counter to it.
-    """
-
-    n_averaged: Tensor
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(network)
-        self.decay = decay
-        self.register_buffer("n_averaged", torch.tensor(0))  # on the CPU, whatever the network's device
-        for module in self.module.modules():
-            if isinstance(module, nn.RNNBase):
-                module.flatten_parameters()  # else cuDNN would gather the copy's weights at every call
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
-        ours: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        if self.n_averaged == 0:
-            torch._foreach_copy_(ours, theirs)
-        else:
-            torch._foreach_lerp_(ours, theirs, 1 - self.decay)
-        for mine, new in zip(self.module.buffers(), network.buffers(), strict=True):  # counters and such: not averaged
-            mine.copy_(new)
-        self.n_averaged += 1
-
-
-def build_average(network: nn.Module, config: RunConfig) -> WeightAverage | None:
-    """The moving average of the weights, or None where `ema_decay` is 0."""
-    return None if config.ema_decay == 0 else WeightAverage(network, config.ema_decay)
-
-
-=======
->>>>>>> main
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
     """The part of a scheduler's state that changes; functions and the optimiser are rebuilt from the configuration."""
     return {key: value for key, value in state.items() if isinstance(value, int | float | str | list | type(None))}

@@ -64,14 +64,9 @@ class TrainingRun:
         with memory_errors(self.device), self.random.drawing():
             self.network = build_network(config, len(data.pipeline.names)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
-<<<<<<< HEAD
         steps = math.ceil(len(data.train) / config.batch_size)
         self.schedule = Schedule(self.optimizer, config, steps, plan)
-        self.average = build_average(self.network, config)
-=======
-        self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
         self.averages = Averages(self.network, config)
->>>>>>> main
         self.loss = build_loss(config, self.device)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
@@ -251,15 +246,7 @@ class TrainingRun:
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
-<<<<<<< HEAD
             **self._identity(),
-=======
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.identity(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
->>>>>>> main
             "history": [dataclasses.asdict(record) for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
@@ -273,7 +260,7 @@ class TrainingRun:
         return {
             "format": FORMAT,
             "kind": "state",
-            "configuration": self.config.active(),
+            "configuration": self.config.identity(),
             "seed": self.seed,
             "data_fingerprint": self.data.fingerprint,
             "split": self.data.rule.document(),
@@ -286,18 +273,7 @@ class TrainingRun:
         Raises `CheckpointError` where it is another run's, of another format, or damaged.
         """
         tensors, document = unpack(blob, "the stored state of the run")
-<<<<<<< HEAD
         for key, value in self._identity().items():
-=======
-        mine = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.identity(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
-        }
-        for key, value in mine.items():
->>>>>>> main
             if document.get(key) != value:
                 raise CheckpointError(
                     f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"

@@ -45,17 +45,8 @@ def rank(
     from search.study.named import rank as ranked
     from search.study.ranking import to_csv, to_document
 
-<<<<<<< HEAD
-    study = open_study(storage, name.removesuffix(SEEDS))
-    ranking = rank_study(study)
-    if not ranking.rows:
-        raise SearchError(nothing_complete(study))
-    validation = spec_of(study).validation
-    fraction = validation.report_fraction
-=======
     found = ranked(storage, name)
-    ranking, fraction = found.ranking, found.report_fraction
->>>>>>> main
+    ranking, fraction = found.ranking, found.validation.report_fraction
     if csv is not None:
         try:
             csv.write_text(to_csv(ranking), encoding="utf-8")
@@ -64,11 +55,7 @@ def rank(
     if json:
         print_json(to_document(ranking, found.study, fraction))
     else:
-<<<<<<< HEAD
-        _print(ranking, study.study_name, validation, limit)
-=======
-        _print(ranking, found.study, fraction, limit)
->>>>>>> main
+        _print(ranking, found.study, found.validation, limit)
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "

@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     import optuna
 
     from search.study.replication import Plan, Queued
-    from search.studyfile.spec import StudySpec
 
 
-<<<<<<< HEAD
-USUAL = 5  # configurations that are repeated by default
-USUAL_SEEDS = 5  # runs of each with the fixed split
-
-
-=======
->>>>>>> main
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
@@ -82,52 +74,19 @@ def replicate(
 
     All configurations get the same seeds and folds. What was queued before is not queued again.
     """
-<<<<<<< HEAD
-    from search.errors import SearchError
-    from search.study.open import SEEDS, open_study, spec_of
-    from search.study.replication import Plan, choose, store_plan
-    from search.study.replication import replicate as queue
-
-    if runs is not None and not auto:
-        raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
-    study = open_study(storage, name.removesuffix(SEEDS))
-    chosen = choose(study, top, trial or ()) if top is not None or trial else choose(study, None)[:USUAL]
-    several = _folds(folds, spec_of(study))
-    seeds = seeds or (USUAL_SEEDS if several == 1 else 1)
-    asked = len(chosen) * (seeds * several - 1)
-    if runs is not None and runs < asked:
-        raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
-    result = queue(study, chosen, seeds, several, retry=retry)
-    plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
-    if plan is not None:
-        store_plan(study, plan)
-=======
     from search.study.named import replicate as queue
     from search.study.open import SEEDS
 
-    done = queue(storage, name, top=top, seeds=seeds, trials=trial or (), auto=auto, runs=runs, retry=retry)
+    done = queue(
+        storage, name, top=top, seeds=seeds, folds=folds, trials=trial or (), auto=auto, runs=runs, retry=retry
+    )
     study, result, plan = done.study, done.queued, done.plan
->>>>>>> main
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [run.number for run in result.chosen]
         print_json({"study": study.study_name + SEEDS, "trials": trials, **counts, "auto_runs": plan and plan.runs})
     else:
-        _print(study, result, (seeds, several), plan, storage)
-
-
-def _folds(asked: str | None, spec: StudySpec) -> int:
-    """How many folds are asked for; all of the study's where nothing was."""
-    from search.errors import SearchError
-    from search.study.orders import NO_FOLDS
-
-    if asked == "all" and spec.validation.count is None:
-        raise SearchError(NO_FOLDS.format(name=spec.name))
-    if asked is None or asked == "all":
-        return spec.validation.count or 1
-    if not asked.isdigit() or int(asked) < 1:
-        raise SearchError(f"--folds {asked!r}: give a number of folds, or all")
-    return int(asked)
+        _print(study, result, (done.seeds, done.folds), plan, storage)
 
 
 def _print(study: optuna.Study, result: Queued, grid: tuple[int, int], plan: Plan | None, storage: str) -> None:

@@ -16,7 +16,6 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
 from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
-from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
@@ -25,6 +24,7 @@ from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
+from lobmodels.training.pearson import StreamingPearson
 from lobmodels.training.randomness import RandomStream
 
 FORMAT = 1

@@ -171,7 +171,7 @@ def test_the_report_and_the_analysis_are_written(run: Run, data: Path, tmp_path:
 
 
 def test_configurations_are_what_they_were(run: Run) -> None:
-    """Recipes that came later change neither the key of an old configuration nor what its checkpoint is written with."""
+    """Recipes that came later change neither the key of an old configuration nor its checkpoint."""
     study = open_study(STORAGE, "before")
     for each in finished_runs(study):
         stored = study.trials[each.number].user_attrs

@@ -40,7 +40,7 @@ def test_the_plan_runs(small_data: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_page_names_what_a_study_file_says() -> None:
     """The two ways to split are keys of the file."""
-    from search.studyfile.spec import ValidationSpec
+    from search.studyfile.validation import ValidationSpec
 
     for name in ("folds", "walk_forward", "gap"):
         assert name in ValidationSpec.model_fields and name in PAGES["one-day.md"]

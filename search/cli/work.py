@@ -28,9 +28,17 @@ def work(
     data: DataOption,
     storage: StorageOption = DEFAULT_STORAGE,
     gpus: Annotated[
-        str | None, typer.Option(metavar="all|0,1,..", help="One supervised process for each slot of these GPUs.")
+        str | None, typer.Option(metavar="all|0,1,..", help="One supervised process for each of these GPUs.")
     ] = None,
-    trials_per_gpu: Annotated[int, typer.Option(min=1, help="Slots on each GPU, with --gpus.")] = 1,
+    runs_per_device: Annotated[
+        str,
+        typer.Option(
+            "--runs-per-device",
+            "--trials-per-gpu",
+            metavar="N|auto",
+            help="Runs at once in each process; auto measures which number is fastest.",
+        ),
+    ] = "1",
     slots: Annotated[
         int | None, typer.Option(min=1, help="Supervised processes on the CPU; one a core is best.")
     ] = None,
@@ -67,7 +75,7 @@ def work(
     A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
     """
     require_posix()
-    from search.work.options import WorkOptions
+    from search.work.options import WorkOptions, parse_runs_per_device
     from search.work.stopping import parse_duration
     from search.work.supervisor import plan, single, supervise
 
@@ -81,8 +89,9 @@ def work(
         checkpoint_every=checkpoint_every,
         patience=patience,
         keep_folder=keep,
+        runs_per_device=parse_runs_per_device(runs_per_device),
     )
-    planned = single(device, threads) if gpus is None and slots is None else plan(gpus, trials_per_gpu, slots, threads)
+    planned = single(device, threads) if gpus is None and slots is None else plan(gpus, slots, threads)
     if planned:
         summary = supervise(storage, study, data, options, planned, stderr)
     else:

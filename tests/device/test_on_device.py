@@ -143,7 +143,7 @@ def _short_of_memory(step: Any, size: int) -> Any:
     "slots",
     [
         pytest.param(("--slots", "2"), id="cpu"),
-        pytest.param(("--gpus", "0", "--trials-per-gpu", "2"), id="gpu", marks=pytest.mark.gpu),
+        pytest.param(("--gpus", "0", "--runs-per-device", "2"), id="gpu", marks=pytest.mark.gpu),
     ],
 )
 def test_two_slots_of_one_device(slots: tuple[str, ...], small_data: Path, tmp_path: Path) -> None:

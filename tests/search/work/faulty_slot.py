@@ -154,7 +154,7 @@ def hang(kind: str) -> None:
 
 def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None:
     """The first attempt at each of the first trials hangs in its second epoch, and leaves a file there that says so."""
-    train, begin = TrainingRun.train_epoch, TrialInProgress.__init__
+    train, begin = TrainingRun.steps, TrialInProgress.__init__
     number = -1
 
     def begun(this: TrialInProgress, *arguments: Any) -> None:
@@ -162,14 +162,14 @@ def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None
         begin(this, *arguments)
         number = this.number
 
-    def train_epoch(run: TrainingRun) -> Any:
+    def steps(run: TrainingRun) -> Any:
         if run.epoch == 1 and number < len(HANGS) and not (folder / f"{number}.hung").exists():
             (folder / f"{number}.hung").touch()
             hang(HANGS[number])
         return train(run)
 
     patch.setattr(TrialInProgress, "__init__", begun)
-    patch.setattr(TrainingRun, "train_epoch", train_epoch)
+    patch.setattr(TrainingRun, "steps", steps)
     patch.setattr(watchdog, "LEAST", limit)
     patch.setattr(watchdog, "LEAST_STOPPING", 1.0)
     patch.setattr(watchdog, "TICK", 0.1)

@@ -54,8 +54,12 @@ def described(seconds: Mapping[int, float]) -> str:
     return f"seconds of an epoch by runs at once: {', '.join(found)}; {best_of(seconds)} train at once from here"
 
 
-def epoch_seconds(config: RunConfig, data: RunData, count: int) -> Job[float]:
-    """Seconds of an epoch a run, while `count` runs of `config` take turns. Raises `DeviceMemoryError`."""
+def epoch_seconds(config: RunConfig, data: RunData, count: int, least: float = LEAST) -> Job[float]:
+    """Seconds of an epoch a run, while `count` runs of `config` take turns for `least` seconds or longer.
+
+    Counted in training steps: seconds of a round, over the runs, times the steps of an epoch. Raises
+    `DeviceMemoryError`.
+    """
     turns = [_steps(config, seed, data) for seed in range(count)]
     for _ in range(WARM):
         for run in turns:
@@ -63,7 +67,7 @@ def epoch_seconds(config: RunConfig, data: RunData, count: int) -> Job[float]:
         yield
     _wait(data.device)
     begun, rounds = time.perf_counter(), 0
-    while rounds < ROUNDS or time.perf_counter() - begun < LEAST:
+    while rounds < ROUNDS or time.perf_counter() - begun < least:
         for run in turns:
             next(run)
         rounds += 1

@@ -36,6 +36,15 @@ class _Entry:
     result: Any = None
     error: BaseException | None = None
 
+    def advance(self) -> bool:
+        """Take one step; whether it was the last."""
+        try:
+            next(self.job)
+        except StopIteration as end:
+            self.result = end.value
+            return True
+        return False
+
 
 class Turns:
     """Jobs that take turns, a step each, in the thread that calls `serve`.
@@ -103,14 +112,12 @@ class Turns:
             with ExitStack() as stack:
                 for context in entry.around:
                     stack.enter_context(context())
-                next(entry.job)
-        except StopIteration as end:
-            entry.result = end.value
+                over = entry.advance()
         except Exception as error:  # it belongs to whoever waits for the job
-            entry.error = error
+            over, entry.error = True, error
             if self._ends_all(error):
                 self.drop(f"another run lost the device: {error}")
-        else:
+        if not over:
             self._again(entry)
             return
         with self._changed:

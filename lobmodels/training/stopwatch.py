@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stopwatch:
-    """Counts seconds from `reset` on, those between `pause` and `resume` excepted.
+    """Counts the seconds between the pauses of a generator.
 
     So the seconds of runs that take turns add up to those of their device: a budget in hours counts each once.
     """
@@ -20,14 +24,14 @@ class Stopwatch:
         """Seconds counted so far."""
         return self._counted + (0.0 if self._since is None else time.perf_counter() - self._since)
 
-    def reset(self) -> None:
-        """Begin anew."""
+    def counting(self, job: Generator[None, None, T]) -> Generator[None, None, T]:
+        """`job`, while whose steps the watch runs, from 0 on."""
         self._counted, self._since = 0.0, time.perf_counter()
-
-    def pause(self) -> None:
-        """Stop counting."""
-        self._counted, self._since = self.seconds, None
-
-    def resume(self) -> None:
-        """Go on counting."""
-        self._since = time.perf_counter()
+        while True:
+            try:
+                next(job)
+            except StopIteration as end:
+                return end.value
+            self._counted, self._since = self.seconds, None
+            yield
+            self._since = time.perf_counter()

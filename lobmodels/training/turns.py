@@ -73,7 +73,7 @@ class Turns:
         entry.ended.wait()
         if entry.error is not None:
             raise entry.error
-        return entry.result  # type: ignore[no-any-return]
+        return entry.result
 
     def call(self, function: Callable[[], T], *around: Around) -> T:
         """`do` for a function: a job of one step."""

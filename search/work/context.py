@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 import torch
 
 from lobmodels.config import RunConfig
-from lobmodels.data import Dataset
+from lobmodels.data import Dataset, SplitRule
+from lobmodels.data.sequences import check_batch_size
 from lobmodels.training.batches import RunData, fits
 from lobmodels.training.turns import Turns
 from search.work.events import Emit
@@ -49,14 +50,15 @@ class WorkerContext:
         """`cpu`, or the accelerator's own name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
-    def data_for(self, config: RunConfig, report_fraction: float) -> RunData:
-        """The data prepared for the inputs of `config`. Raises `ConfigError` for a batch larger than the data."""
-        self.dataset.check_batch_size(config.batch_size)
-        key = (config.feature_groups(), config.normalizer, report_fraction)
+    def data_for(self, config: RunConfig, rule: SplitRule) -> RunData:
+        """The data prepared for the inputs of `config` and divided by `rule`. Raises `ConfigError` for a batch larger
+        than the data."""
+        check_batch_size(config.batch_size, self.dataset.partition(rule))
+        key = (config.feature_groups(), config.normalizer, rule)
         data = self._used.get(key)
         if data is None:
             self._make_room(config)
-            data = self._used[key] = self._on_default_stream(config, report_fraction)
+            data = self._used[key] = self._on_default_stream(config, rule)
         self._prepared[key] = data
         self._prepared.move_to_end(key)
         return data
@@ -68,14 +70,14 @@ class WorkerContext:
             self._prepared.popitem(last=False)
             self._empty_cache()
 
-    def _on_default_stream(self, config: RunConfig, report_fraction: float) -> RunData:
+    def _on_default_stream(self, config: RunConfig, rule: SplitRule) -> RunData:
         """The data prepared. On a GPU all streams are waited for before and after: runs on any of them read the data,
         and memory of data that has left may be used again."""
         if self.device.type != "cuda":
-            return RunData.prepare(self.dataset, config, self.device, report_fraction)
+            return RunData.prepare(self.dataset, config, self.device, rule=rule)
         torch.cuda.synchronize(self.device)
         with torch.cuda.stream(torch.cuda.default_stream(self.device)):
-            data = RunData.prepare(self.dataset, config, self.device, report_fraction)
+            data = RunData.prepare(self.dataset, config, self.device, rule=rule)
         torch.cuda.synchronize(self.device)
         return data
 

@@ -14,6 +14,7 @@ from lobmodels.training.turns import Job, one_step
 from search.work.context import WorkerContext
 from search.work.lane import Lane
 from search.work.resume import ResumeState
+from search.work.task import Task
 from search.work.watchdog import Watchdog
 
 T = TypeVar("T")
@@ -34,10 +35,10 @@ class DeviceWork:
         """The result of `function`, computed as one step."""
         return self._do(one_step(function))
 
-    def build(self, config: RunConfig, seed: int, report_fraction: float) -> TrainingRun:
+    def build(self, task: Task) -> TrainingRun:
         """The run at its beginning, with its data prepared. The first one of a worker that is to find out how many runs
         at once are fastest measures that."""
-        return self._do(self._built(config, seed, report_fraction))
+        return self._do(self._built(task))
 
     def epoch(self, run: TrainingRun, resume: ResumeState) -> EpochRecord | None:
         """Train one epoch and take the state after it; None where a stop at once came first."""
@@ -50,12 +51,12 @@ class DeviceWork:
     def _do(self, job: Job[T]) -> T:
         return self.context.turns.do(job, self.lane.on_stream, self.watchdog.watch)
 
-    def _built(self, config: RunConfig, seed: int, report_fraction: float) -> Job[TrainingRun]:
-        data = self.context.data_for(config, report_fraction)
+    def _built(self, task: Task) -> Job[TrainingRun]:
+        data = self.context.data_for(task.config, task.rule)
         yield
         if self.context.undecided:
-            yield from self._decide(config, data)
-        return TrainingRun(config, seed, data)
+            yield from self._decide(task.config, data)
+        return TrainingRun(task.config, task.seed, data, task.plan(self.context.dataset))
 
     def _decide(self, config: RunConfig, data: RunData) -> Job[None]:
         seconds = yield from at_once(config, data, self.context.room.most)

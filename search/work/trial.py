@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,22 +25,22 @@ from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.device_work import DeviceWork
 from search.work.events import Event
-from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
+from search.work.hung import leave
+from search.work.kept import KeptRun, store_kept
 from search.work.lane import Lane
 from search.work.outage import await_end, outlast
-from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
+from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.task import Task
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
 from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
-
-HAND_BACK = 10.0  # seconds that a hung worker spends on handing its trial back
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,8 @@ File = tuple[str, str, bytes]  # name, type, content
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), or kept (on disk)."""
+    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), kept (on disk), or left
+    (to other workers, because the database was away when this one was told to end)."""
 
     state: str
     text: str
@@ -75,11 +75,13 @@ class TrialInProgress:
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
     def run(self) -> Outcome:
-        """Train until the trial ends. Raises `Unavailable` where a stop is due before an outage is over."""
+        """Train until the trial ends. Raises `WorkerCannotGoOn` where this worker can take no further trial."""
         try:
             outcome = self._attempt()
         except ClaimLost as error:
             outcome = Outcome("lost", str(error))
+        except Unavailable as error:  # a stop is due before the outage is over: nothing is left to do here
+            outcome = Outcome("left", f"{error}; any worker resumes this trial at its last stored epoch")
         finally:
             self.training = None
         self.storage.drop()
@@ -88,27 +90,28 @@ class TrialInProgress:
 
     def _attempt(self) -> Outcome:
         try:
-            config = suggest(self.session.spec, self.trial)
-            return self._on_device(config, self._start(config))
+            config = outlast(lambda: suggest(self.session.spec, self.trial), self.context.stop, self._note)
+            return self._on_device(self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
 
-    def _start(self, config: RunConfig) -> int:
-        """Record configuration, seed, worker and device; returns the seed."""
-        queued = read_trial(self.session.name, self.storage.own()).seed
-        seed = self.session.spec.trial_seed(self.number) if queued is None else queued
-        self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
-        self._emit("start", epochs=config.epochs)
-        return seed
+    def _start(self, config: RunConfig) -> Task:
+        """Record configuration, seed, fold, worker and device; returns what is to be trained."""
+        task = Task.of(self.session.spec, read_trial(self.session.name, self.storage.own()), config)
+        worker, device = self.context.worker, self.context.device_name
+        self.storage.put(write_start(config, task.seed, worker, device, self.attempt, task.fold))
+        plan = task.plan(self.context.dataset)
+        self._emit("start", epochs=config.epochs if plan is None else plan.epochs)
+        return task
 
-    def _on_device(self, config: RunConfig, seed: int) -> Outcome:
+    def _on_device(self, task: Task) -> Outcome:
         """Train beside the worker's other runs; where memory was too small for that, go on when fewer train at once."""
         room, stopped = self.context.room, self.context.stop.due
         while True:
             try:
-                return self._train(config, seed)
+                return self._train(task)
             except JobDropped as dropped:  # another run lost the device or hangs
                 return self._hand_back(str(dropped))
             except (DeviceMemoryError, torch.OutOfMemoryError) as error:
@@ -120,10 +123,11 @@ class TrialInProgress:
             if not room.again(stopped):
                 return self._hand_back()
 
-    def _train(self, config: RunConfig, seed: int) -> Outcome:
-        with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
+    def _train(self, task: Task) -> Outcome:
+        hung = lambda waited: leave(self.context, self.storage, self._note, waited)  # noqa: E731
+        with Watchdog(hung, lambda: self.context.stop.urgent) as watchdog:
             device = DeviceWork(self.context, self.lane, watchdog, self._note)
-            run = self.training = device.build(config, seed, self.session.spec.validation.report_fraction)
+            run = self.training = device.build(task)
             outlast(self.resume.fetch, self.context.stop, self._note)
             if device.call(lambda: self.resume.restore(run)):
                 self.storage.forget_reports(run.epoch)
@@ -132,7 +136,7 @@ class TrialInProgress:
             if ended is not None:
                 return ended
             checkpoint = device.call(lambda: run.result(f"{self.session.name}#{self.number}"))
-        return self._finish(run, checkpoint)
+        return self._finish(run, checkpoint, task)
 
     def _epochs(self, run: TrainingRun, device: DeviceWork) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
@@ -153,15 +157,16 @@ class TrialInProgress:
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
-        best, of = run.history[run.best_epoch].mean, run.config.epochs
-        self._emit("epoch", epoch=record.epoch, epochs=of, score=record.mean, best=best, seconds=record.seconds)
+        scored = run.plan is None  # a refit has no scores
+        score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
+        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
-        pruner = self.session.spec.pruner
+        pruner = self.session.spec.pruner  # replicates and refits are in a study without one
         if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
         study, known = self.session.study, copy.deepcopy(self.storage.own())
@@ -177,8 +182,9 @@ class TrialInProgress:
 
     # Ends -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TrainingRun, checkpoint: Checkpoint) -> Outcome:
-        value = float(checkpoint.scores["select"]["mean"])  # type: ignore[index]
+    def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
+        value = checkpoint.score if task.order is None else task.order.promised
+        assert value is not None, "a validated run has a score"
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
         batch.state, batch.values = TrialState.COMPLETE, [value]
@@ -200,6 +206,8 @@ class TrialInProgress:
                 return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
         ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
+        if task.order is not None:
+            return Outcome("complete", f"refit on {len(run.data.train)} sequences, {run.epoch} epochs")
         return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
@@ -238,30 +246,6 @@ class TrialInProgress:
             assert running is not None
             self.storage.fleet.write(self.trial_id, running.claim, batch)
             self.storage.drop()
-
-    def _hung(self, waited: float) -> None:
-        """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread. The
-        worker's other trials are handed back.
-
-        After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
-        the grace, and one that hangs every time is given up after `max_retries`.
-        """
-        running, stopping = self.storage.running, self.context.stop.urgent
-        what = "hands it back at its last stored epoch" if stopping else "gives the trial up"
-        self._note(f"no epoch has ended for {waited:.0f} s: this worker {what} and ends")
-        if running is not None:
-            running.heartbeat.stop()
-        self.context.turns.drop("another run of this worker hangs")
-        self.context.stop.ask("a run hangs")
-        if running is not None and stopping:
-            handed_back = Batch(state=TrialState.WAITING)
-            write = threading.Thread(
-                target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
-            )
-            write.start()
-            write.join(HAND_BACK)  # not longer: the database itself may hang
-        self.context.room.empty(but=1, timeout=HAND_BACK)
-        self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
 
     def _hand_back(self, why: str = "") -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""

@@ -25,6 +25,7 @@ from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
+from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
@@ -103,6 +104,7 @@ class _Worker:
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
+        self.leftovers = Leftovers(options.keep_folder, worker)
         self.watch = Watch(
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
@@ -184,6 +186,7 @@ class _Worker:
 
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
         """The next trial: a replicate where one is queued, else the study's; or why there is none."""
+        self._store_leftovers()
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates(lane)
         trial = replicates.take() if replicates is not None else None
@@ -234,6 +237,13 @@ class _Worker:
         now = [self.watch.attributes, *(s.storage.others.version for s in sessions if s is not None)]
         news, self.seen = now != self.seen, now
         return news
+
+    def _store_leftovers(self) -> None:
+        """Store finished runs in the working folder whose worker ended before it could."""
+        for session in (self.session, self.replicates):
+            if session is not None:
+                note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
+                self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""

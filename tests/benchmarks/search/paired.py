@@ -27,7 +27,7 @@ def differences(lines: Sequence[Line], arm: str, other: str, budget: str, measur
 
 
 def cell(found: np.ndarray[Any, Any]) -> str:
-    """Mean, standard error and, from three pairs on, the 95 % interval by Student's t; `-` where it was not measured."""
+    """Mean, standard error and, from three pairs on, the 95 % interval by Student's t; `-` if it was not measured."""
     if np.isnan(found).any():
         return "-"
     if len(found) < 2:

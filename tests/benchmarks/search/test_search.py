@@ -1,4 +1,6 @@
-"""`make bench-search`: the replay in seconds, the simulation in minutes; the real studies are a soak test.
+"""`make bench-search`: the replay and the simulation, in minutes; the real studies are a soak test.
+
+With less time: `make bench-search SEEDS=1 ORDERS=10`.
 
 The tables of docs/search-proof.md come from the same functions with more landscapes.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +25,8 @@ from tests.benchmarks.search.judge import FIRST_JUDGING_SEED, run_all, tables
 from tests.benchmarks.search.recorded import Recorded, real_lob, small_set
 from tests.benchmarks.search.replay import compare
 
-ORDERS = 40
+ORDERS = int(os.environ.get("BENCH_ORDERS", "40"))  # of the recorded runs in the replay
+SEEDS = int(os.environ.get("BENCH_SEEDS", "2"))  # of each of the four kinds of landscape
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -72,14 +76,15 @@ def test_replay(name: str, recorded: Recorded, epochs: int, early: int) -> None:
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(3600)
-def test_simulation(tmp_path: Path) -> None:
-    """Two seeds of each kind of landscape; prints the tables of all arms."""
-    output = tmp_path / "judge.jsonl"
-    run_all(output, range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + 2), "judging", "epochs")
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("by", ["epochs", "seconds"])
+def test_simulation(tmp_path: Path, by: str) -> None:
+    """`SEEDS` seeds of each kind of landscape, at equal epochs and at equal seconds; prints the tables of all arms."""
+    output, seeds = tmp_path / "judge.jsonl", range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + SEEDS)
+    run_all(output, seeds, "judging", by)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    print(f"\n{tables(rows)}")
-    run_all(output, range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + 2), "judging", "epochs")
+    print(f"\nat equal {by}\n\n{tables(rows)}", flush=True)
+    run_all(output, seeds, "judging", by)
     assert len(output.read_text().splitlines()) == len(rows)  # nothing is run twice
 
 

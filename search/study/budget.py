@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.record import IMPORTED, is_duplicate, seconds_of
+from search.study.record import DUPLICATE, IMPORTED, REDRAWN, seconds_of
+from search.study.repeated import EXHAUSTED, repeats_in_a_row
 from search.studyfile.spec import BudgetSpec
+from storage.claims import REASON
 
 
 def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | None = None) -> str | None:
@@ -25,15 +27,20 @@ def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | Non
         return f"{len(paid)} of {budget.trials} trials are done or running"
     if budget.hours is not None and (hours := hours_of(paid)) >= budget.hours:
         return f"{hours:.2f} of {budget.hours:g} hours are spent"
+    if repeats_in_a_row(trials) >= EXHAUSTED:
+        return f"the last {EXHAUSTED} configurations that were drawn had run before: the space holds hardly any other"
     return None
 
 
 def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: not those queued, imported, or withdrawn because they were queued twice."""
+    """The trials that count: not those queued or imported, nor those withdrawn without a run in their place. A draw
+    that led to a replicate counts as one."""
     return [
         trial
         for trial in trials
-        if trial.state != TrialState.WAITING and IMPORTED not in trial.user_attrs and not is_duplicate(trial)
+        if trial.state != TrialState.WAITING
+        and IMPORTED not in trial.user_attrs
+        and trial.user_attrs.get(REASON) not in (DUPLICATE, REDRAWN)
     ]
 
 

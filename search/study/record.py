@@ -38,6 +38,7 @@ KEY = "key"  # `RunConfig.key()`
 BASELINE = "baseline"  # position in the study file's list, from 1
 PARENT = "parent"  # of a replicate: number of the trial whose configuration it repeats
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
+REPEATS = "repeats"  # of a withdrawn trial: number of the trial that has its configuration
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
 SECONDS, SECONDS_PER_EPOCH = "seconds", "seconds_per_epoch"  # of training, measured by the worker
@@ -55,7 +56,11 @@ WORST = -1.0  # reported to the sampler as the score of such a trial; no correla
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
 
-DUPLICATE = "queued twice"  # REASON of a queued trial that was withdrawn because an equal one was queued before it
+# REASON of a trial that was withdrawn before it ran.
+DUPLICATE = "queued twice"  # an equal one was queued before it
+REPEATED = "its configuration ran before: it is repeated under another seed"
+REDRAWN = "its configuration ran before: another is drawn"
+WITHDRAWN = (DUPLICATE, REPEATED, REDRAWN)
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -83,7 +88,7 @@ class TrialRecord:
 
     study: str
     number: int
-    state: str  # complete, pruned, failed, running, waiting
+    state: str  # complete, pruned, failed, running, waiting, withdrawn
     value: float | None
     configuration: dict[str, Any]  # active values of all parameters; Optuna's parameters where `configured` is False
     configured: bool  # whether a worker has recorded the configuration
@@ -173,7 +178,9 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """The trial's state in lobtuna's words: one of the values of `STATES`."""
+    """The trial's state in lobtuna's words: one of the values of `STATES`, or `withdrawn` for one that never ran."""
+    if trial.state == TrialState.FAIL and trial.user_attrs.get(REASON) in WITHDRAWN:
+        return "withdrawn"
     failed = trial.state == TrialState.PRUNED and trial.user_attrs.get(FAILURE) in FAILURES
     return "failed" if failed else STATES[trial.state]
 

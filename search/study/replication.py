@@ -179,6 +179,22 @@ def _failures(target: optuna.Study) -> dict[str, int]:
     return dict(Counter(key for (key, _), state in _states(target).items() if state == "failed"))
 
 
+def repeat(study: optuna.Study, number: int, most: int) -> int | None:
+    """Queue one more replicate of the complete trial `number`; returns its seed, or None where its configuration has
+    `most` replicates already."""
+    run = next((run for run in finished_runs(study) if run.number == number), None)
+    if run is None:
+        return None
+    target, spec = open_replicates(study), spec_of(study)
+    taken = {seed for key, seed in _states(target) if key == run.key}
+    if len(taken) >= most:
+        return None
+    seed = next(seed for seed in seed_list(spec, len(taken) + 1) if seed not in taken)
+    _enqueue(target, spec, run, seed)
+    withdraw_duplicates(target, _pair)
+    return seed
+
+
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
     """Store the plan by which workers queue further replicates, or remove it (None)."""
     open_replicates(study).set_user_attr(PLAN, None if plan is None else plan.to_json())

@@ -23,6 +23,9 @@ from search.study.record import (
     MEMORY,
     PARAMETERS,
     PARENT,
+    REDRAWN,
+    REPEATED,
+    REPEATS,
     RESUME,
     SECONDS,
     SECONDS_PER_EPOCH,
@@ -88,6 +91,13 @@ def write_failure(kind: str, reason: str, epochs: int) -> Batch:
     if kind in (DIVERGED, MEMORY):
         batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
     return batch
+
+
+def write_withdrawal(earlier: int, *, repeated: bool) -> Batch:
+    """The end of a trial that never ran, because trial `earlier` has its configuration. `repeated`: whether that one
+    has got a replicate instead."""
+    reason = REPEATED if repeated else REDRAWN
+    return Batch(user_attrs={REASON: reason, REPEATS: earlier}, state=TrialState.FAIL)
 
 
 def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:

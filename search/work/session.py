@@ -10,14 +10,17 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
-from search.study.open import load_study, spec_of
+from search.study.open import SEEDS, load_study, spec_of
 from search.study.pruners import reads_running
-from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
+from search.study.record import BASELINE, CHECKPOINT, CONFIGURATION, DEVICE, FAILURE, IMPORTED, KEY, SECONDS, VERSION
+from search.study.repeated import MOST, ran_before
+from search.study.replication import repeat
 from search.studyfile.spec import StudySpec
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
@@ -26,7 +29,8 @@ from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
-NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE)  # of other trials: budget, pruner, room
+# What is read of other trials: for the budget, the pruner, the room for checkpoints, and to know what ran before.
+NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE, KEY)
 
 
 @dataclass
@@ -86,6 +90,23 @@ class StudySession:
         if changed:
             self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
         return [name for name in changed if name != "question"]
+
+    def ran_before(self, config: RunConfig) -> FrozenTrial | None:
+        """The earlier trial that makes the running one, if it has not begun yet, a repetition.
+
+        None in a study of replicates, and in one whose trials all have one configuration: there runs are repeated on
+        purpose.
+        """
+        own = self.storage.own()
+        if self.name.endswith(SEEDS) or not self.spec.searched() or CONFIGURATION in own.user_attrs:
+            return None
+        return ran_before(self.trials(), config.key(), own.number)
+
+    def repeat(self, earlier: FrozenTrial) -> bool:
+        """Queue a replicate of a trial; False where it is not complete, or has enough of them."""
+        if earlier.state != TrialState.COMPLETE:
+            return False
+        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST) is not None
 
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""

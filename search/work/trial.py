@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
@@ -20,14 +20,14 @@ from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import make_room
-from search.study.writers import write_epoch, write_scores, write_start, write_training
+from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.events import Event
 from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
-from search.work.outage import await_end, outlast
+from search.work.outage import end_trial, outlast
 from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
 from search.work.resume import ResumeState
 from search.work.session import StudySession
@@ -47,7 +47,8 @@ File = tuple[str, str, bytes]  # name, type, content
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), or kept (on disk)."""
+    """How a trial ended here: complete, pruned, failed, withdrawn (its configuration ran before), handed back, lost (to
+    another worker), or kept (on disk)."""
 
     state: str
     text: str
@@ -83,11 +84,21 @@ class TrialInProgress:
     def _attempt(self) -> Outcome:
         try:
             config = suggest(self.session.spec, self.trial)
+            earlier = self.session.ran_before(config)
+            if earlier is not None:
+                return self._withdraw(earlier)
             return self._on_device(config, self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
+
+    def _withdraw(self, earlier: FrozenTrial) -> Outcome:
+        """End this trial, whose configuration ran before, without a run; a complete run of it gets a replicate."""
+        repeated = outlast(lambda: self.session.repeat(earlier), self.context.stop, self._note)
+        self._end(write_withdrawal(earlier.number, repeated=repeated))
+        what = "it is repeated under another seed" if repeated else "another configuration is drawn"
+        return Outcome("withdrawn", f"ran before as trial {earlier.number}: {what}")
 
     def _start(self, config: RunConfig) -> int:
         """Record configuration, seed, worker and device; returns the seed."""
@@ -228,20 +239,7 @@ class TrialInProgress:
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 
     def _end(self, batch: Batch) -> None:
-        """End the trial with `batch`, also where an earlier write of this trial failed for good, or after an outage."""
-        running = self.storage.running
-        try:
-            self.storage.end(batch)
-        except Unavailable as error:
-            self._note(f"{error}; this worker waits until it is back")
-            await_end(self.storage, self.context.stop)
-        except ClaimLost:
-            raise
-        except Exception as error:  # the channel raises what ended it, and takes no further write
-            log.debug("the background channel had ended: %s", error)
-            assert running is not None
-            self.storage.fleet.write(self.trial_id, running.claim, batch)
-            self.storage.drop()
+        end_trial(self.storage, batch, self.context.stop, self._note)
 
     def _hung(self, waited: float) -> None:
         """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread.

@@ -131,6 +131,8 @@ class _Worker:
             outcome = self.current.run()
             self.current = None
             self.summary.count(outcome.state)
+            if outcome.state == "withdrawn" and self.replicates is not None:
+                self.replicates.storage.forget()  # a replicate was queued in its place
             repeated = self.failures.add(outcome.state, outcome.text)
             if outcome.state == "kept":
                 raise RunSavedError(outcome.text)

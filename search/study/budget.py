@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.record import DUPLICATE, IMPORTED, REDRAWN, seconds_of
 from search.study.repeated import EXHAUSTED, repeats_in_a_row
+from search.study.stalled import stalled
 from search.studyfile.spec import BudgetSpec
 from storage.claims import REASON
 
@@ -27,6 +28,8 @@ def spent(budget: BudgetSpec, trials: Sequence[FrozenTrial], now: datetime | Non
         return f"{len(paid)} of {budget.trials} trials are done or running"
     if budget.hours is not None and (hours := hours_of(paid)) >= budget.hours:
         return f"{hours:.2f} of {budget.hours:g} hours are spent"
+    if budget.stalled is not None and (found := stalled(budget.stalled, trials)) is not None:
+        return found
     if repeats_in_a_row(trials) >= EXHAUSTED:
         return f"the last {EXHAUSTED} configurations that were drawn had run before: the space holds hardly any other"
     return None

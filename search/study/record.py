@@ -28,6 +28,7 @@ FINGERPRINT = "data_fingerprint"  # of the data set that every worker must have
 REVISION_OF = "revision_of"  # name of the revision before this one
 PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
+ENSEMBLE = "ensemble_plan"  # of a study that follows a plan: `search.study.plan.EnsemblePlan`
 STOP = "stop"  # the last request to stop all workers: `search.study.halt.StopRequest`
 NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
 

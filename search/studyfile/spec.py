@@ -95,6 +95,25 @@ class PrunerSpec(Model):
         return self
 
 
+class StalledSpec(Model):
+    """When a study that no longer gets better ends: after so many trials, or hours of work, without a better score."""
+
+    trials: Count | None = Field(default=None, description="ended trials since the last better one")
+    hours: Annotated[float, Field(strict=True, gt=0)] | None = Field(
+        default=None, description="hours of work since then, summed over all workers"
+    )
+    gain: Annotated[float, Field(strict=True, ge=0)] = Field(
+        default=0.002,
+        description="by how much a score must be higher to count as better: about half of what a seed changes",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> "StalledSpec":
+        if self.trials is None and self.hours is None:
+            raise ValueError("'stalled' needs trials or hours: stalled: {trials: 50}")
+        return self
+
+
 class BudgetSpec(Model):
     """When the whole study ends, over all its workers: at whichever of these comes first."""
 
@@ -103,6 +122,10 @@ class BudgetSpec(Model):
         default=None, description="hours of work, summed over all workers"
     )
     until: Moment | None = Field(default=None, description="a moment with its time zone: `2026-03-01 18:00+00:00`")
+    stalled: StalledSpec | None = Field(
+        default=None,
+        description="trials or hours without a better score, as in `{trials: 50}` or `{hours: 3, gain: 0.001}`",
+    )
 
 
 class ValidationSpec(Model):

@@ -17,6 +17,7 @@ from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import SEEDS, load_study, spec_of
+from search.study.plan import EnsemblePlan
 from search.study.pruners import reads_running
 from search.study.record import BASELINE, CHECKPOINT, CONFIGURATION, DEVICE, FAILURE, IMPORTED, KEY, SECONDS, VERSION
 from search.study.repeated import MOST, ran_before
@@ -41,6 +42,7 @@ class StudySession:
     study: optuna.Study
     storage: BackgroundStorage
     artifacts: Artifacts
+    plan: EnsemblePlan | None = None
     last_recovery: float = float("-inf")  # time.monotonic()
 
     @staticmethod
@@ -60,7 +62,7 @@ class StudySession:
             live=reads_running(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
-        return StudySession(spec, study, storage, artifacts_of(stored))
+        return StudySession(spec, study, storage, artifacts_of(stored), EnsemblePlan.of(stored.user_attrs))
 
     @property
     def name(self) -> str:
@@ -109,8 +111,9 @@ class StudySession:
         return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST) is not None
 
     def spent(self) -> str | None:
-        """Why the study's budget allows no further trial, or None."""
-        return spent(self.spec.budget, self.trials())
+        """Why the study's budget, or the search's share of it where there is a plan, allows no further trial."""
+        budget = self.spec.budget if self.plan is None else self.plan.search_budget(self.spec.budget)
+        return spent(budget, self.trials())
 
     def recover(self, every: float) -> list[Recovered]:
         """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""

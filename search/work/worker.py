@@ -17,7 +17,9 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
+from search.ship.gains import Predictions
 from search.study.open import SEEDS, existing_storage
+from search.study.plan import EnsemblePlan
 from search.study.record import SPEC
 from search.study.replication import advance
 from search.studyfile.spec import StudySpec
@@ -27,6 +29,7 @@ from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
+from search.work.planned import Step, follow
 from search.work.repeats import Repeats, too_many
 from search.work.session import StudySession
 from search.work.stopping import Stop
@@ -97,6 +100,8 @@ class _Worker:
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
+        self.predictions = Predictions(dataset.valid, str(device))
+        self.phase = ""  # of the study's plan, as it was last shown
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
@@ -168,8 +173,25 @@ class _Worker:
         why = self.session.spent()
         if why is None:
             return self.session, self.session.ask()
+        if self._plan_goes_on(why):
+            return None
         self._wait_or_leave(why)
         return None
+
+    def _plan_goes_on(self, why: str) -> bool:
+        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
+        if self.session.plan is None:
+            return False
+        step, phase = follow(self.inner, self.name, self.predictions)
+        if phase.partition(",")[0] != self.phase:
+            self.phase = phase.partition(",")[0]
+            self.emit(Event("note", self.name, text=f"plan: {phase}"))
+        if step == Step.TAKE and self.replicates is not None:
+            self.replicates.storage.forget()
+        if step == Step.WAIT:
+            self.emit(Event("wait", self.name, text=why))
+            self.stop.sleep(min(LOOK_AGAIN, self.options.grace / 4))
+        return step != Step.LEAVE
 
     def _wait_or_leave(self, why: str) -> None:
         """With `wait`, stay. Otherwise leave once every trial that runs elsewhere has had a new beat: if the last
@@ -215,6 +237,7 @@ class _Worker:
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
+        self.session.plan = EnsemblePlan.of(attributes)
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.record import DUPLICATE, IMPORTED, REDRAWN, seconds_of
+from search.study.record import CONTINUES, DUPLICATE, IMPORTED, REDRAWN, seconds_of
 from search.study.repeated import EXHAUSTED, repeats_in_a_row
 from search.study.stalled import stalled
 from search.studyfile.spec import BudgetSpec
@@ -48,5 +48,16 @@ def begun(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def hours_of(trials: Sequence[FrozenTrial]) -> float:
-    """Hours of training, as their workers measured them; for a running trial, up to its last epoch."""
-    return sum(seconds_of(trial) for trial in trials) / 3600.0
+    """Hours of training, as their workers measured them; for a running trial, up to its last epoch.
+
+    A trial that takes a pruned one up again counts its epochs as well, so that one is left out.
+    """
+    goes_on = {trial.user_attrs[CONTINUES] for trial in trials if CONTINUES in trial.user_attrs and seconds_of(trial)}
+    return sum(seconds_of(trial) for trial in trials if trial.number not in goes_on) / 3600.0
+
+
+def without_end(budget: BudgetSpec, share: float) -> BudgetSpec:
+    """The budget without the last `share` of its trials and hours; its other terms as they are."""
+    trials = None if budget.trials is None else max(1, budget.trials - round(share * budget.trials))
+    hours = None if budget.hours is None else (1 - share) * budget.hours
+    return budget.model_copy(update={"trials": trials, "hours": hours})

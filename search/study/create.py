@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 # What may change in a study that has begun: it changes neither its trials nor what they are compared with.
-CHANGEABLE = ("question", "budget", "max_retries", "checkpoints")
+CHANGEABLE = ("question", "budget", "max_retries", "second_look", "checkpoints")
 
 
 def create_study(

@@ -24,7 +24,7 @@ from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
-from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
+from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, SecondLookSpec, StudySpec
 from storage.optuna_internals import storage_of
 from storage.store import ARTIFACTS
 
@@ -136,6 +136,7 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none"),
         "budget": BudgetSpec(),
+        "second_look": SecondLookSpec(),
         # Replicates are few, and each is a possible member of an ensemble: keep all checkpoints.
         "checkpoints": CheckpointSpec(keep=max(1000, spec.checkpoints.keep)),
     }

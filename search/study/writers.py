@@ -14,11 +14,13 @@ from search.study.record import (
     BASELINE,
     BEST_EPOCH,
     CONFIGURATION,
+    CONTINUES,
     DEVICE,
     DIVERGED,
     EPOCHS,
     FAILURE,
     HISTORY,
+    KEPT_STATE,
     KEY,
     MEMORY,
     PARAMETERS,
@@ -36,6 +38,8 @@ from search.study.record import (
 from storage.claims import REASON, Batch
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from lobmodels.training.run import EpochRecord
 
 
@@ -47,6 +51,16 @@ def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
 def queued_replicate(key: str, parent: int, seed: int) -> dict[str, Any]:
     """User attributes of a replicate in the queue."""
     return {KEY: key, PARENT: parent, SEED: seed}
+
+
+def queued_second_look(pruned: FrozenTrial) -> dict[str, Any]:
+    """User attributes of a trial in the queue that takes a pruned one up again."""
+    return {CONTINUES: pruned.number, KEY: pruned.user_attrs[KEY], SEED: pruned.user_attrs[SEED]}
+
+
+def write_kept_state(artifact: str, epoch: int, size: int) -> Batch:
+    """Where a pruned trial could be taken up again."""
+    return Batch(user_attrs={KEPT_STATE: {"artifact": artifact, "epoch": epoch, "size": size}})
 
 
 def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int) -> Batch:

@@ -136,6 +136,17 @@ class ValidationSpec(Model):
     )
 
 
+class SecondLookSpec(Model):
+    """Pruned runs that are taken up again where they stopped, when most of the budget is spent."""
+
+    share: Annotated[float, Field(strict=True, ge=0, le=0.5)] = Field(
+        default=0.0, description="the last part of the budget's trials or hours, in which this happens; 0: never"
+    )
+    megabytes: Annotated[float, Field(strict=True, gt=0)] = Field(
+        default=200.0, description="room for the states of pruned runs; the most promising ones are kept"
+    )
+
+
 class CheckpointSpec(Model):
     """How many checkpoints stay in the database."""
 
@@ -170,6 +181,7 @@ class StudySpec(Model):
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
     validation: ValidationSpec = ValidationSpec()
+    second_look: SecondLookSpec = SecondLookSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     seed: Annotated[Natural, Field(le=2**31)] = Field(
         default=0, description="base of all randomness: trial n trains with seed + n"

@@ -13,16 +13,29 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
-from search.study.budget import spent
+from search.study.budget import spent, without_end
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.pruners import reads_running
-from search.study.record import BASELINE, CHECKPOINT, CONFIGURATION, DEVICE, FAILURE, IMPORTED, KEY, SECONDS, VERSION
+from search.study.record import (
+    BASELINE,
+    CHECKPOINT,
+    CONFIGURATION,
+    CONTINUES,
+    DEVICE,
+    FAILURE,
+    IMPORTED,
+    KEPT_STATE,
+    KEY,
+    SECONDS,
+    VERSION,
+)
 from search.study.repeated import MOST, ran_before
 from search.study.replication import repeat
-from search.studyfile.spec import StudySpec
+from search.study.second_look import queue_second_look, worth_keeping
+from search.studyfile.spec import BudgetSpec, StudySpec
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
 from storage.fleet import Recovered
@@ -31,7 +44,7 @@ from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
 # What is read of other trials: for the budget, the pruner, the room for checkpoints, and to know what ran before.
-NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE, KEY)
+NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE, KEY, KEPT_STATE, CONTINUES)
 
 
 @dataclass
@@ -100,7 +113,8 @@ class StudySession:
         purpose.
         """
         own = self.storage.own()
-        if self.name.endswith(SEEDS) or not self.spec.searched() or CONFIGURATION in own.user_attrs:
+        begun = CONFIGURATION in own.user_attrs or CONTINUES in own.user_attrs
+        if begun or self.name.endswith(SEEDS) or not self.spec.searched():
             return None
         return ran_before(self.trials(), config.key(), own.number)
 
@@ -112,8 +126,23 @@ class StudySession:
 
     def spent(self) -> str | None:
         """Why the study's budget, or the search's share of it where there is a plan, allows no further trial."""
-        budget = self.spec.budget if self.plan is None else self.plan.search_budget(self.spec.budget)
-        return spent(budget, self.trials())
+        return spent(self._budget(), self.trials())
+
+    def _budget(self) -> BudgetSpec:
+        return self.spec.budget if self.plan is None else self.plan.search_budget(self.spec.budget)
+
+    def look_again(self) -> bool:
+        """In the last part of the budget: queue the most promising pruned run again; False where there is none."""
+        share = self.spec.second_look.share
+        if not share or spent(without_end(self._budget(), share), self.trials()) is None:
+            return False
+        if not worth_keeping(self.trials(), self.spec):
+            return False
+        plain = load_study(self.storage.inner, self.name)  # `study` would take what it only has to queue
+        there = {entry.artifact_id for entry in self.artifacts.entries()}
+        queued = queue_second_look(plain, self.spec, there) is not None
+        self.storage.forget()
+        return queued
 
     def recover(self, every: float) -> list[Recovered]:
         """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""
@@ -127,6 +156,8 @@ class StudySession:
 
     def ask(self) -> optuna.Trial:
         """Take the first queued trial, or begin a new one. Raises `StudyDeletedError` where the study was deleted."""
+        if not any(trial.state == TrialState.WAITING for trial in self.trials()):
+            self.look_again()
         try:
             return self.study.ask()
         except KeyError:

@@ -19,7 +19,7 @@ from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
-from search.study.retention import make_room
+from search.study.retention import drop_states, make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
@@ -228,6 +228,8 @@ class TrialInProgress:
         batch = write_training(run.history, run.best_epoch, reason)
         best = run.history[run.best_epoch].mean
         batch.state, batch.values = TrialState.PRUNED, [best]
+        if self.session.spec.second_look.share:
+            batch.merge(self.resume.keep())
         self._end(batch)
         self._clean_up()
         return Outcome("pruned", reason, best)
@@ -277,7 +279,10 @@ class TrialInProgress:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""
         try:
             self.resume.remove()
-            make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
+            trials, spec = self.session.trials(), self.session.spec
+            make_room(self.session.artifacts, trials, spec.checkpoints.keep, self.number)
+            if spec.second_look.share:
+                drop_states(self.session.artifacts, trials, spec, self.number)
         except Exception as error:  # the trial has ended well: what could not be removed only takes space
             log.debug("clean-up failed", exc_info=True)
             self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")

@@ -43,9 +43,7 @@ __all__ = [
 
 DATABASE_LOGGER = "optuna.storages._rdb.storage"
 
-FIXED_PARAMS = (
-    "fixed_params"  # system attribute: the parameters of a queued trial, as `Study.enqueue_trial` stores them
-)
+FIXED_PARAMS = "fixed_params"  # system attribute: the parameters of a queued trial, as `enqueue_trial` stores them
 
 # Optuna's tables.
 version_info: sa.Table = models.VersionInfoModel.__table__

@@ -5,15 +5,12 @@ from __future__ import annotations
 import inspect
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from search.cli.common import print_json, print_sampler_note, stderr
-from search.cli.work import require_posix, work
-
-if TYPE_CHECKING:
-    from lobmodels.data import Dataset
+from search.cli.work import work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 
@@ -49,26 +46,24 @@ def run(
     **options: Any,
 ) -> None:
     """Create the study of STUDY.yaml and work on it here; a study that is there already goes on where it was."""
+    from search.work.posix import require_posix
+
     require_posix()
-    from lobmodels.data import load_dataset
-    from search.study.create import create_study, refuse_past_end
-    from search.study.feasible import require_trainable
+    from search.study.open import open_study
     from search.study.plan import begin_plan
     from search.studyfile.spec import load_spec
+    from search.work.begin import create
 
     spec = load_spec(file)
-    refuse_past_end(spec)
-    dataset = load_dataset(options["data"])
-    require_trainable(spec, dataset)
-    study = create_study(spec, options["storage"], dataset.fingerprint)
-    if plan is not None and not begin_plan(study).exported:
+    create(spec, options["storage"], options["data"])
+    if plan is not None and not begin_plan(open_study(options["storage"], spec.name)).exported:
         _refuse_to_overwrite(output, force)
     print_sampler_note(spec)
     if plan is None:
         work(spec.name, **options)
         return
     work(spec.name, **{**options, "json": False})  # the plan's document is the command's
-    _export(spec.name, dataset, output, force, options)
+    _export(spec.name, output, force, options)
 
 
 def _refuse_to_overwrite(output: Path, force: bool) -> None:
@@ -81,13 +76,15 @@ def _refuse_to_overwrite(output: Path, force: bool) -> None:
         )
 
 
-def _export(name: str, dataset: Dataset, output: Path, force: bool, options: dict[str, Any]) -> None:
+def _export(name: str, output: Path, force: bool, options: dict[str, Any]) -> None:
     """The last phase; where the plan has not come to it, or did it before, the phase in words."""
+    from lobmodels.data import load_dataset
     from search.cli.export import print_shipment
     from search.ship.export import Shipment
     from search.ship.plan_export import export_plan
 
-    found = export_plan(options["storage"], name, dataset.valid, output, force=force)
+    data = load_dataset(options["data"]).valid
+    found = export_plan(options["storage"], name, data, output, force=force)
     if options["json"]:
         document = found.document() if isinstance(found, Shipment) else None
         print_json({"study": name, "submission": document, "plan": found if document is None else "done"})

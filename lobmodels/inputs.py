@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,14 @@ NORMALIZERS: Registry[Callable[[Iterator[Tensor]], Normalizer | None]] = Registr
 
 NORMALIZERS.register("none")(lambda chunks: None)
 NORMALIZERS.register("zscore")(Normalizer.zscore)
+
+
+class RawSequences(Protocol):
+    """Raw sequences that are read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]: ...
 
 
 class _Row:
@@ -132,7 +140,7 @@ class InputPipeline:
 
     @staticmethod
     def fit(
-        features: NDArray[np.float32],
+        features: NDArray[np.float32] | RawSequences,
         groups: tuple[str, ...],
         normalizer: str,
         device: torch.device | str = "cpu",

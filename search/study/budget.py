@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study.record import CONTINUES, DUPLICATE, IMPORTED, REDRAWN, seconds_of
 from search.study.repeated import EXHAUSTED, repeats_in_a_row
 from search.study.stalled import stalled
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from storage.claims import REASON
 
 

@@ -21,9 +21,9 @@ from search.errors import SearchError
 from search.study.budget import begun, hours_of
 from search.study.open import spec_of
 from search.study.record import ENSEMBLE, KEY, PARENT, state_of
-from search.study.replication import choose, find_replicates, replicate
+from search.study.replication import choose, find_replicates, repeat
 from search.study.runs import Run, finished_runs
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 
 SHARE = 0.6  # of the budget, for the search
 CONFIGURATIONS = 8  # that are repeated: in simulation eight with three seeds each beat 5 x 5, 3 x 8 and 24 x 1
@@ -135,10 +135,14 @@ def chosen_runs(study: optuna.Study, plan: EnsemblePlan) -> list[Run]:
 
 
 def queue_first(study: optuna.Study, plan: EnsemblePlan) -> int:
-    """Queue what is missing of each chosen configuration's first replicates; returns how many."""
-    if not plan.seeds:
-        return 0
-    return replicate(study, chosen_runs(study, plan), plan.seeds + 1).queued
+    """Queue what is missing of each chosen configuration's first replicates; returns how many.
+
+    Replicate by replicate, not configuration by configuration: if the budget ends early, each has about equally many.
+    """
+    queued = 0
+    for count in range(1, plan.seeds + 1):
+        queued += sum(repeat(study, number, count) is not None for number in plan.chosen)
+    return queued
 
 
 def seeds_of(study: optuna.Study, runs: Sequence[Run]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
 from search.study.stalled import suggestion
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from storage.claims import DEFAULT_GRACE
 from storage.fleet import Fleet
 from storage.optuna_internals import study_id_of

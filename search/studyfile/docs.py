@@ -14,15 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from lobmodels.config import REQUIRES, RunConfig
-from search.studyfile.spec import (
-    BudgetSpec,
-    CheckpointSpec,
-    FromSpec,
-    PrunerSpec,
-    SamplerSpec,
-    StudySpec,
-    ValidationSpec,
-)
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec, CheckpointSpec, FromSpec, PrunerSpec, SamplerSpec, ValidationSpec
 from search.studyfile.values import NAMES, allowed_words, field_type, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
@@ -95,7 +88,7 @@ CLOSING = """\
 - anything else opens `NAME@2`, a new study that imports the finished trials whose configuration lies in the changed
   space, with their scores, histories and checkpoints, and the replicates of these. What does not fit is counted, with
   the reason. Trials of the first study stay where they are. Imported trials do not use up the new budget.
-- `report_fraction` cannot change: scores on different sequences cannot be compared.
+- `validation` cannot change: scores on different sequences cannot be compared.
 """
 
 

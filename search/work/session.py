@@ -35,7 +35,8 @@ from search.study.record import (
 from search.study.repeated import MOST, ran_before
 from search.study.replication import repeat
 from search.study.second_look import queue_second_look, worth_keeping
-from search.studyfile.spec import BudgetSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
 from storage.fleet import Recovered

@@ -37,7 +37,8 @@ from search.study.pruners import build_pruner
 from search.study.record import DIVERGED, FAILURE, SECONDS, WORST
 from search.study.samplers import build_sampler
 from search.studyfile.space import suggest
-from search.studyfile.spec import BudgetSpec, PrunerSpec, SamplerSpec, StudySpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.terms import BudgetSpec, PrunerSpec, SamplerSpec
 from tests.benchmarks.search.arms import ARMS, TEACHES, Arm
 from tests.benchmarks.search.paired import tables
 

@@ -23,7 +23,7 @@ from search.study.plan import (
     seeds_of,
 )
 from search.study.record import SPEC
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from tests.search.study.made_replicates import SPEC as MADE
 
 

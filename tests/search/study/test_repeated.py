@@ -9,7 +9,8 @@ from search.study.budget import spent
 from search.study.record import DIVERGED, ERROR, FAILURE, KEY, REDRAWN, REPEATED, state_of
 from search.study.repeated import AT_RANDOM, EXHAUSTED, ran_before, repeats_in_a_row
 from search.study.samplers import build_sampler
-from search.studyfile.spec import BudgetSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec
 from storage.claims import REASON, Batch
 from tests.search.study.frozen_trials import frozen
 

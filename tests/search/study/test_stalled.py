@@ -4,7 +4,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import spent
 from search.study.stalled import SUGGEST_AFTER, standstill, suggestion
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from storage.claims import Batch
 from tests.search.study.frozen_trials import frozen
 

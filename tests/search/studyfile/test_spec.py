@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from search.errors import SpecError
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange
-from search.studyfile.spec import PrunerSpec, StudySpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.terms import PrunerSpec
 from tests.search.studyfile.made_files import JOINT, refused
 
 

@@ -54,6 +54,15 @@ def test_correlations_of_runs_become_those_of_configurations() -> None:
     assert found[2, 2] == pytest.approx((found[0, 0] + found[1, 1]) / 2)  # one run: the others' mean
 
 
+class _Untouched:
+    """Four sequences of six steps that hold no targets."""
+
+    features, schema = np.zeros((4, 6, 3)), SimpleNamespace(warmup_steps=2)
+
+    def __len__(self) -> int:
+        return 4
+
+
 def test_predictions_are_compared_without_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Correlations per target, averaged; each member predicts once; the data's targets are never touched."""
     rng = np.random.default_rng(2)
@@ -68,9 +77,8 @@ def test_predictions_are_compared_without_targets(monkeypatch: pytest.MonkeyPatc
         return SimpleNamespace(predict=predict)
 
     monkeypatch.setattr("search.ship.gains.load_members", lambda _, runs: [member(run.name) for run in runs])
-    data: Any = SimpleNamespace(features=np.zeros((4, 6, 3)), schema=SimpleNamespace(warmup_steps=2))
-    monkeypatch.setattr(SimpleNamespace, "__len__", lambda _: 4, raising=False)
-    predictions, runs = Predictions(data), [SimpleNamespace(name=name) for name in "ab"]
+    predictions = Predictions(_Untouched())  # type: ignore[arg-type]
+    runs = [SimpleNamespace(name=name) for name in "ab"]
     found = predictions.correlations(None, runs)  # type: ignore[arg-type]
     flat = {name: values[:, 2:].reshape(-1, 2) for name, values in raw.items()}
     expected = np.mean([np.corrcoef(flat["a"][:, k], flat["b"][:, k])[0, 1] for k in (0, 1)])

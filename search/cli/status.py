@@ -93,6 +93,10 @@ def render(now: Status) -> Group:
         lines.append(Text(f"replicates {_counts(now.replicates)}"))
     lines.append(Text(f"budget     {_budget(now.budget)}"))
     lines.append(Text(f"best       {_best(now)}"))
+    if now.plan is not None:
+        lines.append(Text(f"plan       {now.plan}"))
+    if now.standstill is not None:
+        lines.append(Text(f"stalled    {now.standstill}"))
     lines += [Text(f"failed     trial {number}: {reason}") for number, _, reason in now.failures[:SHOWN]]
     if len(now.failures) > SHOWN:
         lines.append(Text(f"           and {len(now.failures) - SHOWN} more: --json lists every reason"))

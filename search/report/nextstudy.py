@@ -18,7 +18,7 @@ from search.report.record import Study
 from search.report.style import plural
 from search.studyfile.conditions import dead_parameters, get
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from search.studyfile.values import show
 
 BASELINES = 3

@@ -24,11 +24,10 @@ def run(file: Path, **options: Any) -> None:
     from search.work.posix import require_posix
 
     require_posix()
-    from search.studyfile.spec import load_spec
-    from search.work.begin import create
+    from search.work.begin import create, read_definition
 
-    spec = load_spec(file)
-    create(spec, options["storage"], options["data"])
+    spec, plugins = read_definition(file, options["plugin"] or [])
+    create(spec, options["storage"], options["data"], plugins=plugins)
     print_sampler_note(spec)
     work(spec.name, **options)
 

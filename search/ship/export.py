@@ -19,6 +19,7 @@ from lobmodels.files import write_atomically
 from lobmodels.scoring.limits import members_within_size, members_within_time
 from search.ship.members import Choice, choose, load_members, open_pool, weights_by_target
 from search.ship.validation import Validation, judge, validate
+from search.study.plugins import require_code
 from search.study.runs import Run
 
 CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "shrunk"}
@@ -40,6 +41,8 @@ class Request:
     candidates: bool = False
     onnx: bool = False
     force: bool = False
+    plugins: tuple[Path, ...] = ()  # files of plugins that the user names
+    trust_plugins: bool = False  # run the source of plugins that came with the study
 
     @property
     def choice(self) -> Choice:
@@ -97,6 +100,7 @@ def ship(
     outputs = {kind: _named(output, kind) for kind in request.kinds}
     _refuse_to_overwrite(list(outputs.values()), request.force)
     study = open_pool(url, name)
+    require_code(study, request.plugins, request.trust_plugins)
     runs = choose(study, request.choice)
     members = load_members(study, runs)
     known = validate(members, data, progress) if data is not None else None

@@ -19,7 +19,7 @@ from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.ranking import Ranking, rank_runs, repeated_runs
-from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, state_of
+from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, PLUGINS, SEED, is_duplicate, state_of
 from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.study.writers import queued_replicate
@@ -144,8 +144,12 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name},
+        attributes={PARENT_STUDY: study.study_name, **_plugins(study)},
     )
+
+
+def _plugins(study: optuna.Study) -> dict[str, Any]:
+    return {name: value for name, value in study.user_attrs.items() if name == PLUGINS}
 
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:

@@ -15,7 +15,7 @@ from lobmodels.errors import ConfigError
 from search.errors import SearchError, SpaceError
 from search.study.create import CHANGEABLE, bind_data, create_in, differences, enqueue_baselines
 from search.study.open import SEEDS, existing_storage, load_study, revisions, spec_of
-from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, QUESTION, REVISION_OF, SPEC
+from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, PLUGINS, QUESTION, REVISION_OF, SPEC
 from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
@@ -64,8 +64,7 @@ def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Re
     number = int(names[-1].partition("@")[2] or 1) + 1
     renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
     attributes = {REVISION_OF: latest.study_name}
-    if ARTIFACTS in latest.user_attrs:
-        attributes[ARTIFACTS] = latest.user_attrs[ARTIFACTS]
+    attributes |= {name: latest.user_attrs[name] for name in (ARTIFACTS, PLUGINS) if name in latest.user_attrs}
     study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     return _finish(study, latest, renamed, changes)
 

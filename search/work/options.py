@@ -25,6 +25,8 @@ class WorkOptions:
     background: bool = True  # send reports and states from a thread, so that training does not wait for the database
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
     shared_device: str | None = None  # name under which slots share a device
+    plugins: tuple[str, ...] = ()  # files of plugins that the user names
+    trust_plugins: bool = False  # run the source of plugins that came with the study
     follow_parent: bool = False  # stop when the process that started this one has ended
 
     def to_json(self) -> dict[str, Any]:
@@ -34,7 +36,8 @@ class WorkOptions:
     @staticmethod
     def from_json(document: dict[str, Any]) -> WorkOptions:
         """What `to_json` made."""
-        return WorkOptions(**{**document, "keep_folder": Path(document["keep_folder"])})
+        restored = {"keep_folder": Path(document["keep_folder"]), "plugins": tuple(document.get("plugins", ()))}
+        return WorkOptions(**{**document, **restored})
 
 
 @dataclass

@@ -192,14 +192,16 @@ def _extend(before: Declaration | None, declaration: Declaration) -> None:
     parent = FIELDS[declaration.kind]
     words = (*BUILT_IN_WORDS[declaration.kind], *(name for kind, name in DECLARED if kind == declaration.kind))
     old = fields[parent]
-    fields[parent] = FieldInfo.from_annotated_attribute(Literal[words], Field(old.default, description=old.description))
+    fields[parent] = _field(Literal[words], old.default, old.description or "")
     for name, parameter in declaration.parameters.items():
         mark = Needs(parent, (declaration.name,))
-        fields[name] = FieldInfo.from_annotated_attribute(
-            Annotated[parameter.field(), mark], Field(parameter.default, description=parameter.description)
-        )
+        fields[name] = _field(Annotated[parameter.field(), mark], parameter.default, parameter.description)
         REQUIRES[name] = (mark.parent, mark.values)
     RunConfig.model_rebuild(force=True)
+
+
+def _field(kind: Any, default: Any, description: str) -> FieldInfo:
+    return FieldInfo.from_annotated_attribute(kind, Field(default, description=description))
 
 
 def _outside(low: float, high: float, default: float) -> str | None:

@@ -77,7 +77,8 @@ def create(
         show_preview(spec, data, json, _budget(spec))
         return
     if revise:
-        _print_revision(begin.revise(spec, storage, data, artifacts=artifacts), spec, storage, json)
+        revision = begin.revise(spec, storage, data, artifacts=artifacts, plugins=plugins)
+        _print_revision(revision, spec, storage, json)
         return
     created = begin.create(spec, storage, data, artifacts=artifacts, plugins=plugins)
     print_sampler_note(spec)

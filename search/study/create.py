@@ -71,7 +71,7 @@ def create_in(
     if SPEC not in study.user_attrs:
         _define(study, spec, artifacts, attributes or {})
     else:
-        _require_same_plugins(study, attributes or {})
+        require_same_plugins(study, (attributes or {}).get(PLUGINS, ()))
         _require_same(study, spec, artifacts)
     bind_data(study, data_fingerprint)
     if baselines:
@@ -143,6 +143,18 @@ def refuse_past_end(spec: StudySpec) -> None:
         )
 
 
+def require_same_plugins(study: optuna.Study, plugins: Sequence[dict[str, Any]]) -> None:
+    """Raise `StudyExistsError` where the study was created with another source of a plugin that is given now."""
+    stored = {document["file"]: document["sha256"] for document in study.user_attrs.get(PLUGINS, ())}
+    for document in plugins:
+        if stored and stored.get(document["file"]) != document["sha256"]:
+            raise StudyExistsError(
+                f"study {study.study_name!r} is there already with another {document['file']} (SHA-256 "
+                f"{str(stored.get(document['file']))[:16]}, this one {document['sha256'][:16]}): runs of both "
+                "could not be compared; give the study file another name"
+            )
+
+
 def differences(old: StudySpec, new: StudySpec) -> dict[str, tuple[Any, Any]]:
     """Differences of two definitions by dotted name: (old value, new value), None where one has no such entry."""
     flat_old, flat_new = _flat(old), _flat(new)
@@ -171,18 +183,6 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
     study.set_user_attr(VERSION, version("lobtuna"))
     study.set_user_attr(QUESTION, spec.question)
     study.set_user_attr(SPEC, spec.to_json())  # last: a study with a spec is complete
-
-
-def _require_same_plugins(study: optuna.Study, attributes: dict[str, Any]) -> None:
-    """Raise `StudyExistsError` where the study was created with another source of a plugin that is given now."""
-    stored = {document["file"]: document["sha256"] for document in study.user_attrs.get(PLUGINS, ())}
-    for document in attributes.get(PLUGINS, ()):
-        if stored and stored.get(document["file"]) != document["sha256"]:
-            raise StudyExistsError(
-                f"study {study.study_name!r} is there already with another {document['file']} (SHA-256 "
-                f"{str(stored.get(document['file']))[:16]}, this one {document['sha256'][:16]}): runs of both "
-                "could not be compared; give the study file another name"
-            )
 
 
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:

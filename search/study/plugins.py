@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lobmodels.features import feature_names
-from lobmodels.plugins.declarations import FIELDS, declare
+from lobmodels.plugins.declarations import DECLARED, FIELDS, declare
 from lobmodels.plugins.source import Source
 from lobmodels.schema import LOB
 from search.errors import SearchError
@@ -53,6 +53,13 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int) -> list
     network or loss does not keep its promises.
     """
     used = [source for source in sources if any(_uses(spec, part.kind, part.name) for part in source.declarations)]
+    given = {(part.kind, part.name) for source in used for part in source.declarations}
+    for kind, name in DECLARED.keys() - given:
+        if _uses(spec, kind, name):
+            raise SearchError(
+                f"study {spec.name!r} uses the {kind} {name!r} of a plugin, whose source must go with it: name its "
+                "file with --plugin"
+            )
     for source in sources[:named]:
         if source not in used:
             first = source.declarations[0]

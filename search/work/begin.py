@@ -79,7 +79,14 @@ def create(
     return Created(study, spec, existed)
 
 
-def revise(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: str | None = None) -> Revision:
+def revise(
+    spec: StudySpec,
+    url: str,
+    data: Path | None = None,
+    *,
+    artifacts: str | None = None,
+    plugins: Sequence[Source] = (),
+) -> Revision:
     """Change the newest revision of the study to `spec`: in place, or as `NAME@N` with the trials that fit.
 
     Raises as `create` does, and `SearchError` where the trials could not be compared.
@@ -89,7 +96,7 @@ def revise(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: st
         raise SearchError(
             "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
         )
-    return apply_revision(spec, url, data_fingerprint(spec, data))
+    return apply_revision(spec, url, data_fingerprint(spec, data), plugins=plugins)
 
 
 def data_fingerprint(spec: StudySpec, data: Path | None) -> str | None:

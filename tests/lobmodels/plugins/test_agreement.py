@@ -23,7 +23,7 @@ WRONG = {
          "        y = torch.stack([y[:, 0], y[:, 1] + 0.1 * (rows[0, :, 0] != 0)], 1)\n        return y,"),
         r"differ first at step 7, target t1",
     ),
-    "batch first": (("self.mix(rows.flatten(2))))", "self.mix(rows.flatten(2)))).transpose(0, 1)"), "forward returned shape"),
+    "batch first": (("(rows.flatten(2))))", "(rows.flatten(2)))).transpose(0, 1)"), "forward returned shape"),
     "no tensor": (("return self.head(torch.relu(self.mix(rows.flatten(2))))", "return [x]"), "forward returned a list"),
     "state is a list": (("(rows[1:],)", "[rows[1:]]"), "forward_step must give the state as a tuple of tensors"),
     "prediction alone": ((", (rows[1:],)", ""), "forward_step must return a pair"),

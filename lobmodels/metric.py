@@ -1,4 +1,4 @@
-"""The challenge's score: the weighted Pearson correlation per target, with numpy alone: no command waits for torch."""
+"""The challenge's score: the weighted Pearson correlation per target. numpy alone: no command waits for torch."""
 
 from __future__ import annotations
 

@@ -54,7 +54,6 @@ def work(
     storage: str | None = None,
     *,
     gpus: str | None = None,
-    trials_per_gpu: int = 1,
     slots: int | None = None,
     **options: Any,
 ) -> Worked:
@@ -70,7 +69,7 @@ def work(
     from search.work.start import start
 
     url, name = _found(study, storage)
-    places: dict[str, Any] = {"gpus": gpus, "trials_per_gpu": trials_per_gpu, "slots": slots}
+    places: dict[str, Any] = {"gpus": gpus, "slots": slots}
     console = Console(stderr=True, highlight=False, force_jupyter=False)  # a notebook shows lines, not boxes
     done = start(url, name, Path(data), WorkOptions(**options), console, **places)
     return Worked(Study(url, name), done)
@@ -81,20 +80,23 @@ def replicate(
     storage: str | None = None,
     *,
     top: int | None = None,
-    seeds: int = 5,
+    seeds: int | None = None,
+    folds: str | None = None,
     trials: Sequence[int] = (),
     auto: bool = False,
     runs: int | None = None,
     retry: bool = False,
 ) -> Replicated:
-    """`lobtuna replicate`: queue the best configurations, or those of `trials`, under more seeds.
+    """`lobtuna replicate`: queue the best configurations, or those of `trials`, under more seeds and on more folds.
 
     Raises `SearchError` where there are fewer complete configurations.
     """
     from search.study.named import replicate as queue
 
     url, name = _found(study, storage)
-    return Replicated(queue(url, name, top=top, seeds=seeds, trials=trials, auto=auto, runs=runs, retry=retry))
+    return Replicated(
+        queue(url, name, top=top, seeds=seeds, folds=folds, trials=trials, auto=auto, runs=runs, retry=retry)
+    )
 
 
 def rank(study: StudyLike, storage: str | None = None) -> Ranked:

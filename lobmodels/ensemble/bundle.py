@@ -257,6 +257,7 @@ class Submission:
                     if name.startswith(prefix) and name != prefix + runtime.GRAPH
                 },
                 history=[],
+                split=origin.get("split"),
                 **{name: origin[name] for name in ORIGIN_FIELDS},
             )
             checkpoint.network()
@@ -319,4 +320,5 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 def _origin(member: Checkpoint) -> dict[str, Any]:
     """Where a member comes from, without anything that differs between two equal runs on one machine."""
     fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
-    return {"key": member.config.key(), "configuration": member.config.active(), **fields}
+    split = {} if member.split is None else {"split": member.split, "validated": member.rule.validated}
+    return {"key": member.config.key(), "configuration": member.config.identity(), **fields, **split}

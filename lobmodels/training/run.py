@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +13,20 @@ from torch import Tensor, nn
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
-from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
+from lobmodels.errors import CheckpointError, TrainingError
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
+from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
-from lobmodels.training.optimization import Schedule, build_average, build_optimizer
+from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.pearson import StreamingPearson
 from lobmodels.training.randomness import RandomStream
+from lobmodels.training.refit import RefitPlan
+from lobmodels.training.stopwatch import Stopwatch
+from lobmodels.training.turns import Job, until_computed
 
 FORMAT = 1
 EVALUATION_BATCH = 128
@@ -32,7 +34,7 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch."""
+    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch; NaN in a refit."""
 
     epoch: int  # from 0
     loss: float  # mean training loss, sequences weighted equally
@@ -41,7 +43,7 @@ class EpochRecord:
     mean: float
     lr: float  # at the start of the epoch
     grad_norm: float  # mean over the steps taken, before clipping
-    train_seconds: float
+    train_seconds: float  # of this run alone, where several take turns
     seconds: float  # validation included
 
 
@@ -49,25 +51,29 @@ class TrainingRun:
     """A run in progress. All its state is in this object: a process may hold several.
 
     Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
+    A run without selection sequences is a refit and needs its `plan`: it goes through all its epochs and keeps the
+    last weights.
     """
 
-    def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
-        self.config, self.seed, self.data = config, seed, data
+    def __init__(self, config: RunConfig, seed: int, data: RunData, plan: RefitPlan | None = None) -> None:
+        assert (plan is None) == data.rule.validated, "a refit has a plan, and a validated run has none"
+        self.config, self.seed, self.data, self.plan = config, seed, data, plan
         self.device = data.device
         self.random = RandomStream(self.device)
         self.random.seed(seed, 0)
         with memory_errors(self.device), self.random.drawing():
             self.network = build_network(config, len(data.pipeline.names)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
-        self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
-        self.average = build_average(self.network, config)
+        steps = math.ceil(len(data.train) / config.batch_size)
+        self.schedule = Schedule(self.optimizer, config, steps, plan)
+        self.averages = Averages(self.network, config)
         self.loss = build_loss(config, self.device)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
-        self.interrupted: Callable[[], bool] = lambda: False  # asked before every batch
+        self.clock = Stopwatch()
 
     @property
     def epoch(self) -> int:
@@ -75,11 +81,16 @@ class TrainingRun:
         return len(self.history)
 
     @property
+    def epochs(self) -> int:
+        """Most epochs that it will have."""
+        return self.config.epochs if self.plan is None else self.plan.epochs
+
+    @property
     def stop_reason(self) -> str | None:
         """Why the run is over: `early_stopping`, `epochs`, or None while it is not."""
-        if self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
+        if self.plan is None and self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
             return "early_stopping"
-        return "epochs" if self.epoch >= self.config.epochs else None
+        return "epochs" if self.epoch >= self.epochs else None
 
     @property
     def finished(self) -> bool:
@@ -90,36 +101,46 @@ class TrainingRun:
         """Train one epoch, validate, remember the weights if they are the best so far.
 
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
-        memory, `InterruptedTraining` between two batches once `interrupted()`: only a stored state can go on then.
+        memory. After an error only a stored state can go on.
         """
         for _ in self.steps():
-            if self.interrupted():
-                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
+            pass
         return self.history[-1]
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Job[None]:
         """`train_epoch` one training step at a time, for several runs that alternate on one device.
 
-        Nothing between two steps waits for the device; the last pause is followed by validation, which does.
+        Nothing between two steps waits for the device, and the seconds between them are not counted as this run's.
         """
-        lr, start = self.schedule.lr, time.perf_counter()
+        return self.clock.counting(self._epoch())
+
+    def _epoch(self) -> Job[None]:
+        lr = self.schedule.lr
         self.random.seed(self.seed, self.epoch + 1)
         with memory_errors(self.device):
-            loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
+            sums = yield from self.train_pass()
+            yield from until_computed(self.device)
+            loss, grad_norm, stepped = sums.tolist()
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
-            trained = time.perf_counter()
-            t0, t1 = self._evaluate(self.data.select).tolist()
+            self.averages.after_epoch()
+            trained = self.clock.seconds
+            t0, t1 = (yield from self._selection()) if self.plan is None else (math.nan, math.nan)
         self._refuse_not_finite(loss, t0, t1)
         mean = (t0 + t1) / 2
-        end = time.perf_counter()
-        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained - start, end - start)
-        if not self.history or mean > self.history[self.best_epoch].mean:
+        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained, self.clock.seconds)
+        if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
-            self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
 
-    def _train(self) -> Generator[None, None, Tensor]:
+    def _selection(self) -> Job[list[float]]:
+        """Score per target on the selection sequences."""
+        score = self._evaluate(self.data.select)
+        yield from until_computed(self.device)
+        return score.tolist()
+
+    def train_pass(self) -> Job[Tensor]:
         """One pass over the train sequences. Returns (3,) on the device, summed over sequences: the loss, the gradient
         norm of steps in which it was finite, and 1 for these. The scaler skips the other steps."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -133,7 +154,7 @@ class TrainingRun:
         return sums
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `_train` sums, (3,)."""
+        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `train_pass` sums, (3,)."""
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
             prediction = self.network(self._augmented(x))
         loss = self.loss(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
@@ -144,8 +165,7 @@ class TrainingRun:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.after_step()
-        if self.average is not None:
-            self.average.update(self.network)
+        self.averages.after_step()
         finite = norm.isfinite()
         return torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
 
@@ -158,15 +178,11 @@ class TrainingRun:
             x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
         return x
 
-    def _evaluated(self) -> nn.Module:
-        """The weights that are validated and kept: the moving average where there is one."""
-        return self.network if self.average is None else self.average.module
-
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
         """Score per target (2,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
-        network = self._evaluated().eval()
+        network = self.averages.evaluated.eval()
         metric = StreamingPearson(device=self.device)
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
@@ -174,7 +190,8 @@ class TrainingRun:
         return metric.compute()
 
     def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
-        for name, value in (("training loss", loss), ("score of t0", t0), ("score of t1", t1)):
+        scores = (("score of t0", t0), ("score of t1", t1)) if self.plan is None else ()
+        for name, value in (("training loss", loss), *scores):
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
@@ -196,9 +213,13 @@ class TrainingRun:
             weights={k: v.float().cpu() for k, v in self.best_weights.items()},
             history=[dataclasses.asdict(record) for record in self.history],
             best_epoch=self.best_epoch,
-            scores={"select": {"t0": best.t0, "t1": best.t1, "mean": best.mean}, "report": report},
+            scores={
+                "select": None if self.plan else {"t0": best.t0, "t1": best.t1, "mean": best.mean},
+                "report": report,
+            },
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
+            split=self.data.rule.document(),
             valid_fingerprint=self.data.dataset.valid.fingerprint,
             prediction_std=measured.prediction_std,
             sequence_sums=measured.sequence_sums,
@@ -208,7 +229,7 @@ class TrainingRun:
     def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]], Measures]:
         """Report scores of the best weights, their scores where the data shifts, and what is measured for later; the
         weights are put back."""
-        evaluated = self._evaluated()
+        evaluated = self.averages.evaluated
         current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
         evaluated.load_state_dict(self.best_weights)
         report = None
@@ -219,27 +240,16 @@ class TrainingRun:
         evaluated.load_state_dict(current)
         return report, buckets, measured
 
-    def release(self) -> None:
-        """Let go of the data and of everything on the device. History, best epoch and configuration can still be read;
-        training, results and states cannot be had any more."""
-        for name in ("data", "network", "average", "optimizer", "schedule", "scaler", "loss", "best_weights"):
-            self.__dict__.pop(name, None)
-
     def state(self) -> bytes:
         """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
         optimizer = self.optimizer.state_dict()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= self.averages.tensors()
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.active(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
+            **self._identity(),
             "history": [dataclasses.asdict(record) for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
@@ -248,27 +258,31 @@ class TrainingRun:
         }
         return pack(tensors, document)
 
+    def _identity(self) -> dict[str, Any]:
+        """What a stored state must agree with to be this run's."""
+        return {
+            "format": FORMAT,
+            "kind": "state",
+            "configuration": self.config.identity(),
+            "seed": self.seed,
+            "data_fingerprint": self.data.fingerprint,
+            "split": self.data.rule.document(),
+            "plan": None if self.plan is None else self.plan.document(),
+        }
+
     def restore(self, blob: bytes) -> None:
         """Go on from `state()` of a run with the same configuration, seed and data.
 
         Raises `CheckpointError` where it is another run's, of another format, or damaged.
         """
         tensors, document = unpack(blob, "the stored state of the run")
-        mine = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.active(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
-        }
-        for key, value in mine.items():
+        for key, value in self._identity().items():
             if document.get(key) != value:
                 raise CheckpointError(
                     f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"
                 )
         self.network.load_state_dict(_under("network.", tensors))
-        if self.average is not None:
-            self.average.load_state_dict(_under("average.", tensors))
+        self.averages.load(tensors, self.device)
         self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():

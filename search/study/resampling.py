@@ -30,19 +30,31 @@ Floats = NDArray[np.float64]
 REPETITIONS = 400
 
 
-def resampled_scores(sums: list[Floats], repetitions: int = REPETITIONS) -> Floats:
-    """Mean correlation (repetitions, R) of R runs, from their sums (N, 6, targets), on sequences drawn again."""
-    count = len(sums[0])
+def resampled_scores(
+    sums: Sequence[Floats], repetitions: int = REPETITIONS, folds: Sequence[int | None] | None = None
+) -> Floats:
+    """Mean correlation (repetitions, R) of R runs, from their sums (N, 6, targets), on sequences drawn again.
+
+    Runs on one of the `folds` are scored on the same draws of its sequences. Folds have no sequence in common, so each
+    is drawn for itself. Without `folds` all runs are scored on the same sequences.
+    """
     random = np.random.default_rng(0)
-    drawn = random.multinomial(count, np.full(count, 1 / count), size=repetitions).astype(np.float64)
-    return np.stack([correlations(np.tensordot(drawn, part, axes=1)).mean(-1) for part in sums], axis=1)
+    drawn: dict[int | None, Floats] = {}
+    scores = []
+    for part, fold in zip(sums, folds or [None] * len(sums), strict=True):
+        if fold not in drawn:
+            counts = random.multinomial(len(part), np.full(len(part), 1 / len(part)), size=repetitions)
+            drawn[fold] = counts.astype(np.float64)
+        scores.append(correlations(np.tensordot(drawn[fold], part, axes=1)).mean(-1))
+    return np.stack(scores, axis=1)
 
 
 def sampling_covariance(scores: Floats, configuration: NDArray[np.int64]) -> Floats:
     """Covariance (K, K) between configurations from resampled scores (B, R) of their runs.
 
-    A configuration's mean over n runs also varies by a share 1/n of what is each run's own. That is part of the
-    spread between its runs, which the model of `search.study.random_effects` knows already, and is taken out.
+    A configuration's mean over n runs also varies by a share 1/n of what is each run's own: its seed and, with runs on
+    several folds, how the fold's sequences suit the configuration. That is part of the spread between its runs, which
+    the model of `search.study.random_effects` knows already, and is taken out.
     """
     members = [np.flatnonzero(configuration == i) for i in range(int(configuration.max()) + 1)]
     centred = scores - scores.mean(0)
@@ -54,21 +66,22 @@ def sampling_covariance(scores: Floats, configuration: NDArray[np.int64]) -> Flo
     return covariance - np.diag([within / len(runs) for runs in members])
 
 
-def stored_sums(studies: Mapping[str, optuna.Study], runs: Sequence[Run]) -> dict[str, Floats]:
-    """Sums (N, 6, 2) on the selection sequences by name of the run, from the runs' checkpoints or the local cache.
+def stored_sums(studies: Mapping[str, optuna.Study], runs: Sequence[Run], part: str = "select") -> dict[str, Floats]:
+    """Sums (N, 6, 2) on the `select` or `report` sequences by name of the run, from the runs' checkpoints or the local
+    cache.
 
     Runs of older versions, and those whose checkpoint is gone, have none.
     """
-    found = {run.name: _sums_of(studies[run.study], run) for run in runs if run.checkpoint is not None}
+    found = {run.name: _sums_of(studies[run.study], run, part) for run in runs if run.checkpoint is not None}
     return {name: sums.astype(np.float64) for name, sums in found.items() if sums is not None}
 
 
-def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
+def _sums_of(study: optuna.Study, run: Run, part: str) -> NDArray[np.float32] | None:
     from storage.artifacts import download
     from storage.store import artifacts_of
 
     assert run.checkpoint is not None
-    path = cache_folder() / "sums" / f"{run.checkpoint}.npy"
+    path = cache_folder() / "sums" / f"{run.checkpoint}{'' if part == 'select' else f'.{part}'}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
         cached: NDArray[np.float32] = np.load(path)
         return cached
@@ -76,7 +89,7 @@ def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
         tensors = safetensors.numpy.load(download(artifacts_of(study), run.checkpoint))
     except (ArtifactError, SafetensorError):
         return None
-    sums: NDArray[np.float32] | None = tensors.get(f"{SUMS}select")
+    sums: NDArray[np.float32] | None = tensors.get(f"{SUMS}{part}")
     if sums is not None:
         with contextlib.suppress(OutputError), appearing(path) as partial:  # a checkpoint never changes
             np.save(partial, sums)
@@ -84,10 +97,12 @@ def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
 
 
 def covariance_of(groups: Sequence[Sequence[Run]], sums: Mapping[str, Floats]) -> Floats | None:
-    """`sampling_covariance` of configurations from their runs; None where one of them has no run with sums, or the
-    runs were scored on different sequences."""
-    known = [(i, sums[run.name]) for i, runs in enumerate(groups) for run in runs if run.name in sums]
-    complete = {i for i, _ in known} == set(range(len(groups)))
-    if not complete or len({part.shape for _, part in known}) != 1:
+    """`sampling_covariance` of configurations from their runs; None where one of them has no run with sums, or runs on
+    one fold were scored on different sequences."""
+    known = [(i, run.fold, sums[run.name]) for i, runs in enumerate(groups) for run in runs if run.name in sums]
+    complete = {i for i, _, _ in known} == set(range(len(groups)))
+    shapes = {(fold, part.shape) for _, fold, part in known}
+    if not complete or len(shapes) != len({fold for fold, _ in shapes}):
         return None
-    return sampling_covariance(resampled_scores([part for _, part in known]), np.array([i for i, _ in known]))
+    scores = resampled_scores([part for *_, part in known], folds=[fold for _, fold, _ in known])
+    return sampling_covariance(scores, np.array([i for i, _, _ in known]))

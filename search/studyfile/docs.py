@@ -13,7 +13,7 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from lobmodels.config import REQUIRES, RunConfig
+from lobmodels.config import REQUIRES, RunConfig, in_words
 from search.studyfile.spec import (
     BudgetSpec,
     CheckpointSpec,
@@ -21,8 +21,8 @@ from search.studyfile.spec import (
     PrunerSpec,
     SamplerSpec,
     StudySpec,
-    ValidationSpec,
 )
+from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import allowed_words, field_type, names, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
@@ -95,7 +95,7 @@ CLOSING = """\
 - anything else opens `NAME@2`, a new study that imports the finished trials whose configuration lies in the changed
   space, with their scores, histories and checkpoints, and the replicates of these. What does not fit is counted, with
   the reason. Trials of the first study stay where they are. Imported trials do not use up the new budget.
-- `report_fraction` cannot change: scores on different sequences cannot be compared.
+- `validation` cannot change: scores on different sequences cannot be compared.
 """
 
 
@@ -138,7 +138,7 @@ def _needs(name: str) -> str:
     if name not in REQUIRES:
         return ""
     parent, allowed = REQUIRES[name]
-    return f"`{parent}`: " + " or ".join(f"`{show(value)}`" for value in allowed)
+    return f"`{parent}`: {in_words(allowed, lambda value: f'`{show(value)}`')}"
 
 
 def _bounds(field: FieldInfo) -> str:

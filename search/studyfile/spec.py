@@ -13,6 +13,7 @@ from search.errors import SpecError
 from search.studyfile.checks import CheckedSpace
 from search.studyfile.conditions import ordered
 from search.studyfile.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
+from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
 from storage.url import redact
@@ -103,14 +104,6 @@ class BudgetSpec(Model):
         default=None, description="hours of work, summed over all workers"
     )
     until: Moment | None = Field(default=None, description="a moment with its time zone: `2026-03-01 18:00+00:00`")
-
-
-class ValidationSpec(Model):
-    """How the validation sequences are split between selecting and reporting."""
-
-    report_fraction: Annotated[float, Field(strict=True, ge=0, lt=1)] = Field(
-        default=0.25, description="share of the validation sequences that selection never sees"
-    )
 
 
 class CheckpointSpec(Model):

@@ -21,12 +21,18 @@ class Event:
     score: float | None = None  # mean of this epoch
     best: float | None = None  # mean of the trial's best epoch
     seconds: float | None = None  # of this epoch
-    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept
+    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
     text: str = ""
+    lane: int = 0  # which of the worker's runs at once
 
     def to_line(self) -> bytes:
         """One line of JSON without the empty fields."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v not in (None, "")}).encode() + b"\n"
+        return (
+            json.dumps(
+                {k: v for k, v in asdict(self).items() if v not in (None, "") and (k, v) != ("lane", 0)}
+            ).encode()
+            + b"\n"
+        )
 
     @staticmethod
     def from_line(line: bytes) -> Event:

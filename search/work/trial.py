@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,9 @@ from optuna.trial import TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import DeviceMemoryError, InterruptedTraining
+from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.turns import JobDropped
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
@@ -23,22 +23,24 @@ from search.study.retention import make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
+from search.work.device_work import DeviceWork
 from search.work.events import Event
-from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
+from search.work.hung import leave
+from search.work.kept import KeptRun, store_kept
+from search.work.lane import Lane
 from search.work.outage import await_end, outlast
-from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
+from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.task import Task
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
 from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
-
-HAND_BACK = 10.0  # seconds that a hung worker spends on handing its trial back
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ File = tuple[str, str, bytes]  # name, type, content
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), or kept (on disk)."""
+    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), kept (on disk), or left
+    (to other workers, because the database was away when this one was told to end)."""
 
     state: str
     text: str
@@ -56,10 +59,13 @@ class Outcome:
 
 
 class TrialInProgress:
-    """One trial that this worker has taken. `run` trains it to its outcome."""
+    """One trial that this worker has taken. `run` trains it to its outcome, in the thread of its lane.
 
-    def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial) -> None:
-        self.context, self.session, self.trial = context, session, trial
+    `DeviceWork` computes, in turns with the worker's other runs; all else (database, files, decisions) delays none.
+    """
+
+    def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial, lane: Lane) -> None:
+        self.context, self.session, self.trial, self.lane = context, session, trial, lane
         self.storage = session.storage
         frozen = self.storage.own()
         self.number, self.trial_id = frozen.number, trial_id_of(frozen)
@@ -69,11 +75,13 @@ class TrialInProgress:
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
     def run(self) -> Outcome:
-        """Train until the trial ends. Raises `Unavailable` where a stop is due before an outage is over."""
+        """Train until the trial ends. Raises `WorkerCannotGoOn` where this worker can take no further trial."""
         try:
             outcome = self._attempt()
         except ClaimLost as error:
             outcome = Outcome("lost", str(error))
+        except Unavailable as error:  # a stop is due before the outage is over: nothing is left to do here
+            outcome = Outcome("left", f"{error}; any worker resumes this trial at its last stored epoch")
         finally:
             self.training = None
         self.storage.drop()
@@ -82,70 +90,62 @@ class TrialInProgress:
 
     def _attempt(self) -> Outcome:
         try:
-            config = suggest(self.session.spec, self.trial)
-            return self._on_device(config, self._start(config))
+            config = outlast(lambda: suggest(self.session.spec, self.trial), self.context.stop, self._note)
+            return self._on_device(self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
 
-    def _start(self, config: RunConfig) -> int:
-        """Record configuration, seed, worker and device; returns the seed."""
-        queued = read_trial(self.session.name, self.storage.own()).seed
-        seed = self.session.spec.trial_seed(self.number) if queued is None else queued
-        self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
-        self._emit("start", epochs=config.epochs)
-        return seed
+    def _start(self, config: RunConfig) -> Task:
+        """Record configuration, seed, fold, worker and device; returns what is to be trained."""
+        task = Task.of(self.session.spec, read_trial(self.session.name, self.storage.own()), config)
+        worker, device = self.context.worker, self.context.device_name
+        self.storage.put(write_start(config, task.seed, worker, device, self.attempt, task.fold))
+        plan = task.plan(self.context.dataset)
+        self._emit("start", epochs=config.epochs if plan is None else plan.epochs)
+        return task
 
-    def _on_device(self, config: RunConfig, seed: int) -> Outcome:
-        """Train beside other slots; where memory was too small for that, train once more with the device to itself."""
-        lock, stopped = self.context.device_lock, self.context.stop.due
-        try:
-            with lock.shared(stopped, self._release) as ready:
-                return self._train(config, seed) if ready else self._hand_back()
-        except (DeviceMemoryError, torch.OutOfMemoryError) as error:
-            if lock.name is None:
-                raise
-            self._note(f"{error}; trying once more alone")
-        self.training = None
-        self.context.free_memory()
-        with lock.exclusive(stopped) as ready:
-            return self._train(config, seed) if ready else self._hand_back()
+    def _on_device(self, task: Task) -> Outcome:
+        """Train beside the worker's other runs; where memory was too small for that, go on when fewer train at once."""
+        room, stopped = self.context.room, self.context.stop.due
+        while True:
+            try:
+                return self._train(task)
+            except JobDropped as dropped:  # another run lost the device or hangs
+                return self._hand_back(str(dropped))
+            except (DeviceMemoryError, torch.OutOfMemoryError) as error:
+                if not room.set_aside():
+                    raise
+                self._note(f"{error}; goes on from its last epoch when fewer runs train at once")
+            self.training = None
+            self.context.turns.call(self.context.free_memory)
+            if not room.again(stopped):
+                return self._hand_back()
 
-    def _release(self) -> None:
-        """Free the device's memory for a slot that waits to have it alone; history and scores of the run stay."""
-        if self.training is not None:
-            self.training.release()
-        self.context.free_memory()
-
-    def _train(self, config: RunConfig, seed: int) -> Outcome:
-        with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
-            with watchdog.watch():
-                data = self.context.data_for(config, self.session.spec.validation.report_fraction)
-                run = self.training = TrainingRun(config, seed, data)
-            if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
+    def _train(self, task: Task) -> Outcome:
+        hung = lambda waited: leave(self.context, self.storage, self._note, waited)  # noqa: E731
+        with Watchdog(hung, lambda: self.context.stop.urgent) as watchdog:
+            device = DeviceWork(self.context, self.lane, watchdog, self._note)
+            run = self.training = device.build(task)
+            outlast(self.resume.fetch, self.context.stop, self._note)
+            if device.call(lambda: self.resume.restore(run)):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
-            ended = self._epochs(run, watchdog)
+            ended = self._epochs(run, device)
             if ended is not None:
                 return ended
-            with watchdog.watch():
-                checkpoint = run.result(f"{self.session.name}#{self.number}")
-        return self._finish(run, checkpoint)
+            checkpoint = device.call(lambda: run.result(f"{self.session.name}#{self.number}"))
+        return self._finish(run, checkpoint, task)
 
-    def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
+    def _epochs(self, run: TrainingRun, device: DeviceWork) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
-        run.interrupted = lambda: self.context.stop.at_once
         while not run.finished:
-            if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
+            if self.context.stop.due(device.lasted or (run.history[-1].seconds if run.history else 0.0)):
                 return self._hand_back()
-            try:
-                with watchdog.watch():
-                    record = run.train_epoch()
-                    self.resume.take(run)  # waits for the device, too
-            except InterruptedTraining:
+            record = device.epoch(run, self.resume)
+            if record is None:
                 return self._hand_back()
-            watchdog.epoch_ended(record.seconds)
             self._report(run, record)
             if run.finished:
                 break
@@ -157,15 +157,16 @@ class TrialInProgress:
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
-        best, of = run.history[run.best_epoch].mean, run.config.epochs
-        self._emit("epoch", epoch=record.epoch, epochs=of, score=record.mean, best=best, seconds=record.seconds)
+        scored = run.plan is None  # a refit has no scores
+        score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
+        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
-        pruner = self.session.spec.pruner
+        pruner = self.session.spec.pruner  # replicates and refits are in a study without one
         if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
         study, known = self.session.study, copy.deepcopy(self.storage.own())
@@ -181,8 +182,8 @@ class TrialInProgress:
 
     # Ends -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TrainingRun, checkpoint: Checkpoint) -> Outcome:
-        value = float(checkpoint.scores["select"]["mean"])  # type: ignore[index]
+    def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
+        value = task.value(checkpoint)
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
         batch.state, batch.values = TrialState.COMPLETE, [value]
@@ -203,8 +204,7 @@ class TrialInProgress:
                     raise kept.problem from error
                 return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
-        ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
-        return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
+        return Outcome("complete", task.words(run), None if task.order else value)
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
         """What is stored with a complete trial; the checkpoint is the first."""
@@ -243,31 +243,11 @@ class TrialInProgress:
             self.storage.fleet.write(self.trial_id, running.claim, batch)
             self.storage.drop()
 
-    def _hung(self, waited: float) -> None:
-        """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread.
-
-        After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
-        the grace, and one that hangs every time is given up after `max_retries`.
-        """
-        running, stopping = self.storage.running, self.context.stop.urgent
-        what = "hands it back at its last stored epoch" if stopping else "gives the trial up"
-        self._note(f"no epoch has ended for {waited:.0f} s: this worker {what} and ends")
-        if running is not None:
-            running.heartbeat.stop()
-        if running is not None and stopping:
-            handed_back = Batch(state=TrialState.WAITING)
-            write = threading.Thread(
-                target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
-            )
-            write.start()
-            write.join(HAND_BACK)  # not longer: the database itself may hang
-        self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
-
-    def _hand_back(self) -> Outcome:
+    def _hand_back(self, why: str = "") -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""
         self.resume.save()
         self.storage.end(Batch(state=TrialState.WAITING))
-        return Outcome("handed back", self.context.stop.reason or "")
+        return Outcome("handed back", why or self.context.stop.reason or "")
 
     def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
         """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
@@ -293,4 +273,4 @@ class TrialInProgress:
         self._emit("note", text=text)
 
     def _emit(self, kind: str, **fields: Any) -> None:
-        self.context.emit(Event(kind, self.session.name, self.number, **fields))
+        self.context.emit(Event(kind, self.session.name, self.number, lane=self.lane.number, **fields))

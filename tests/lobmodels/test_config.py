@@ -5,11 +5,14 @@ import pytest
 from lobmodels.config import REQUIRES, RunConfig
 from lobmodels.errors import ConfigError
 
+KEY_OF_THE_DEFAULTS = "5c677afa8a82"  # in version 0.1.0
+
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"attention_window": 64}, "attention_window=64 needs architecture to be gru_attention"),
+        ({"ema_ramp": True}, "ema_ramp=True needs ema_decay to be above 0, not 0.0"),
         ({"temporal": True}, "temporal=True needs derived to be True"),
         ({"scheduler": "linear"}, "scheduler='linear'"),
         ({"architecture": "gru_attention", "hidden_size": 30}, "multiple of attention_heads"),
@@ -46,3 +49,19 @@ def test_active_values_parse_again() -> None:
     """What a checkpoint stores is a configuration, and the same one."""
     config = RunConfig.parse({"architecture": "gru_attention", "loss": "huber", "derived": True, "temporal": True})
     assert RunConfig.parse(config.active()) == config
+
+
+def test_later_parameters_leave_old_configurations_what_they_are() -> None:
+    """The key of a configuration of the first version is the one it had then; a recipe that is on gives another."""
+    assert RunConfig.parse({}).key() == KEY_OF_THE_DEFAULTS
+    assert not set(RunConfig.parse({}).identity()) & {"conv_kernel", "rolling_mean", "target_clip", "swa_epochs"}
+    assert RunConfig.parse({"swa_epochs": 3}).identity()["swa_epochs"] == 3
+    assert RunConfig.parse({"swa_epochs": 3}).key() != KEY_OF_THE_DEFAULTS
+
+
+def test_a_ramp_is_another_configuration() -> None:
+    """Off, it leaves a moving average's key alone; on, it gives another."""
+    plain = RunConfig.parse({"ema_decay": 0.9})
+    assert RunConfig.parse({"ema_ramp": False, "ema_decay": 0.9}).key() == plain.key()
+    assert RunConfig.parse({"ema_ramp": True, "ema_decay": 0.9}).key() != plain.key()
+    assert "ema_ramp" not in RunConfig.parse({}).active()

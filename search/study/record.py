@@ -31,6 +31,7 @@ PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
 ENSEMBLE = "ensemble_plan"  # of a study that follows a plan: `search.study.plan.EnsemblePlan`
 STOP = "stop"  # the last request to stop all workers: `search.study.halt.StopRequest`
+PLUGINS = "plugins"  # the plugins that the study uses: file, SHA-256, source, and what each declares
 RIDGE, ENSEMBLE = "ridge_score", "ensemble_score"  # of a study: `search.study.reference.Reference`
 NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
 

@@ -20,8 +20,9 @@ from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
 from search.ship.gains import Predictions
-from search.study.open import SEEDS, existing_storage
+from search.study.open import SEEDS, existing_storage, load_study
 from search.study.plan import EnsemblePlan
+from search.study.plugins import require_code
 from search.study.record import SPEC
 from search.study.replication import advance
 from search.studyfile.spec import StudySpec
@@ -90,6 +91,7 @@ class _Worker:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)
         self.inner = existing_storage(url, name, patience=options.patience)
+        require_code(load_study(self.inner, name), options.plugins, options.trust_plugins)
         self.session = self._open(name)
         dataset = load_dataset(data)
         self.session.bind(dataset)

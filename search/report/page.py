@@ -121,12 +121,17 @@ def _head(page: Page) -> str:
     return f"<header><h1>{escape(page.title)}</h1>{question}{lead}<dl>{facts}</dl></header>"
 
 
+def _empty(cell: str) -> str:
+    return ' class="none"' if cell == "-" else ""
+
+
 def _lead(lead: Lead) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in lead.columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
         + "".join(
-            f'<td data-label="{escape(name)}">{escape(cell)}</td>' for name, cell in zip(names, row[1:], strict=True)
+            f'<td data-label="{escape(name)}"{_empty(cell)}>{escape(cell)}</td>'
+            for name, cell in zip(names, row[1:], strict=True)
         )
         + "</tr>"
         for names, row in ((lead.columns[1:], row) for row in lead.rows)

@@ -163,6 +163,12 @@ def _text(study: Study, ended: Sequence[Trial]) -> str:
     return f"{plural(len(ended), 'trial')} ended ({', '.join(words)}){extra}, in {study.duration(hours(ended))}."
 
 
+def _noise(study: Study) -> str:
+    """What a single score is worth, where runs were repeated."""
+    noise = study.ranking.noise
+    return "" if noise is None else f" (a run varies by {noise:.4f} under its seed)"
+
+
 def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int) -> str:
     best = study.best
     assert best is not None
@@ -171,7 +177,8 @@ def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int
     done = float(spent[place] / spent[-1]) if spent[-1] > 0 else (place + 1) / len(ended)
     unit = "hours" if spent[-1] > 0 else "trials"
     when = f"It came at the very end of the {unit}" if done > 0.98 else f"It came after {share(done)} of the {unit}"
-    words = f"The best single run is trial {best.number} with {score(best.value)}{seen}. {when}"
+    words = f"The best of {plural(len(study.finished), 'finished run')} is trial {best.number} with {score(best.value)}"
+    words += f"{_noise(study)}{seen}. {when}"
     _, values, _ = _steps(study, ended)
     half = [v for i, v in zip(_steps(study, ended)[0], values, strict=True) if spent[i] <= spent[-1] / 2]
     if half and spent[-1] > 0:

@@ -35,7 +35,7 @@ class Score:
         return Score(*score_interval(runs))
 
     def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" ({self.low:.4f} to {self.high:.4f})"
+        interval = "" if self.low is None or self.high is None else f" ({self.low:.4f}..{self.high:.4f})"
         return f"{self.value:.4f}{interval}"
 
 

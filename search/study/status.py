@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
+from search.study.outlook import Outlook, outlook_of
 from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
@@ -34,6 +35,8 @@ class AtWork:
     epoch: int | None
     score: float | None  # of its best epoch
     silent: bool | None
+    epochs: int | None  # the trial's limit
+    gpu_use: int | None  # percent, where it can be read
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Status:
     replicates: dict[str, int] | None
     workers: tuple[AtWork, ...]
     budget: BudgetUse
+    outlook: Outlook
     failures: tuple[tuple[int, str, str], ...]  # trial, kind and reason of every failed trial, newest first
 
     @property
@@ -89,6 +93,7 @@ class Status:
             "replicates": self.replicates,
             "workers": [vars(worker) for worker in self.workers],
             "budget": self.budget.to_json(),
+            "seconds_left": self.outlook.seconds_left,
             "failures": [{"number": n, "kind": kind, "reason": reason} for n, kind, reason in self.failures],
         }
 
@@ -111,6 +116,7 @@ def status_of(study: optuna.Study) -> Status:
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
         budget=use_of(spec.budget, trials),
+        outlook=outlook_of(spec, trials, sum(worker.silent is not True for worker in workers)),
         failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
     )
 
@@ -143,6 +149,8 @@ def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:
         epoch=trial.frozen.last_step,
         score=trial.value,
         silent=silent,
+        epochs=limit if isinstance(limit := trial.configuration.get("epochs"), int) else None,
+        gpu_use=trial.gpu_use,
     )
 
 

@@ -18,6 +18,7 @@ from search.study.record import (
     DIVERGED,
     EPOCHS,
     FAILURE,
+    GPU_USE,
     HISTORY,
     KEY,
     MEMORY,
@@ -52,9 +53,10 @@ def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt:
     return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
 
 
-def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` is the total over all epochs so far."""
-    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
+def write_epoch(epoch: EpochRecord, seconds: float, gpu_use: int | None = None) -> Batch:
+    """The report of one epoch; `seconds` is the total over all epochs so far, `gpu_use` percent or unknown."""
+    use = {} if gpu_use is None else {GPU_USE: gpu_use}
+    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds, **use})
 
 
 def write_stored_state(artifact: str, epoch: int) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from search.work.device_lock import DeviceLock
 from search.work.events import Emit
 from search.work.exits import Exit
 from search.work.stopping import Stop
+
+log = logging.getLogger(__name__)
 
 PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
 
@@ -36,12 +39,24 @@ class WorkerContext:
     end_process: Callable[[Exit], object] = lambda _: (
         None
     )  # called from a thread when a run hangs: nothing else ends it
+    _gpu_readable: bool = True
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
 
     @property
     def device_name(self) -> str:
         """`cpu`, or the accelerator's own name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    def gpu_use(self) -> int | None:
+        """Percent of the last moments in which the GPU computed; None on a CPU, or where that cannot be read."""
+        if self.device.type != "cuda" or not self._gpu_readable:
+            return None
+        try:
+            return int(torch.cuda.utilization(self.device))
+        except Exception as error:  # pynvml is missing or raises errors of its own; a figure to look at ends no trial
+            log.debug("the use of the GPU cannot be read: %s", error)
+            self._gpu_readable = False
+            return None
 
     def data_for(self, config: RunConfig, report_fraction: float) -> RunData:
         """The data prepared for the inputs of `config`. Raises `ConfigError` for a batch larger than the data."""

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is one of: ready, start, resume, epoch, end, recovered, wait, note, stop."""
+    """`kind` is one of: ready, start, resume, epoch, end, recovered, wait, note, stop, outlook."""
 
     kind: str
     study: str = ""
@@ -23,6 +23,7 @@ class Event:
     seconds: float | None = None  # of this epoch
     state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept
     text: str = ""
+    outlook: dict[str, Any] | None = None  # of an outlook: the fields of `search.study.outlook.Outlook`
 
     def to_line(self) -> bytes:
         """One line of JSON without the empty fields."""

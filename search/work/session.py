@@ -16,6 +16,7 @@ from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
+from search.study.outlook import Outlook, outlook_of
 from search.study.pruners import reads_running
 from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
 from search.studyfile.spec import StudySpec
@@ -90,6 +91,14 @@ class StudySession:
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""
         return spent(self.spec.budget, self.trials())
+
+    def running(self) -> int:
+        """Trials that run, this worker's own included, as far as was last read."""
+        return sum(trial.state == TrialState.RUNNING for trial in self.storage.known())
+
+    def outlook(self, replicating: int) -> Outlook:
+        """Where the study stands, from what was last read; `replicating` workers run its replicates."""
+        return outlook_of(self.spec, self.storage.known(), self.running() + replicating)
 
     def recover(self, every: float) -> list[Recovered]:
         """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""

@@ -156,7 +156,8 @@ class TrialInProgress:
         return None
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
-        self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
+        spent = sum(past.seconds for past in run.history)
+        self.storage.put(write_epoch(record, spent, self.context.gpu_use()))
         best, of = run.history[run.best_epoch].mean, run.config.epochs
         self._emit("epoch", epoch=record.epoch, epochs=of, score=record.mean, best=best, seconds=record.seconds)
 

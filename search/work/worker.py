@@ -6,7 +6,9 @@ import logging
 import os
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from storage.optuna_internals import study_id_of
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
+OUTLOOK_EVERY = 3.0  # least seconds between two events about the whole study
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
 
@@ -77,7 +80,8 @@ class _Worker:
         emit: Emit,
         end_process: Callable[[Exit], object],
     ) -> None:
-        self.name, self.options, self.stop, self.emit = name, options, stop, emit
+        self.name, self.options, self.stop, self.emit = name, options, stop, self._emit
+        self._show, self._outlook_at = emit, 0.0
         device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -91,7 +95,7 @@ class _Worker:
             device=device,
             worker=worker,
             stop=stop,
-            emit=emit,
+            emit=self._emit,
             end_process=end_process,
             device_lock=DeviceLock(options.shared_device),
             checkpoint_every=options.checkpoint_every,
@@ -112,7 +116,13 @@ class _Worker:
         self.emit(
             Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
         )
-        notes = NoteKeeper(self.inner, self.name, self.context.worker, attributes=lambda: self.watch.attributes)
+        notes = NoteKeeper(
+            self.inner,
+            self.name,
+            self.context.worker,
+            attributes=lambda: self.watch.attributes,
+            dataset=self.context.dataset,
+        )
         notes.start()
         try:
             with self.watch:
@@ -138,6 +148,14 @@ class _Worker:
                 raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
             if repeated:
                 raise SearchError(too_many(outcome.text))
+
+    def _emit(self, event: Event) -> None:
+        """Pass an event on; while a trial runs, now and then followed by where the study stands."""
+        self._show(event)
+        if event.kind in ("start", "epoch") and time.monotonic() - self._outlook_at >= OUTLOOK_EVERY:
+            self._outlook_at = time.monotonic()
+            replicating = 0 if self.replicates is None else self.replicates.running()
+            self._show(Event("outlook", self.name, outlook=asdict(self.session.outlook(replicating))))
 
     def _enough(self) -> bool:
         if self.stop.due():

@@ -1,0 +1,44 @@
+"""Scores the ensemble that could be shipped now, and a ridge regression, on the study's sequences, and stores both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+
+from lobmodels.bootstrap import sequence_statistics
+from lobmodels.data import load_dataset
+from lobmodels.ensemble import blend
+from search.ship.members import Choice, choose, load_members
+from search.ship.validation import validate
+from search.study.create import bind_data
+from search.study.open import spec_of
+from search.study.record import ENSEMBLE
+from search.study.reference import Reference, ensure_ridge, read_reference, store_reference
+from search.study.runs import finished_runs
+
+
+def score_references(
+    study: optuna.Study, data: Path, progress: Callable[[int, int], None] | None = None
+) -> Reference | None:
+    """Score a ridge regression once, and the uniform ensemble that `lobtuna export` would choose whenever its members
+    have changed; returns the ensemble, None where no run is complete.
+
+    Raises `SearchError` for other data than the study's, `DataError` for data that cannot be read.
+    """
+    dataset = load_dataset(data)
+    bind_data(study, dataset.fingerprint)
+    ensure_ridge(study, dataset, spec_of(study).validation.report_fraction)
+    if not finished_runs(study):
+        return None
+    runs = choose(study, Choice())
+    names = tuple(run.name for run in runs)
+    known = read_reference(study.user_attrs, ENSEMBLE)
+    if known is not None and known.members == names:
+        return known
+    found = validate(load_members(study, runs), data, progress)
+    blended = found.blended(found.members, blend.uniform(len(found.members)), found.parts["all"])
+    reference = Reference.of(sequence_statistics(blended, found.targets), found.select, found.report, names)
+    store_reference(study, ENSEMBLE, reference)
+    return reference

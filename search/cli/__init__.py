@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "score",
     "verify",
     "report",
+    "compare",
     "submit",
     "studies",
     "delete",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from lobmodels.bootstrap import sequence_statistics
 from lobmodels.data import load_dataset
 from lobmodels.ensemble import blend
 from search.ship.members import Choice, choose, load_members
-from search.ship.validation import validate
+from search.ship.validation import Validation, validate
 from search.study.create import bind_data
 from search.study.open import spec_of
 from search.study.record import ENSEMBLE
 from search.study.reference import Reference, ensure_ridge, read_reference, store_reference
-from search.study.runs import finished_runs
+from search.study.runs import Run, finished_runs
 
 
 def score_references(
@@ -37,8 +39,29 @@ def score_references(
     known = read_reference(study.user_attrs, ENSEMBLE)
     if known is not None and known.members == names:
         return known
-    found = validate(load_members(study, runs), data, progress)
-    blended = found.blended(found.members, blend.uniform(len(found.members)), found.parts["all"])
-    reference = Reference.of(sequence_statistics(blended, found.targets), found.select, found.report, names)
+    names, sums, found = _ensemble(study, runs, data, progress)
+    reference = Reference.of(sums, found.select, found.report, names)
     store_reference(study, ENSEMBLE, reference)
     return reference
+
+
+def ensemble_sums(
+    study: optuna.Study, data: Path, progress: Callable[[int, int], None] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Sums (n, 6, targets) of the ensemble on each part of the validation sequences; empty where no run is complete.
+
+    Scores the references as well. Raises as `score_references` does.
+    """
+    if score_references(study, data, progress) is None:
+        return {}
+    _, sums, found = _ensemble(study, choose(study, Choice()), data, progress)
+    return {"select": sums[found.select], "report": sums[found.report]}
+
+
+def _ensemble(
+    study: optuna.Study, runs: Sequence[Run], data: Path, progress: Callable[[int, int], None] | None
+) -> tuple[tuple[str, ...], NDArray[np.float64], Validation]:
+    """Names of the members, and the sums (N, 6, targets) of their uniform average on all validation sequences."""
+    found = validate(load_members(study, runs), data, progress)
+    blended = found.blended(found.members, blend.uniform(len(found.members)), found.parts["all"])
+    return tuple(run.name for run in runs), sequence_statistics(blended, found.targets), found

@@ -41,7 +41,7 @@ from storage.optuna_internals import study_id_of
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
-OUTLOOK_EVERY = 3.0  # least seconds between two events about the whole study
+OUTLOOK_EVERY = 3.0  # least seconds between two events about the whole study during a trial
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
 
@@ -150,12 +150,13 @@ class _Worker:
                 raise SearchError(too_many(outcome.text))
 
     def _emit(self, event: Event) -> None:
-        """Pass an event on; while a trial runs, now and then followed by where the study stands."""
-        self._show(event)
-        if event.kind in ("start", "epoch") and time.monotonic() - self._outlook_at >= OUTLOOK_EVERY:
+        """Pass an event on; before one of a running trial, at most every few seconds, where the study stands."""
+        due = time.monotonic() - self._outlook_at >= OUTLOOK_EVERY
+        if event.kind == "start" or (event.kind == "epoch" and due):
             self._outlook_at = time.monotonic()
             replicating = 0 if self.replicates is None else self.replicates.running()
             self._show(Event("outlook", self.name, outlook=asdict(self.session.outlook(replicating))))
+        self._show(event)
 
     def _enough(self) -> bool:
         if self.stop.due():

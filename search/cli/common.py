@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,6 +50,12 @@ class _Results(Console):
         found, set_by_user = super().size, os.environ.get("COLUMNS", "")
         width = int(set_by_user) if set_by_user.isdigit() else found.width if self.is_terminal else WIDE
         return ConsoleDimensions(width, found.height)
+
+    def fold(self, text: str, indent: int) -> str:
+        """`text` wrapped to the terminal, further lines indented; in a pipe it stays one line."""
+        if not (self.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+            return text
+        return fill(text, self.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:

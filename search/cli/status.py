@@ -97,10 +97,10 @@ def _follow(look: Callable[[], Status], every: float) -> None:
 
 def render(now: Status, first: Headline, flag: str = "") -> Group:
     """The status as a screen; `flag` is the option by which a suggested command reaches the same database."""
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.text import Text
 
-    lines = [
+    lines: list[RenderableType] = [
         Text(f"{now.study}: {now.question}" if now.question else now.study, style="bold"),
         _scores(first),
         _named("budget", first.budget + _left(now)),

@@ -31,6 +31,7 @@ from search.report.style import (
 MOST = 120  # curves of a kind: with more, single ones cannot be seen
 # What the place of the best epoch depends on most.
 MOVING = ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss")
+TARGET_CURVES = 20
 EARLY = 3  # finished runs needed to describe their best epochs
 
 
@@ -49,13 +50,38 @@ def curves_section(study: Study) -> Section:
     )
     losses = _loss_figure(study)
     figures = [Figure(text, curves_figure(study), "selection", title="Score over epochs", half=losses is not None)]
+    targets = _target_curves(study)
     if losses is not None:
         caption = (
             "Training loss against the score after the same epoch, of the ten best finished runs: where a line bends "
             "back, the run goes on fitting the training sequences and no longer gains."
         )
         figures.append(Figure(caption, losses, "selection", title="Fitting against scoring", half=True))
+    if targets is not None:
+        caption = (
+            "Scores of the targets after each epoch, of the best quarter of the finished runs, at most "
+            f"{TARGET_CURVES}; thick: the best run. Where the two peak at different epochs, one run cannot serve both."
+        )
+        figures.append(Figure(caption, targets, "selection", title="t0 and t1 over epochs"))
     return Section("curves", title, "", figures)
+
+
+def _target_curves(study: Study) -> Spec | None:
+    """Curves of both targets; None where no finished run has recorded them."""
+    runs = sorted(study.finished, key=lambda t: -(t.value or 0.0))
+    runs = [t for t in runs if t.history and all({"t0", "t1"} <= r.keys() for r in t.history)]
+    if not runs:
+        return None
+    chosen = runs[: min(TARGET_CURVES, max(3, round(len(runs) / 4)))]
+    traces = []
+    for target, color in (("t0", COMPLETE), ("t1", REPLICATE)):
+        x, y = _joined((t.history, [r[target] for r in t.history]) for t in chosen)
+        traces.append(line(x, y, target, faded(color, 0.35), line={"width": 1}, hoverinfo="skip"))
+        best = chosen[0]
+        epochs, values = [r["epoch"] for r in best.history], [r[target] for r in best.history]
+        thick = line(epochs, values, f"{target} of trial {best.number}", color, line={"width": 3})
+        traces.append({**thick, "hovertemplate": f"epoch %{{x}}: {target} %{{y:.4f}}<extra></extra>"})
+    return figure(traces, height=340, x=axis("epoch (from 0)"), y=axis("score"))
 
 
 def curves_figure(study: Study, most: int = MOST) -> Spec:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import (
     COMPLETE,
@@ -59,7 +60,8 @@ def section(study: Study) -> Section:
             half=True,
         ),
     ]
-    return Section("progress", "Progress", _text(study, ended), figures, finding=_finding(study, ended, spent, place))
+    tables = [_improvements(study, ended, spent)]
+    return Section("progress", "Progress", _text(study, ended), figures, tables, _finding(study, ended, spent, place))
 
 
 def in_order(study: Study) -> list[Trial]:
@@ -128,6 +130,24 @@ def _steps(study: Study, ended: Sequence[Trial]) -> tuple[list[int], list[float 
         y.append(y[-1])
         holders.append(holders[-1])
     return x, y, holders
+
+
+def _improvements(study: Study, ended: Sequence[Trial], spent: np.ndarray) -> PageTable:
+    """Each new best run, and what it took since the one before: trials, seconds and hours of training."""
+    x, y, holders = _steps(study, ended)
+    rows: list[list[Any]] = []
+    before, at, value = -1, 0.0, None
+    for i, score_, trial in zip(x, y, holders, strict=True):
+        if value is not None and score_ is not None and not score_ > value:
+            continue  # the end of the line, not an improvement
+        assert score_ is not None
+        hours_ = float(spent[i])
+        gain = None if value is None else score_ - value
+        rows.append([trial.number, score_, gain, i - before, round(3600 * (hours_ - at), 1), hours_])
+        before, at, value = i, hours_, score_
+    columns = ["trial", "score", "gain", "trials since", "seconds since", "hours so far"]
+    text = "Every improvement of the best finished run, and what it took since the one before"
+    return PageTable("improvements", columns, rows[::-1], text, 8, sequences="selection")
 
 
 def _bottom(study: Study) -> tuple[float, int]:

@@ -78,7 +78,9 @@ class Study:
         """`spent` hours in the study's unit, in minutes where hours would round to nothing."""
         if spent >= 0.95:
             return f"{spent:,.1f} {self.time_unit}"
-        return f"{60 * spent:.0f} {self.time_unit.replace('hours', 'minutes')}"
+        minutes = round(60 * spent)
+        unit = self.time_unit.replace("hours", "minutes" if minutes != 1 else "minute")
+        return f"{minutes} {unit}"
 
 
 def read_study(study: optuna.Study) -> Study:

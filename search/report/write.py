@@ -21,6 +21,7 @@ from search.report import (
     learning,
     nextstudy,
     pairs,
+    parallel,
     progress,
     pruning,
     seeds,
@@ -43,6 +44,7 @@ HELD = {
     "best_runs": "the best finished runs",
     "importance": "importance of each parameter",
     "effects": "effect of each level of each parameter",
+    "improvements": "every improvement of the best run and what it took",
     "pairs": "how much each pair of parameters shares",
     "ranges": "recommended ranges and why",
     "ranking": "repeated configurations with their estimates",
@@ -110,6 +112,7 @@ def build_report(
         shift.section(buckets, problems),
         fleet.section(study),
         failures.section(study),
+        parallel.section(study),
         trials.section(study),
     ]
     if against:

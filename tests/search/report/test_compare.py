@@ -88,7 +88,7 @@ def test_equal_spending(pair: tuple[optuna.Study, optuna.Study]) -> None:
 
 
 def test_side_by_side(pair: tuple[optuna.Study, optuna.Study]) -> None:
-    """Every measure has each study once; the spending is that of the one that spent least; all of it is in the table."""
+    """Every measure has each study once, at what the one that spent least has spent; all of it is in the table."""
     found = compare(pair)
     measures = list(dict.fromkeys(entry.measure for entry in found.entries))
     assert measures[:2] == ["best", "ensemble"] and len(measures) == 8

@@ -66,3 +66,15 @@ def test_nothing_to_show(known: Study) -> None:
     assert curves_section(empty).text == "No trial has finished an epoch yet."
     few = replace(known, trials=tuple(known.finished[:2]))
     assert "there are 2" in peaks_section(few).text
+
+
+def test_curves_of_the_targets(known: Study) -> None:
+    """t0 and t1 of the best quarter at most, the thick lines those of the best run."""
+    figure = curves_section(known).figures[-1]
+    traces = {trace["name"]: trace for trace in figure.spec["data"]}
+    best = known.best
+    assert best is not None and figure.title == "t0 and t1 over epochs"
+    for target in ("t0", "t1"):
+        expected = [record[target] for record in best.history]
+        np.testing.assert_allclose(traces[f"{target} of trial {best.number}"]["y"], expected, rtol=1e-5)
+        assert traces[target]["y"].count(None) == 20

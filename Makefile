@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint package bench bench-search soak gpu clean
+<<<<<<< HEAD
+.PHONY: demo test lint package bench bench-search bench-selection soak gpu clean
+=======
+.PHONY: demo test lint package bench bench-search soak gpu notebook clean
+>>>>>>> main
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -35,8 +39,14 @@ bench: $(STAMP)
 bench-search: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
 
+bench-selection: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.selection.arms --data $(DATA) --output selection --seconds $(or $(SECONDS_EACH),3600)
+
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist
+
+notebook: $(STAMP)
+	$(BIN)/python -m tests.docs.make_notebook docs/python.ipynb
 
 gpu: $(STAMP)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \

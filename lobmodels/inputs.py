@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.errors import UnknownNameError
-from lobmodels.features import GROUPS, HISTORY, NAMES, feature_names
+from lobmodels.features import GROUPS, NAMES, ROWS, feature_names
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB
 
@@ -56,34 +56,46 @@ NORMALIZERS.register("none")(lambda chunks: None)
 NORMALIZERS.register("zscore")(Normalizer.zscore)
 
 
+class RawSequences(Protocol):
+    """Raw sequences that are read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]: ...
+
+
 class _Row:
     """The columns of one lag as the definitions of `lobmodels.features` index them."""
 
-    def __init__(self, columns: Tensor, k: int) -> None:  # (F, B, T)
-        self.columns, self.k = columns, k
-        self.shifted: dict[int, Tensor] = {}
+    def __init__(self, rows: _Rows, k: int) -> None:
+        self.rows, self.k = rows, k
 
     def __getitem__(self, i: int) -> Tensor:
         """Column i, (B, T), shifted by k steps with zeros before the first."""
+        columns = self.rows.columns
         if self.k == 0:
-            return self.columns[i]
-        if i not in self.shifted:
-            steps = self.columns.shape[-1]
-            self.shifted[i] = torch.nn.functional.pad(self.columns[i], (self.k, 0))[:, :steps]
-        return self.shifted[i]
+            return columns[i]
+        start = self.rows.history - 1 - self.k
+        return self.rows.padded(i)[:, start : start + columns.shape[-1]]
 
 
 class _Rows:
-    """Whole sequences seen through `rows[k]`."""
+    """Whole sequences, columns (F, B, T), seen through `rows[k]`, k < `history`."""
 
-    def __init__(self, columns: Tensor) -> None:
-        self.columns = columns
-        self.rows: dict[int, _Row] = {}
+    def __init__(self, columns: Tensor, history: int) -> None:
+        self.columns, self.history = columns, history
+        self._padded: dict[int, Tensor] = {}
 
     def __getitem__(self, k: int) -> _Row:
-        if k >= HISTORY:
-            raise IndexError(f"a feature looks {k} steps back, past the {HISTORY} rows that are kept online")
-        return self.rows.setdefault(k, _Row(self.columns, k))
+        if k >= self.history:
+            raise IndexError(f"a feature looks {k} steps back, past the {self.history} rows that are kept online")
+        return _Row(self, k)
+
+    def padded(self, i: int) -> Tensor:
+        """Column i behind `history` - 1 zeros, once: the shifted columns are views of it."""
+        if i not in self._padded:
+            self._padded[i] = torch.nn.functional.pad(self.columns[i], (self.history - 1, 0))
+        return self._padded[i]
 
 
 def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
@@ -92,12 +104,11 @@ def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
-    rows = _Rows(columns)
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
         count = len(NAMES[group])
-        GROUPS[group](rows, t, columns[j : j + count])
+        GROUPS[group](_Rows(columns, ROWS[group]), t, columns[j : j + count])
         j += count
     return columns
 
@@ -129,7 +140,7 @@ class InputPipeline:
 
     @staticmethod
     def fit(
-        features: NDArray[np.float32],
+        features: NDArray[np.float32] | RawSequences,
         groups: tuple[str, ...],
         normalizer: str,
         device: torch.device | str = "cpu",

@@ -1,13 +1,9 @@
-"""The challenge's score: the weighted Pearson correlation per target, whole or streamed batch by batch."""
+"""The challenge's score: the weighted Pearson correlation per target. numpy alone: no command waits for torch."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
-
-from lobmodels.schema import LOB
 
 WEIGHT_FLOOR = 1e-8
 CLIP = 6.0
@@ -32,38 +28,3 @@ def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     variance_p, variance_y = (w * p * p).sum(0) / total, (w * y * y).sum(0) / total
     varies = (variance_p > FLAT * mean_p**2) & (variance_y > FLAT * mean_y**2)
     return np.where(varies, covariance / np.sqrt(np.where(varies, variance_p * variance_y, 1.0)), 0.0)
-
-
-class StreamingPearson:
-    """`weighted_pearson` from batches: centred moments per target in float64, on the device of the data.
-
-    Batches are merged by the parallel update of Chan, Golub and LeVeque (1979), which does not cancel. `update` never
-    waits for the device; `compute` returns a tensor there, (K,) in float64.
-    """
-
-    def __init__(self, targets: int = len(LOB.targets), device: torch.device | str = "cpu") -> None:
-        self.weight = torch.zeros(targets, dtype=torch.float64, device=device)
-        self.means = torch.zeros(2, targets, dtype=torch.float64, device=device)  # of prediction, target
-        self.moments = torch.zeros(3, targets, dtype=torch.float64, device=device)  # pp, py, yy around the means
-
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add scored rows, at least one: tensors (..., K) of any float type."""
-        y = target.reshape(-1, target.shape[-1]).double()
-        p = prediction.reshape(y.shape).double().clamp(-CLIP, CLIP)
-        w = y.abs().clamp_min(WEIGHT_FLOOR)
-        weight = w.sum(0)
-        means = torch.stack([(w * p).sum(0), (w * y).sum(0)]) / weight
-        p, y = p - means[0], y - means[1]
-        wp = w * p
-        self.moments += torch.stack([(wp * p).sum(0), (wp * y).sum(0), (w * y * y).sum(0)])
-        shift, total = means - self.means, self.weight + weight
-        between = torch.stack([shift[0].square(), shift[0] * shift[1], shift[1].square()])
-        self.moments += between * (self.weight * weight / total)
-        self.means += shift * (weight / total)
-        self.weight = total
-
-    def compute(self) -> Tensor:
-        """The correlation per target so far; NaN where a prediction was not a number, 0 where nothing varies."""
-        pp, py, yy = self.moments
-        flat = (pp <= FLAT * self.weight * self.means[0].square()) | (yy <= FLAT * self.weight * self.means[1].square())
-        return torch.where(flat, torch.zeros_like(py), py / (pp * yy).sqrt())

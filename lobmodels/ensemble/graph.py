@@ -54,7 +54,8 @@ def graph_bytes(bundle: Bundle) -> bytes:
     step = OnlineStep(bundle).eval()
     # Copies: a network may use one tensor of zeros for two of its states.
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
-    past = torch.zeros(features.HISTORY - 1, COLUMNS, dtype=torch.float64)
+    history = features.history_of(group for pipeline in bundle.pipelines() for group in pipeline.groups)
+    past = torch.zeros(history - 1, COLUMNS, dtype=torch.float64)
     inputs = (torch.zeros(COLUMNS, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
     return _export(step, inputs, ["rows", *states])
 
@@ -92,7 +93,7 @@ class OnlineStep(nn.Module):
         self.initial: list[State] = [network.initial_state(1) for network in self.networks]  # type: ignore[operator]
 
     def forward(self, row: Tensor, step: Tensor, past: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Row (32,), step (), the rows before it (HISTORY - 1, 32), every member's state; the prediction (2,), the next
+        """Row (32,), step (), the rows before it (history - 1, 32), every member's state; the prediction (2,), the next
         rows, the next states."""
         clean = torch.where(torch.isfinite(row), row, past[0]).clamp(-LIMIT, LIMIT)
         history = torch.cat([clean.unsqueeze(0), past])
@@ -108,7 +109,7 @@ class OnlineStep(nn.Module):
 
 
 def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor) -> Tensor:
-    """What a network reads, (1, F) float32, from the rows (HISTORY, 32), the newest first."""
+    """What a network reads, (1, F) float32, from the rows (history, 32), the newest first."""
     rows, pieces = list(history), [history[0]]
     for group in pipeline.groups:
         out: list[Any] = [None] * len(features.NAMES[group])

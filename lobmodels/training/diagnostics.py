@@ -41,11 +41,13 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
     """Scores of `network` on selection rows, per percentile bucket of each of the most shifted features.
 
     Buckets hold equal shares of the selection rows. One entry a bucket: feature, ks (train against valid), bucket
-    (from 0), low and high edge, rows, t0, t1, mean.
+    (from 0), low and high edge, rows, t0, t1, mean. None for a run without selection sequences.
     """
+    if not len(data.select):
+        return []
     prediction, target = _selection_predictions(network, data)
-    sequences = data.dataset.valid
-    raw = sequences.features[data.select_index][:, sequences.schema.warmup_steps :]
+    schema = data.dataset.schema
+    raw = data.dataset.features(data.partition.select)[:][:, schema.warmup_steps :]
     entries = []
     for column, distance in most_shifted(data.dataset):
         values = raw[..., column].ravel()
@@ -56,7 +58,7 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
             t0, t1 = weighted_pearson(prediction[rows], target[rows]) if rows.any() else (0.0, 0.0)
             entries.append(
                 {
-                    "feature": sequences.schema.features[column],
+                    "feature": schema.features[column],
                     "ks": distance,
                     "bucket": i,
                     "low": float(edges[i]),

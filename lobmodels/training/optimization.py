@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from lobmodels.config import RunConfig
 from lobmodels.registry import Registry
+from lobmodels.training.refit import RefitPlan
 
 
 def build_optimizer(network: nn.Module, config: RunConfig) -> Optimizer:
@@ -27,7 +26,8 @@ class Plan:
     """How the learning rate moves: torch's scheduler, and when it is advanced. No scheduler: the rate is constant."""
 
     scheduler: LRScheduler | None
-    every: Literal["step", "epoch"] = "step"  # `epoch`: with the epoch's selection score as the argument
+    # `epoch`: with the epoch's selection score as the argument; `unscored epoch`: without one
+    every: Literal["step", "epoch", "unscored epoch"] = "step"
 
 
 SCHEDULERS: Registry[Callable[[Optimizer, RunConfig, int], Plan]] = Registry("scheduler")
@@ -75,9 +75,16 @@ def _cosine(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
 class Schedule:
     """The learning rate over a run, advanced by the training loop. Raises `UnknownNameError`."""
 
-    def __init__(self, optimizer: Optimizer, config: RunConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, config: RunConfig, steps_per_epoch: int, refit: RefitPlan | None = None
+    ) -> None:
         self.optimizer = optimizer
-        self.plan = SCHEDULERS[config.scheduler](optimizer, config, steps_per_epoch)
+        if refit is None:
+            self.plan = SCHEDULERS[config.scheduler](optimizer, config, steps_per_epoch)
+        elif refit.rates:  # a schedule that follows scores: a refit has none, and repeats the rates of earlier runs
+            self.plan = Plan(LambdaLR(optimizer, _Rates(refit.rates, config.lr)), "unscored epoch")
+        else:
+            self.plan = SCHEDULERS[config.scheduler](optimizer, config, refit.schedule_steps)
 
     @property
     def lr(self) -> float:
@@ -93,6 +100,8 @@ class Schedule:
         """Call once after each epoch with the selection score."""
         if self.plan.scheduler is not None and self.plan.every == "epoch":
             self.plan.scheduler.step(score)  # type: ignore[arg-type]
+        elif self.plan.scheduler is not None and self.plan.every == "unscored epoch":
+            self.plan.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
@@ -104,41 +113,15 @@ class Schedule:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
 
 
-class WeightAverage(nn.Module):
-    """Exponential moving average of a network's weights, kept in `module`; the first update copies them.
+@dataclass(frozen=True)
+class _Rates:
+    """Each epoch's learning rate as a multiple of the first one configured."""
 
-    Arithmetic and state are those of `torch.optim.swa_utils.AveragedModel`, which makes the host wait for the device at
-    every update: it copies its counter to it.
-    """
+    rates: tuple[float, ...]
+    lr: float
 
-    n_averaged: Tensor
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(network)
-        self.decay = decay
-        self.register_buffer("n_averaged", torch.tensor(0))  # on the CPU, whatever the network's device
-        for module in self.module.modules():
-            if isinstance(module, nn.RNNBase):
-                module.flatten_parameters()  # else cuDNN would gather the copy's weights at every call
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
-        ours: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        if self.n_averaged == 0:
-            torch._foreach_copy_(ours, theirs)
-        else:
-            torch._foreach_lerp_(ours, theirs, 1 - self.decay)
-        for mine, new in zip(self.module.buffers(), network.buffers(), strict=True):  # counters and such: not averaged
-            mine.copy_(new)
-        self.n_averaged += 1
-
-
-def build_average(network: nn.Module, config: RunConfig) -> WeightAverage | None:
-    """The moving average of the weights, or None where `ema_decay` is 0."""
-    return None if config.ema_decay == 0 else WeightAverage(network, config.ema_decay)
+    def __call__(self, epoch: int) -> float:
+        return self.rates[min(epoch, len(self.rates) - 1)] / self.lr
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

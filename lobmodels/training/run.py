@@ -16,15 +16,17 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
 from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
-from lobmodels.metric import StreamingPearson
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
+from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
-from lobmodels.training.optimization import Schedule, build_average, build_optimizer
+from lobmodels.training.optimization import Schedule, build_optimizer
+from lobmodels.training.pearson import StreamingPearson
 from lobmodels.training.randomness import RandomStream
+from lobmodels.training.refit import RefitPlan
 
 FORMAT = 1
 EVALUATION_BATCH = 128
@@ -32,7 +34,7 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch."""
+    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch; NaN in a refit."""
 
     epoch: int  # from 0
     loss: float  # mean training loss, sequences weighted equally
@@ -49,18 +51,22 @@ class TrainingRun:
     """A run in progress. All its state is in this object: a process may hold several.
 
     Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
+    A run without selection sequences is a refit and needs its `plan`: it goes through all its epochs and keeps the
+    last weights.
     """
 
-    def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
-        self.config, self.seed, self.data = config, seed, data
+    def __init__(self, config: RunConfig, seed: int, data: RunData, plan: RefitPlan | None = None) -> None:
+        assert (plan is None) == data.rule.validated, "a refit has a plan, and a validated run has none"
+        self.config, self.seed, self.data, self.plan = config, seed, data, plan
         self.device = data.device
         self.random = RandomStream(self.device)
         self.random.seed(seed, 0)
         with memory_errors(self.device), self.random.drawing():
             self.network = build_network(config, len(data.pipeline.names)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
-        self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
-        self.average = build_average(self.network, config)
+        steps = math.ceil(len(data.train) / config.batch_size)
+        self.schedule = Schedule(self.optimizer, config, steps, plan)
+        self.averages = Averages(self.network, config)
         self.loss = build_loss(config, self.device)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
@@ -75,11 +81,16 @@ class TrainingRun:
         return len(self.history)
 
     @property
+    def epochs(self) -> int:
+        """Most epochs that it will have."""
+        return self.config.epochs if self.plan is None else self.plan.epochs
+
+    @property
     def stop_reason(self) -> str | None:
         """Why the run is over: `early_stopping`, `epochs`, or None while it is not."""
-        if self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
+        if self.plan is None and self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
             return "early_stopping"
-        return "epochs" if self.epoch >= self.config.epochs else None
+        return "epochs" if self.epoch >= self.epochs else None
 
     @property
     def finished(self) -> bool:
@@ -107,15 +118,16 @@ class TrainingRun:
         with memory_errors(self.device):
             loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
+            self.averages.after_epoch()
             trained = time.perf_counter()
-            t0, t1 = self._evaluate(self.data.select).tolist()
+            t0, t1 = self._evaluate(self.data.select).tolist() if self.plan is None else (math.nan, math.nan)
         self._refuse_not_finite(loss, t0, t1)
         mean = (t0 + t1) / 2
         end = time.perf_counter()
         record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained - start, end - start)
-        if not self.history or mean > self.history[self.best_epoch].mean:
+        if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
-            self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
 
@@ -144,8 +156,7 @@ class TrainingRun:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.after_step()
-        if self.average is not None:
-            self.average.update(self.network)
+        self.averages.after_step()
         finite = norm.isfinite()
         return torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
 
@@ -158,15 +169,11 @@ class TrainingRun:
             x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
         return x
 
-    def _evaluated(self) -> nn.Module:
-        """The weights that are validated and kept: the moving average where there is one."""
-        return self.network if self.average is None else self.average.module
-
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
         """Score per target (2,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
-        network = self._evaluated().eval()
+        network = self.averages.evaluated.eval()
         metric = StreamingPearson(device=self.device)
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
@@ -174,7 +181,8 @@ class TrainingRun:
         return metric.compute()
 
     def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
-        for name, value in (("training loss", loss), ("score of t0", t0), ("score of t1", t1)):
+        scores = (("score of t0", t0), ("score of t1", t1)) if self.plan is None else ()
+        for name, value in (("training loss", loss), *scores):
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
@@ -196,9 +204,13 @@ class TrainingRun:
             weights={k: v.float().cpu() for k, v in self.best_weights.items()},
             history=[dataclasses.asdict(record) for record in self.history],
             best_epoch=self.best_epoch,
-            scores={"select": {"t0": best.t0, "t1": best.t1, "mean": best.mean}, "report": report},
+            scores={
+                "select": None if self.plan else {"t0": best.t0, "t1": best.t1, "mean": best.mean},
+                "report": report,
+            },
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
+            split=self.data.rule.document(),
             valid_fingerprint=self.data.dataset.valid.fingerprint,
             prediction_std=measured.prediction_std,
             sequence_sums=measured.sequence_sums,
@@ -208,7 +220,7 @@ class TrainingRun:
     def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]], Measures]:
         """Report scores of the best weights, their scores where the data shifts, and what is measured for later; the
         weights are put back."""
-        evaluated = self._evaluated()
+        evaluated = self.averages.evaluated
         current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
         evaluated.load_state_dict(self.best_weights)
         report = None
@@ -222,7 +234,7 @@ class TrainingRun:
     def release(self) -> None:
         """Let go of the data and of everything on the device. History, best epoch and configuration can still be read;
         training, results and states cannot be had any more."""
-        for name in ("data", "network", "average", "optimizer", "schedule", "scaler", "loss", "best_weights"):
+        for name in ("data", "network", "averages", "optimizer", "schedule", "scaler", "loss", "best_weights"):
             self.__dict__.pop(name, None)
 
     def state(self) -> bytes:
@@ -230,16 +242,11 @@ class TrainingRun:
         optimizer = self.optimizer.state_dict()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= self.averages.tensors()
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.active(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
+            **self._identity(),
             "history": [dataclasses.asdict(record) for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
@@ -248,27 +255,31 @@ class TrainingRun:
         }
         return pack(tensors, document)
 
+    def _identity(self) -> dict[str, Any]:
+        """What a stored state must agree with to be this run's."""
+        return {
+            "format": FORMAT,
+            "kind": "state",
+            "configuration": self.config.identity(),
+            "seed": self.seed,
+            "data_fingerprint": self.data.fingerprint,
+            "split": self.data.rule.document(),
+            "plan": None if self.plan is None else self.plan.document(),
+        }
+
     def restore(self, blob: bytes) -> None:
         """Go on from `state()` of a run with the same configuration, seed and data.
 
         Raises `CheckpointError` where it is another run's, of another format, or damaged.
         """
         tensors, document = unpack(blob, "the stored state of the run")
-        mine = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.active(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
-        }
-        for key, value in mine.items():
+        for key, value in self._identity().items():
             if document.get(key) != value:
                 raise CheckpointError(
                     f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"
                 )
         self.network.load_state_dict(_under("network.", tensors))
-        if self.average is not None:
-            self.average.load_state_dict(_under("average.", tensors))
+        self.averages.load(tensors, self.device)
         self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console, ConsoleDimensions
 
+from search import DEFAULT_STORAGE
 from search.errors import SearchError
 
 if TYPE_CHECKING:
     from search.studyfile.spec import StudySpec
 
-DEFAULT_STORAGE = "sqlite:///lobtuna.db"
 WIDE = 240  # columns assumed for a pipe or a file
 
 StorageOption = Annotated[

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from search.study.ranking import RankedConfiguration, Ranking
+    from search.studyfile.spec import ValidationSpec
 
 HEAD = ("trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
 UNNEEDED = ("sd", "mean", "n", "best run", "P(best)", "report")  # left out of a narrow terminal, in this order
@@ -48,29 +49,24 @@ def rank(
     The estimate shrinks each configuration's runs by how noisy they are and takes the search's own luck out.
     """
     from search.errors import SearchError
-    from search.study.open import SEEDS, open_study, spec_of
+    from search.study.named import rank as ranked
     from search.study.ranking import to_csv, to_document
-    from search.study.replication import rank_study
-    from search.study.runs import nothing_complete
 
-    study = open_study(storage, name.removesuffix(SEEDS))
-    ranking = rank_study(study)
-    if not ranking.rows:
-        raise SearchError(nothing_complete(study))
-    fraction = spec_of(study).validation.report_fraction
+    found = ranked(storage, name)
+    ranking, fraction = found.ranking, found.validation.report_fraction
     if csv is not None:
         try:
             csv.write_text(to_csv(ranking), encoding="utf-8")
         except OSError as error:
             raise SearchError(f"cannot write {csv}: {error.strerror}; name another file with --csv") from None
     if json:
-        print_json(to_document(ranking, study.study_name, fraction))
+        print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, study.study_name, fraction, limit, _named(columns, ranking))
+        _print(ranking, found.study, found.validation, limit, _named(columns, ranking))
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
-            f"{study.study_name}{storage_flag(storage)}",
+            f"{found.study}{storage_flag(storage)}",
             markup=False,
             soft_wrap=True,
         )
@@ -88,11 +84,12 @@ def _named(columns: str | None, ranking: Ranking) -> list[str]:
     return wanted
 
 
-def _print(ranking: Ranking, name: str, fraction: float, limit: int, wanted: list[str]) -> None:
+def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int, wanted: list[str]) -> None:
     from search.study.ranking import varying
 
-    selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
-    stdout.print(f"{name}: mean weighted Pearson on the selection sequences ({selected})", markup=False, soft_wrap=True)
+    stdout.print(
+        f"{name}: mean weighted Pearson on the selection sequences ({validation.words})", markup=False, soft_wrap=True
+    )
     rows = ranking.rows[:limit]
     cells = [dict(zip(HEAD, _cells(row), strict=True)) | _values(row.configuration) for row in rows]
     stdout.print(_table(wanted or _fitting(cells), cells))
@@ -100,7 +97,7 @@ def _print(ranking: Ranking, name: str, fraction: float, limit: int, wanted: lis
     for i, row in enumerate(rows if names else (), 1):
         values = " ".join(f"{key}={value}" for key, value in _values(row.configuration).items() if key in names)
         stdout.print(stdout.fold(f"{i:>3}  {values}", indent=5), markup=False, soft_wrap=True)
-    for line in _remarks(ranking, fraction, len(ranking.rows) - limit):
+    for line in _remarks(ranking, validation.report_fraction, len(ranking.rows) - limit):
         stdout.print(stdout.fold(line, indent=2), markup=False, soft_wrap=True)
 
 

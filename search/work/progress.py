@@ -119,7 +119,9 @@ class Progress:
         elif event.kind == "epoch":
             row.trial, row.state = str(event.trial), "training"
             row.epoch = f"{(event.epoch or 0) + 1}/{event.epochs}"
-            row.score, row.best, row.seconds = f"{event.score:.4f}", f"{event.best:.4f}", f"{event.seconds:.1f}"
+            row.score = "" if event.score is None else f"{event.score:.4f}"  # a refit has none
+            row.best = "" if event.best is None else f"{event.best:.4f}"
+            row.seconds = f"{event.seconds:.1f}"
         elif event.kind == "end":
             row.state = event.state
         elif event.kind == "outlook" and event.outlook is not None:
@@ -149,7 +151,8 @@ class Progress:
             return ""
         self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
-        line = f"{name}  {where}  {event.score:.4f}, best {event.best:.4f}  {event.seconds:.1f} s"
+        scores = "" if event.score is None else f"  {event.score:.4f}, best {event.best:.4f}"
+        line = f"{name}  {where}{scores}  {event.seconds:.1f} s"
         return line if self.outlook is None else f"{line}  | {_brief(self.outlook)}"
 
 

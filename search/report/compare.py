@@ -116,6 +116,8 @@ def compare(sources: Sequence[optuna.Study], ensembles: Mapping[str, Mapping[str
     studies = [read_study(source) for source in sources]
     same = len({(s.fingerprint, s.report_fraction) for s in studies}) == 1 and studies[0].fingerprint is not None
     on = "report" if all(s.report_fraction > 0 for s in studies) else "select"
+    if on == "select" and any(s.spec.validation.count is not None for s in studies):
+        same = False  # runs on different folds have selected on different sequences
     measured = _Measured(dict(zip([s.name for s in studies], sources, strict=True)), studies, on, same)
     entries = [*measured.best(), *measured.ensembles(ensembles or {}), *measured.spending()]
     return Comparison(tuple(studies), tuple(entries), on, tuple(_remarks(studies, entries, on, same)))

@@ -149,7 +149,7 @@ def _ridge(study: Study) -> Row | None:
     return Row("ridge", *_of(study.ridge), "linear regression on the columns of one row")
 
 
-def _of(reference: Reference) -> tuple[Score, Score | None]:
+def _of(reference: Reference) -> tuple[Score | None, Score | None]:
     return reference.select, reference.report
 
 

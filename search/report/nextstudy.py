@@ -11,8 +11,8 @@ from typing import Any
 
 from search.report.effects import Effects
 from search.report.factors import usable
-from search.report.learning import best_quarter, cut_off
 from search.report.page import PageTable, Section
+from search.report.peaks import best_quarter, cut_off
 from search.report.ranges import Advice, advise
 from search.report.record import Study
 from search.report.style import plural

@@ -123,7 +123,7 @@ class NoteKeeper:
     def _score_ridge(self) -> None:
         if self.dataset is not None:
             study = load_study(self.storage, self.name)
-            ensure_ridge(study, self.dataset, spec_of(study).validation.report_fraction)
+            ensure_ridge(study, self.dataset, spec_of(study).validation)
 
     def _guarded(self, call: Callable[[], Any]) -> None:
         """Log an expected failure: a note that cannot be written must not stop the training."""

@@ -35,13 +35,12 @@ def section(study: Study) -> Section:
         return Section("parallel", title, f"{plural(len(runs), 'finished run')}: too few lines to compare.")
     count = max(3, round(TOP * len(runs)))
     best, others = runs[:count], _spread(runs[count:])
-    drawn = (
-        f" Drawn are {len(others)} of the others, chosen evenly by score." if len(runs) > count + len(others) else ""
-    )
+    left_out = len(runs) > count + len(others)
+    drawn = f" Drawn are {len(others)} of the others, chosen evenly by score." if left_out else ""
     text = (
         "Each line is a finished run; where it crosses a row is its value there. Dark: the best "
-        f"{count} of {len(runs)}.{drawn} Where dark lines meet, the best runs agree. A line has a gap where a parameter "
-        "means nothing."
+        f"{count} of {len(runs)}.{drawn} Where dark lines meet, the best runs agree. A line has a gap where a "
+        "parameter means nothing."
     )
     return Section("parallel", title, "", [Figure(text, _lines(study, names, best, others), "selection")])
 

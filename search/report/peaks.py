@@ -30,7 +30,7 @@ EARLY = 3  # finished runs needed to describe their best epochs
 MOVING = ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss")
 
 
-def peaks_section(study: Study) -> Section:
+def section(study: Study) -> Section:
     """Where best epochs lie, and what follows for warm-up and epoch limit."""
     title = "Where best epochs lie"
     runs = [t for t in study.finished if t.best_epoch is not None]

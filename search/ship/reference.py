@@ -31,7 +31,7 @@ def score_references(
     """
     dataset = load_dataset(data)
     bind_data(study, dataset.fingerprint)
-    ensure_ridge(study, dataset, spec_of(study).validation.report_fraction)
+    ensure_ridge(study, dataset, spec_of(study).validation)
     if not finished_runs(study):
         return None
     runs = choose(study, Choice())

@@ -19,21 +19,22 @@ from tests.search.study.made_trials import spec
 def test_the_ridge_is_scored_once(tmp_path: Path, small_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its scores are those of the ridge on the study's own parts; a second call computes nothing."""
     study = create_study(spec(), f"sqlite:///{tmp_path / 'study.db'}")
-    ensure_ridge(study, small_dataset, 0.25)
+    ensure_ridge(study, small_dataset, spec().validation)
     found = read_reference(study.user_attrs, RIDGE)
     sums = row_ridge_sums(small_dataset.train, small_dataset.valid)
     select, report = validation_split(len(small_dataset.valid), 0.25)
-    assert found is not None and found.report is not None
+    assert found is not None and found.report is not None and found.select is not None
     assert found.select.value == pytest.approx(correlations(sums[select].sum(0)).mean())
     assert found.report.value == pytest.approx(correlations(sums[report].sum(0)).mean())
     monkeypatch.setattr("lobmodels.profile.row_ridge.row_ridge_sums", None)
-    ensure_ridge(study, small_dataset, 0.25)
+    ensure_ridge(study, small_dataset, spec().validation)
 
 
 def test_without_report_sequences() -> None:
     """There is no report score, and the document says so."""
     sums = np.random.default_rng(0).random((10, 6, 2)) + 1
     assert Reference.of(sums, np.arange(10), np.arange(0)).report is None
+    assert Reference.of(sums, np.arange(0), np.arange(10)).select is None
 
 
 def test_it_reads_back(tmp_path: Path) -> None:

@@ -201,9 +201,10 @@ def _table(table: PageTable) -> str:
     more = len(table.rows) - table.shown
     rest = f'<p class="more">{more:,} more in {escape(table.name)}.csv</p>' if more > 0 else ""
     caption = f'<p class="caption">{escape(table.text)} {_origin(table.sequences)}</p>' if table.text else ""
-    inner = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}'
+    label = escape(table.text or table.name)
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">'  # keys scroll it, too
+    inner = f"{region}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
     if table.folded:
-        label = escape(table.text or table.name)
         return f"<details><summary>{label} {_origin(table.sequences)}</summary>{inner}</details>"
     return caption + inner
 

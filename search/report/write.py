@@ -172,7 +172,7 @@ def _lead(first: Headline) -> Lead:
     step = first.step
     now = ("What now", f"{step.kind}: {step.reason}.")
     return Lead(
-        ("", "selection", "report", "what"), first.cells(), INTERVALS, (("Budget", first.budget), now), step.command
+        ("forecast", "selection", "report", "what"), first.cells(), INTERVALS, (("Budget", first.budget), now), step.command
     )
 
 

@@ -44,7 +44,9 @@ def studies(storage: BaseStorage) -> list[Any]:
     joint = make_study(storage, 150, replicates=(5, 4))
     wide = make_study(storage, 90, seed=3, spec=StudySpec.from_json(SPEC.to_json() | {"name": "wide"}))
     members = tuple(run.name for row in read_study(joint).ranking.repeated for run in row.runs)
-    ensemble = Reference(Score(0.2859, 0.2741, 0.2977), Score(0.2811, 0.2632, 0.2990), members)
+    ensemble = Reference(
+        Score(0.2859, 0.2741, 0.2977), Score(0.2811, 0.2632, 0.2990), members, read_study(joint).complete
+    )
     store_reference(joint, ENSEMBLE, ensemble)
     store_reference(joint, RIDGE, Reference(Score(0.2304, 0.2172, 0.2436), Score(0.2288, 0.2079, 0.2497)))
     return [joint, wide]
@@ -83,7 +85,7 @@ def pictures(folder: Path) -> dict[str, tuple[Path, int, int]]:
     for name, width, parts in (("status", 80, (screen,)), ("work", 80, (at_work(),)), ("status-wide", 140, (screen,))):
         path = folder / f"{name}.svg"
         path.write_text(terminal(width, *parts), encoding="utf-8")
-        found[name] = (path, 8 * width + 40, 0)
+        found[name] = (path, 7 * width, 0)
     return found
 
 
@@ -96,12 +98,13 @@ def photograph(found: dict[str, tuple[Path, int, int]], folder: Path, each: Call
         browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
         for name, (source, width, height) in found.items():
             page = browser.new_page(viewport={"width": width, "height": height or 400})
-            page.goto(source.resolve().as_uri())
-            page.wait_for_timeout(1500)  # figures near the window are drawn
             target = folder / f"{name}.png"
             if source.suffix == ".svg":
+                page.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block }}</style>{source.read_text()}")
                 page.locator("svg").first.screenshot(path=target)
             else:
+                page.goto(source.resolve().as_uri())
+                page.wait_for_timeout(1500)  # figures near the window are drawn
                 page.screenshot(path=target)
             each(target)
         browser.close()

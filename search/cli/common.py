@@ -51,15 +51,15 @@ class _Results(Console):
         width = int(set_by_user) if set_by_user.isdigit() else found.width if self.is_terminal else WIDE
         return ConsoleDimensions(width, found.height)
 
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        Console.size.fset(self, new_size)  # type: ignore[attr-defined]
+
     def fold(self, text: str, indent: int) -> str:
         """`text` wrapped to the terminal, further lines indented; in a pipe it stays one line."""
         if not (self.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
             return text
         return fill(text, self.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-
-    @size.setter
-    def size(self, new_size: tuple[int, int]) -> None:
-        Console.size.fset(self, new_size)  # type: ignore[attr-defined]
 
 
 stdout = _Results(highlight=False)  # results

@@ -116,12 +116,10 @@ def _ensemble(study: Study) -> Row | None:
 
 
 def _newer(study: Study) -> str:
-    """How many runs have finished since the ensemble was scored, where any of them is better than its worst member."""
+    """How many runs have finished since the ensemble was scored: it may be another one by now."""
     assert study.ensemble is not None
-    runs = [t for t in (*study.trials, *study.replicates) if t.state == "complete" and t.value is not None]
-    inside = [t.value or 0.0 for t in runs if t.name in study.ensemble.members]
-    better = [t for t in runs if inside and (t.value or 0.0) > min(inside) and t.name not in study.ensemble.members]
-    return f"; {plural(len(better), 'other run')} scored above its last member" if better else ""
+    since = study.complete - study.ensemble.runs
+    return f"; {plural(since, 'run')} finished since" if since > 0 else ""
 
 
 def _baseline(study: Study) -> Row | None:

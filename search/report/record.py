@@ -64,6 +64,11 @@ class Study:
         return {name: p for name, p in self.spec.parameters.items() if not isinstance(p, Fixed)}
 
     @property
+    def complete(self) -> int:
+        """Complete runs, replicates included."""
+        return sum(trial.state == "complete" for trial in (*self.trials, *self.replicates))
+
+    @property
     def report_fraction(self) -> float:
         """Share of the validation sequences that no decision has seen."""
         return self.spec.validation.report_fraction

@@ -172,7 +172,11 @@ def _lead(first: Headline) -> Lead:
     step = first.step
     now = ("What now", f"{step.kind}: {step.reason}.")
     return Lead(
-        ("forecast", "selection", "report", "what"), first.cells(), INTERVALS, (("Budget", first.budget), now), step.command
+        ("forecast", "selection", "report", "what"),
+        first.cells(),
+        INTERVALS,
+        (("Budget", first.budget), now),
+        step.command,
     )
 
 

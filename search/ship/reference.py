@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import TrialState
 
 from lobmodels.bootstrap import sequence_statistics
 from lobmodels.data import load_dataset
@@ -18,6 +20,7 @@ from search.study.create import bind_data
 from search.study.open import spec_of
 from search.study.record import ENSEMBLE
 from search.study.reference import Reference, ensure_ridge, read_reference, store_reference
+from search.study.replication import find_replicates
 from search.study.runs import Run, finished_runs
 
 
@@ -36,13 +39,21 @@ def score_references(
         return None
     runs = choose(study, Choice())
     names = tuple(run.name for run in runs)
-    known = read_reference(study.user_attrs, ENSEMBLE)
+    known, complete = read_reference(study.user_attrs, ENSEMBLE), _complete(study)
     if known is not None and known.members == names:
-        return known
-    names, sums, found = _ensemble(study, runs, data, progress)
-    reference = Reference.of(sums, found.select, found.report, names)
-    store_reference(study, ENSEMBLE, reference)
+        reference = replace(known, runs=complete)
+    else:
+        names, sums, found = _ensemble(study, runs, data, progress)
+        reference = Reference.of(sums, found.select, found.report, names, complete)
+    if reference != known:
+        store_reference(study, ENSEMBLE, reference)
     return reference
+
+
+def _complete(study: optuna.Study) -> int:
+    """Complete runs of the study and its replicates."""
+    parts = [part for part in (study, find_replicates(study)) if part is not None]
+    return sum(len(part.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) for part in parts)
 
 
 def ensemble_sums(

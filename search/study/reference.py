@@ -45,20 +45,25 @@ class Reference:
     """A forecast scored on the selection and on the report sequences; None where there are none of a kind, as with
     folds, whose runs select on different ones.
 
-    `members` are the runs of an ensemble, by name.
+    `members` are the runs of an ensemble, by name, `runs` how many were complete when it was scored.
     """
 
     select: Score | None
     report: Score | None
     members: tuple[str, ...] = ()
+    runs: int = 0
 
     @staticmethod
     def of(
-        sums: NDArray[np.float64], select: NDArray[np.int64], report: NDArray[np.int64], members: Sequence[str] = ()
+        sums: NDArray[np.float64],
+        select: NDArray[np.int64],
+        report: NDArray[np.int64],
+        members: Sequence[str] = (),
+        runs: int = 0,
     ) -> Reference:
         """From the sums (N, 6, targets) of all validation sequences and the indices of both parts."""
         parts = [Score.over_sequences([sums[index]]) if len(index) else None for index in (select, report)]
-        return Reference(parts[0], parts[1], tuple(members))
+        return Reference(parts[0], parts[1], tuple(members), runs)
 
 
 def store_reference(study: optuna.Study, name: str, reference: Reference) -> None:
@@ -72,7 +77,7 @@ def read_reference(attributes: Mapping[str, Any], name: str) -> Reference | None
     try:
         select, report, members = (document[part] for part in ("select", "report", "members"))  # type: ignore[index]
         scores = [None if part is None else Score(**part) for part in (select, report)]
-        return Reference(scores[0], scores[1], tuple(map(str, members)))
+        return Reference(scores[0], scores[1], tuple(map(str, members)), int(document["runs"]))  # type: ignore[index]
     except (TypeError, KeyError):
         return None
 

@@ -40,7 +40,7 @@ def test_without_report_sequences() -> None:
 def test_it_reads_back(tmp_path: Path) -> None:
     """With members and intervals; a damaged document is none."""
     study = create_study(spec(), f"sqlite:///{tmp_path / 'study.db'}")
-    stored = Reference(Score(0.3, 0.2, 0.4), None, ("joint#1", "joint#2"))
+    stored = Reference(Score(0.3, 0.2, 0.4), None, ("joint#1", "joint#2"), 12)
     store_reference(study, ENSEMBLE, stored)
     assert read_reference(study.user_attrs, ENSEMBLE) == stored
     for damaged in (None, 3, {"select": {}}, {"select": {"x": 1}, "report": None, "members": []}):

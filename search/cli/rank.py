@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from search.study.ranking import RankedConfiguration, Ranking
-    from search.studyfile.spec import ValidationSpec
+    from search.studyfile.validation import ValidationSpec
 
 HEAD = ("trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
 UNNEEDED = ("sd", "mean", "n", "best run", "P(best)", "report")  # left out of a narrow terminal, in this order

@@ -83,7 +83,7 @@ def _follow(look: Callable[[], Status], every: float) -> None:
     while True:
         now = look()
         line = f"{_counts(now.trials)}; best {'-' if now.best is None else f'{now.best.value:.4f}'}"
-        if now.outlook.workers:
+        if now.outlook.running:
             line += f"; {now.outlook.line()}"
         elif not now.over:
             line += "; no worker is running"
@@ -155,7 +155,7 @@ def _left(now: Status) -> str:
     from search.study.outlook import duration
 
     left = now.outlook.seconds_left
-    return "" if left is None or not now.outlook.workers else f", about {duration(left)} left at this speed"
+    return "" if left is None or not now.outlook.running else f", about {duration(left)} left at this speed"
 
 
 def _workers(now: Status) -> Table:

@@ -22,55 +22,52 @@ RECENT = 20  # ended trials whose length says how long one takes
 
 @dataclass(frozen=True)
 class Outlook:
-    """`seconds_left` is the time until the budget is spent with as many workers as now; None where it is not known."""
+    """`seconds_left` is the time until the budget is spent, with as many runs at once as now; None if not known."""
 
     begun: int
     limit: int | None  # of trials
-    workers: int
+    running: int  # trials at this moment, replicates included
     best: float | None  # score of the best complete trial on the selection sequences
     best_trial: int | None
     words: str  # its configuration in a few words
     seconds_left: float | None
 
     def line(self) -> str:
-        """`7 of 24 trials, 3 workers, about 2 h 10 min to the end of the budget`."""
+        """`trial 7 of 24, 3 running, about 2 h 10 min to the end of the budget`."""
         trials = f"{self.begun} trials" if self.limit is None else f"trial {self.begun} of {self.limit}"
-        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} to the end of the budget"
-        return f"{trials}, {workers}{left}"
+        return f"{trials}, {self.running} running{left}"
 
     def best_line(self) -> str:
         """`0.2689, trial 3: gru 3x64, mse, lr 0.001`, or that there is none."""
         return "none yet" if self.best is None else f"{self.best:.4f}, trial {self.best_trial}: {self.words}"
 
 
-def outlook_of(spec: StudySpec, trials: Sequence[FrozenTrial], workers: int, now: datetime | None = None) -> Outlook:
-    """The outlook of a study with these trials, while so many workers are at work on it or on its replicates."""
+def outlook_of(spec: StudySpec, trials: Sequence[FrozenTrial], running: int, now: datetime | None = None) -> Outlook:
+    """The outlook of a study with these trials, while so many run, its replicates included."""
     paid = begun(trials)
-    running = [trial for trial in paid if trial.state == TrialState.RUNNING]
     finished = [t for t in trials if t.state == TrialState.COMPLETE and state_of(t) == "complete"]
     best = max(finished, key=lambda t: (t.values[0], -t.number), default=None)
-    left = _seconds_left(spec, paid, running, workers, now or datetime.now(UTC))
+    left = _seconds_left(spec, paid, running, now or datetime.now(UTC))
     if best is None:
-        return Outlook(len(paid), spec.budget.trials, workers, None, None, "", left)
+        return Outlook(len(paid), spec.budget.trials, running, None, None, "", left)
     words = brief(_configuration(spec, best))
-    return Outlook(len(paid), spec.budget.trials, workers, float(best.values[0]), best.number, words, left)
+    return Outlook(len(paid), spec.budget.trials, running, float(best.values[0]), best.number, words, left)
 
 
-def _seconds_left(
-    spec: StudySpec, paid: Sequence[FrozenTrial], running: Sequence[FrozenTrial], workers: int, now: datetime
-) -> float | None:
+def _seconds_left(spec: StudySpec, paid: Sequence[FrozenTrial], running: int, now: datetime) -> float | None:
     """Until the first of the budget's limits; running trials are counted with what they have done so far."""
     budget = spec.budget
     left = [] if budget.until is None else [(budget.until - now).total_seconds()]
     ended = [t for t in paid if t.state.is_finished() and seconds_of(t) > 0]
-    if workers and budget.hours is not None:
-        left.append((budget.hours - hours_of(paid)) * 3600 / workers)
-    if workers and budget.trials is not None and ended:
+    unfinished = [t for t in paid if not t.state.is_finished()]
+    if running and budget.hours is not None:
+        left.append((budget.hours - hours_of(paid)) * 3600 / running)
+    if running and budget.trials is not None and ended:
         recent = sorted(ended, key=lambda t: t.datetime_complete or datetime.min)[-RECENT:]
         each = fmean(seconds_of(t) for t in recent)
-        done = sum(min(seconds_of(t), each) for t in running)
-        left.append(((budget.trials - len(paid) + len(running)) * each - done) / workers)
+        done = sum(min(seconds_of(t), each) for t in unfinished)
+        left.append(((budget.trials - len(paid) + len(unfinished)) * each - done) / running)
     return max(min(left), 0.0) if left else None
 
 

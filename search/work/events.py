@@ -24,10 +24,16 @@ class Event:
     state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
     text: str = ""
     outlook: dict[str, Any] | None = None  # of an outlook: the fields of `search.study.outlook.Outlook`
+    lane: int = 0  # which of the worker's runs at once
 
     def to_line(self) -> bytes:
         """One line of JSON without the empty fields."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v not in (None, "")}).encode() + b"\n"
+        return (
+            json.dumps(
+                {k: v for k, v in asdict(self).items() if v not in (None, "") and (k, v) != ("lane", 0)}
+            ).encode()
+            + b"\n"
+        )
 
     @staticmethod
     def from_line(line: bytes) -> Event:

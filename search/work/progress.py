@@ -20,7 +20,7 @@ LINE_EVERY = 5.0  # seconds between two lines about the running trial of a slot 
 
 @dataclass
 class Row:
-    """One slot's line of the table."""
+    """One line of the table: a slot, or one of the runs that it trains at once."""
 
     trial: str = ""
     epoch: str = ""
@@ -35,11 +35,12 @@ class Progress:
 
     def __init__(self, console: Console, slots: int = 1) -> None:
         self.console = console
-        self.rows = [Row() for _ in range(slots)]
         self.study = ""
         self.outlook: Outlook | None = None
+        self.slots = slots
+        self.rows = {(slot, 0): Row() for slot in range(slots)}  # by slot and lane
         self.live: Live | None = None
-        self._printed = [0.0] * slots
+        self._printed: dict[int, float] = {}
 
     @contextmanager
     def display(self) -> Iterator[Progress]:
@@ -70,10 +71,10 @@ class Progress:
 
     def handle(self, event: Event, slot: int = 0) -> None:
         """Update the table, and print what should stay in the log."""
-        self._update(self.rows[slot], event)
+        self._update(self.rows.setdefault((slot, event.lane), Row()), event)
         line = self._line(event, slot)
         if line:
-            self.print((f"[{slot}] " if len(self.rows) > 1 else "") + line)
+            self.print((f"[{slot}] " if self.slots > 1 else "") + line)
         self._refresh()
 
     def print(self, text: str) -> None:
@@ -88,7 +89,9 @@ class Progress:
 
     def set_state(self, slot: int, state: str) -> None:
         """Show a state that the supervisor, not the slot, knows."""
-        self.rows[slot].state = state
+        for number, lane in list(self.rows):
+            if number == slot:
+                self.rows[number, lane].state = state
         self._refresh()
 
     def _refresh(self) -> None:
@@ -104,12 +107,13 @@ class Progress:
         return Group(*lines, self.table())
 
     def table(self) -> Table:
-        """One line a slot."""
+        """One line a slot, or a run where a slot trains several at once."""
         table = Table(box=None, pad_edge=False)
         for name in ("slot", "trial", "epoch", "score", "best", "s/epoch", "state"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-        for number, row in enumerate(self.rows):
-            table.add_row(str(number), row.trial, row.epoch, row.score, row.best, row.seconds, row.state)
+        for (slot, lane), row in sorted(self.rows.items(), key=lambda item: item[0]):
+            name = f"{slot}.{lane}" if (slot, 1) in self.rows else str(slot)
+            table.add_row(name, row.trial, row.epoch, row.score, row.best, row.seconds, row.state)
         return table
 
     def _update(self, row: Row, event: Event) -> None:
@@ -147,7 +151,7 @@ class Progress:
 
     def _epoch_line(self, event: Event, slot: int, name: str) -> str:
         """A line about a running trial and the study, once in `LINE_EVERY` seconds, where no table shows it."""
-        if self.live is not None or time.monotonic() - self._printed[slot] < LINE_EVERY:
+        if self.live is not None or time.monotonic() - self._printed.get(slot, 0.0) < LINE_EVERY:
             return ""
         self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
@@ -157,8 +161,8 @@ class Progress:
 
 
 def _brief(outlook: Outlook) -> str:
-    """The outlook in part of a line: `7 of 24 trials, 3 working, 2 h 10 min left, best 0.2689 (trial 3: gru ...)`."""
+    """The outlook in part of a line: `7 of 24 trials, 3 running, 2 h 10 min left, best 0.2689 (trial 3: gru ...)`."""
     of = "" if outlook.limit is None else f" of {outlook.limit}"
     left = "" if outlook.seconds_left is None else f", {duration(outlook.seconds_left)} left"
     best = "" if outlook.best is None else f", best {outlook.best:.4f} (trial {outlook.best_trial}: {outlook.words})"
-    return f"{outlook.begun}{of} trials, {outlook.workers} working{left}{best}"
+    return f"{outlook.begun}{of} trials, {outlook.running} running{left}{best}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import optuna
@@ -16,7 +17,6 @@ from search.study.budget import spent
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
 from search.study.open import load_study, spec_of
-from search.study.outlook import Outlook, outlook_of
 from search.study.pruners import reads_running
 from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
 from search.studyfile.spec import StudySpec
@@ -39,6 +39,7 @@ class StudySession:
     storage: BackgroundStorage
     artifacts: Artifacts
     last_recovery: float = float("-inf")  # time.monotonic()
+    siblings: list[StudySession] = field(default_factory=list)
 
     @staticmethod
     def open(inner: BaseStorage, name: str, claim: Claim, *, patience: float, background: bool = True) -> StudySession:
@@ -58,6 +59,14 @@ class StudySession:
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))
+
+    def sibling(self) -> StudySession:
+        """The same session for another trial at once: what it reads of other workers' trials is shared."""
+        study = self.study
+        storage = self.storage.sibling()
+        twin = optuna.Study(study.study_name, storage, copy.deepcopy(study.sampler), copy.deepcopy(study.pruner))
+        self.siblings.append(StudySession(self.spec, twin, storage, self.artifacts))
+        return self.siblings[-1]
 
     @property
     def name(self) -> str:
@@ -86,19 +95,13 @@ class StudySession:
         changed = [name for name in CHANGEABLE if getattr(terms, name) != getattr(self.spec, name)]
         if changed:
             self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
+            for sibling in self.siblings:
+                sibling.spec = self.spec
         return [name for name in changed if name != "question"]
 
     def spent(self) -> str | None:
         """Why the study's budget allows no further trial, or None."""
         return spent(self.spec.budget, self.trials())
-
-    def running(self) -> int:
-        """Trials that run, this worker's own included, as far as was last read."""
-        return sum(trial.state == TrialState.RUNNING for trial in self.storage.known())
-
-    def outlook(self, replicating: int) -> Outlook:
-        """Where the study stands, from what was last read; `replicating` workers run its replicates."""
-        return outlook_of(self.spec, self.storage.known(), self.running() + replicating)
 
     def recover(self, every: float) -> list[Recovered]:
         """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""

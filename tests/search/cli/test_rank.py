@@ -54,6 +54,7 @@ def test_nothing_but_failures_says_why(run: Run, tmp_path: Path) -> None:
 
 def test_what_differs_is_shown_whole(run: Run, searched: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every parameter in which the rows differ, lr included: wrapped at 60 columns, in one line in a pipe."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     whole = run("rank", "joint", "--storage", searched)[1]
     line = next(line for line in whole.splitlines() if line.startswith("  1  "))
     assert " lr=" in line and "more" not in line and len(line) > 60

@@ -46,10 +46,10 @@ def test_the_time_left_of_a_budget_of_trials() -> None:
         trial(3, TrialState.RUNNING, 500),
     ]
     found = outlook_of(spec(budget={"trials": 10}), trials, 2, NOW)
-    assert (found.begun, found.limit, found.workers, found.best, found.best_trial) == (4, 10, 2, 0.3, 1)
+    assert (found.begun, found.limit, found.running, found.best, found.best_trial) == (4, 10, 2, 0.3, 1)
     assert found.seconds_left == pytest.approx((8 * 200 - 50 - 200) / 2)
     assert found.words == "gru 2x64, mse, lr 0.001"
-    assert found.line() == "trial 4 of 10, 2 workers, about 11 min to the end of the budget"
+    assert found.line() == "trial 4 of 10, 2 running, about 11 min to the end of the budget"
 
 
 def test_the_earliest_limit_counts() -> None:
@@ -68,7 +68,7 @@ def test_what_is_not_known_is_not_said() -> None:
     for trials, workers, budget in ((running, 1, {"trials": 5}), (ended, 0, {"trials": 5}), (ended, 1, {})):
         assert outlook_of(spec(budget=budget), trials, workers, NOW).seconds_left is None
     empty = outlook_of(spec(), running, 1, NOW)
-    assert empty.best is None and empty.best_line() == "none yet" and empty.line() == "1 trials, 1 worker"
+    assert empty.best is None and empty.best_line() == "none yet" and empty.line() == "1 trials, 1 running"
 
 
 def test_a_recorded_configuration_comes_first() -> None:

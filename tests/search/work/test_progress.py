@@ -83,7 +83,7 @@ def test_a_terminal_shows_the_study_above_its_slots() -> None:
     shown = Console(width=80, file=io.StringIO())
     shown.print(progress.screen())
     lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0].strip() == "joint: trial 7 of 24, 3 workers, about 2 h 10 min to the end of the budget"
+    assert lines[0].strip() == "joint: trial 7 of 24, 3 running, about 2 h 10 min to the end of the budget"
     assert lines[1].strip() == "best 0.2689, trial 3: gru 3x64, mse, lr 0.001"
     assert lines[2].split()[0] == "slot"
 
@@ -99,6 +99,6 @@ def test_a_line_carries_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = out.getvalue().splitlines()
     assert len(lines) == 2 and lines[0] == (
         "joint #7  epoch 1/20  0.2500, best 0.2600  1.5 s  | "
-        "7 of 24 trials, 3 working, 2 h 10 min left, best 0.2689 (trial 3: gru 3x64, mse, lr 0.001)"
+        "7 of 24 trials, 3 running, 2 h 10 min left, best 0.2689 (trial 3: gru 3x64, mse, lr 0.001)"
     )
     assert "epoch 3/20" in lines[1]

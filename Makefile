@@ -53,5 +53,8 @@ gpu: $(STAMP)
 		$(BIN)/python -m pytest tests/device -m gpu -s -rs -p no:xdist; \
 	else echo "make gpu: torch finds no GPU here; nothing was checked"; fi
 
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots docs/images
+
 clean:
 	rm -rf $(VENV) build dist

@@ -41,7 +41,6 @@ from storage.errors import StorageError, Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
-
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
@@ -81,8 +80,7 @@ class _Worker:
         emit: Emit,
         end_process: Callable[[Exit], object],
     ) -> None:
-        self.name, self.options, self.stop = name, options, stop
-        self.emit = StudyNews(emit)
+        self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
         device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -117,15 +115,10 @@ class _Worker:
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(self._store_state)
-        self.emit(
-            Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
-        )
+        context = self.context
+        self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
         notes = NoteKeeper(
-            self.inner,
-            self.name,
-            self.context.worker,
-            attributes=lambda: self.watch.attributes,
-            dataset=self.context.dataset,
+            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
         )
         notes.start()
         try:

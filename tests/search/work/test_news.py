@@ -60,7 +60,7 @@ def test_each_lane_knows_its_own_trial_best() -> None:
         made = create_trial(
             state=state,
             value=0.1 if state == TrialState.COMPLETE else None,
-            intermediate_values={i: 0.1 for i in range(reports)},
+            intermediate_values=dict.fromkeys(range(reports), 0.1),
         )
         made.number = number
         return made

@@ -82,7 +82,7 @@ def pictures(folder: Path) -> dict[str, tuple[Path, int, int]]:
         "compare": (compared, DESK, 1000),
     }
     screen = render(status_of(joint), headline(read_study(joint)))
-    for name, width, parts in (("status", 80, (screen,)), ("work", 80, (at_work(),)), ("status-wide", 140, (screen,))):
+    for name, width, parts in (("status", 80, (screen,)), ("work", 80, (at_work(),))):
         path = folder / f"{name}.svg"
         path.write_text(terminal(width, *parts), encoding="utf-8")
         found[name] = (path, 7 * width, 0)

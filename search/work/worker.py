@@ -31,6 +31,7 @@ from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes
+from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
 from search.work.planned import Step, follow
@@ -45,7 +46,6 @@ from storage.errors import StorageError, Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
-
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
@@ -85,7 +85,7 @@ class _Worker:
         emit: Emit,
         end_process: Callable[[Exit], object],
     ) -> None:
-        self.name, self.options, self.stop, self.emit = name, options, stop, emit
+        self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
         device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -100,7 +100,7 @@ class _Worker:
             device=device,
             worker=worker,
             stop=stop,
-            emit=emit,
+            emit=self.emit,
             end_process=end_process,
             room=Room(*options.runs_at_once()),
             undecided=options.runs_per_device is None,
@@ -118,15 +118,16 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
-        self.lanes = lanes(self.session, self.context.room.most, device)
+        self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(self._store_state)
-        self.emit(
-            Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
+        context = self.context
+        self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
+        notes = NoteKeeper(
+            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
         )
-        notes = NoteKeeper(self.inner, self.name, self.context.worker, attributes=lambda: self.watch.attributes)
         notes.start()
         try:
             with self.watch:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from search.work.resume import RATE
 from search.work.session import NEEDED
 from storage.artifacts import upload_bytes
 from storage.backends.registry import open_store
@@ -127,19 +128,22 @@ def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
 
 
 def test_the_table_of_states_stays_small(postgres_server: Postgres) -> None:
-    """States of 4 MB replaced every two seconds for two minutes: size of the table beside its live bytes."""
+    """Eight workers with states of 4 MB, each replaced as often as a worker may with --checkpoint-every 60: the most
+    that the table takes beside its live bytes, in six minutes."""
     store = open_store(postgres_server.create_database())
     assert store.engine is not None
-    live: list[str] = []
-    for round_ in range(60):
-        live.append(upload_bytes(store.artifacts, random.randbytes(4_000_000)))
-        if len(live) > 8:
-            store.artifacts.remove(live.pop(0))
-        time.sleep(2.0)
-        if round_ % 10 == 9:
-            with store.engine.begin() as connection:
-                size = connection.scalar(sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')"))
-            print(f"{(round_ + 1) * 4} MB written, {len(live) * 4} MB live: table of {size / 1e6:.0f} MB")
+    workers, size = 8, 4_000_000
+    live = [upload_bytes(store.artifacts, random.randbytes(size)) for _ in range(workers)]
+    pause = max(60.0, size / RATE) / workers
+    most, end = 0.0, time.monotonic() + 360.0
+    while time.monotonic() < end:
+        live.append(upload_bytes(store.artifacts, random.randbytes(size)))
+        store.artifacts.remove(live.pop(0))
+        time.sleep(pause)
+        with store.engine.begin() as connection:
+            query = sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')")
+            most = max(most, float(connection.scalar(query) or 0.0))
+    print(f"{workers * size / 1e6:.0f} MB live: table of {most / 1e6:.0f} MB at most")
 
 
 def test_transactions_of_an_idle_worker(postgres_server: Postgres, small_data: Path, tmp_path: Path) -> None:

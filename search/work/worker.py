@@ -111,6 +111,7 @@ class _Worker:
         self.summary = WorkSummary()
         self.failures = Repeats()
         self.lanes = lanes(self.session, self.context.room.most, device)
+        self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
@@ -137,10 +138,10 @@ class _Worker:
             try:
                 with self.taking:
                     why = self._found(lane)
-                if lane.current is not None:
-                    self._run(lane, lane.current)
+                if lane.number in self.running:
+                    self._run(lane, self.running[lane.number])
             finally:
-                lane.current = None
+                self.running.pop(lane.number, None)
                 room.leave()
             if why:
                 self._wait_or_leave(lane, why)
@@ -148,7 +149,7 @@ class _Worker:
     def _run(self, lane: Lane, trial: TrialInProgress) -> None:
         outcome = trial.run()
         with self.taking:
-            lane.current = None
+            del self.running[lane.number]
             self.summary.count(outcome.state)
             repeated = self.failures.add(outcome.state, outcome.text)
         if outcome.state == "kept":
@@ -165,14 +166,10 @@ class _Worker:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
 
-    def _busy(self) -> int:
-        """How many lanes have a trial."""
-        return sum(lane.current is not None for lane in self.lanes)
-
     def _found(self, lane: Lane) -> str:
         """Give `lane` its next trial, after an outage where there is one. Returns why there is none; empty where a stop
         came before the outage was over: no trial is held yet, so nothing is lost."""
-        if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
+        if self.options.trials is not None and self.summary.trials + len(self.running) >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
         note = lambda text: self.emit(Event("note", self.name, text=text))  # noqa: E731
         try:
@@ -181,7 +178,7 @@ class _Worker:
             return ""
         if isinstance(found, str):
             return found
-        lane.current = TrialInProgress(self.context, *found, lane)
+        self.running[lane.number] = TrialInProgress(self.context, *found, lane)
         return ""
 
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
@@ -201,13 +198,13 @@ class _Worker:
         """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
         new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
-        if self._busy():
+        if self.running:
             self.stop.sleep(self._soon)
         elif self.options.wait:
             self._idle()
         elif self._all_heard():
             with self.taking:
-                if not self._busy():
+                if not self.running:
                     self.summary.stopped = why
 
     def _all_heard(self) -> bool:
@@ -290,8 +287,8 @@ class _Worker:
 
     def _store_state(self) -> None:
         """At a first signal: store the epochs so far, because a second signal ends the process at once."""
-        for current in [lane.current for lane in self.lanes]:
-            if current is None or not self.stop.urgent:
+        for current in list(self.running.values()):
+            if not self.stop.urgent:
                 continue
             try:
                 current.resume.save()

@@ -183,8 +183,7 @@ class TrialInProgress:
     # Ends -------------------------------------------------------------------------------------------------------
 
     def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
-        value = checkpoint.score if task.order is None else task.order.promised
-        assert value is not None, "a validated run has a score"
+        value = task.value(checkpoint)
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
         batch.state, batch.values = TrialState.COMPLETE, [value]
@@ -205,10 +204,7 @@ class TrialInProgress:
                     raise kept.problem from error
                 return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
-        ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
-        if task.order is not None:
-            return Outcome("complete", f"refit on {len(run.data.train)} sequences, {run.epoch} epochs")
-        return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
+        return Outcome("complete", task.words(run), None if task.order else value)
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
         """What is stored with a complete trial; the checkpoint is the first."""

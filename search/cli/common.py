@@ -63,7 +63,9 @@ class _Results(Console):
 
 
 stdout = _Results(highlight=False)  # results
-stderr = Console(stderr=True, highlight=False)  # logs and progress
+# In a notebook `!lobtuna work` has a terminal that cannot be redrawn; the kernel sets this variable.
+NOTEBOOK = "JPY_PARENT_PID" in os.environ
+stderr = Console(stderr=True, highlight=False, force_terminal=False if NOTEBOOK else None)  # logs and progress
 
 
 def storage_flag(storage: str) -> str:

@@ -133,10 +133,10 @@ def test_a_network_without_its_forms_says_so() -> None:
             call()
 
 
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", ARCHITECTURES.names)
 def test_whether_dropout_is_used(architecture: str) -> None:
     """`RunConfig.uses_dropout` says it for every input block, head and depth, as the built network has it."""
-    for block, head, layers in itertools.product(INPUT_BLOCKS, HEADS, (1, 2)):
+    for block, head, layers in itertools.product(INPUT_BLOCKS.names, HEADS.names, (1, 2)):
         values = {"architecture": architecture, "input_block": block, "head": head, "num_layers": layers}
         config = RunConfig.parse({**values, "hidden_size": 8, "dropout": 0.2})
         parts = list(build_network(config, 5).modules())

@@ -39,6 +39,13 @@ DataOption = Annotated[
         help="Folder with train.parquet and valid.parquet.",
     ),
 ]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Python file with networks or losses of yours; may be given often."),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-plugins", help="Run the source of plugins that came with the study from the database.")
+]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study in the database.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 

@@ -118,6 +118,10 @@ def render(now: Status, first: Headline, flag: str = "") -> Group:
     ]
     if now.replicates is not None:
         lines.append(_named("replicates", _counts(now.replicates)))
+    if now.plan is not None:
+        lines.append(_named("plan", now.plan))
+    if now.standstill is not None:
+        lines.append(_named("stalled", now.standstill))
     lines += [_named("failed", f"trial {number}: {reason}") for number, _, reason in now.failures[:SHOWN]]
     if len(now.failures) > SHOWN:
         lines.append(_named("", f"and {len(now.failures) - SHOWN} more: --json lists every reason"))

@@ -19,7 +19,7 @@ from search.report.style import plural
 from search.studyfile.checks import UNUSED_DROPOUT, contradictions
 from search.studyfile.conditions import dead_parameters, get, ordered
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from search.studyfile.values import show
 
 BASELINES = 3

@@ -12,7 +12,14 @@ from typing import Any
 
 COMPLETE, PRUNED, FAILED, REPLICATE, REPORT = "#2563a8", "#d9822b", "#b3261e", "#2f855a", "#7b4fa3"
 INK, SOFT, QUIET, GRID = "#1d2733", "#5b6773", "#9aa3ad", "#eceff2"
-STATE = {"complete": COMPLETE, "pruned": PRUNED, "failed": FAILED, "running": QUIET, "waiting": QUIET}
+STATE = {
+    "complete": COMPLETE,
+    "pruned": PRUNED,
+    "failed": FAILED,
+    "running": QUIET,
+    "waiting": QUIET,
+    "withdrawn": QUIET,
+}
 SERIES = (
     COMPLETE,
     PRUNED,

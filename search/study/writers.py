@@ -16,6 +16,7 @@ from search.study.record import (
     BASELINE,
     BEST_EPOCH,
     CONFIGURATION,
+    CONTINUES,
     DEVICE,
     DIVERGED,
     EPOCHS,
@@ -23,11 +24,15 @@ from search.study.record import (
     FOLD,
     GPU_USE,
     HISTORY,
+    KEPT_STATE,
     KEY,
     MEMORY,
     PARAMETERS,
     PARENT,
+    REDRAWN,
     REFIT,
+    REPEATED,
+    REPEATS,
     RESUME,
     SECONDS,
     SECONDS_PER_EPOCH,
@@ -38,6 +43,8 @@ from search.study.record import (
 from storage.claims import REASON, Batch
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from lobmodels.training.run import EpochRecord
 
 
@@ -49,6 +56,16 @@ def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
 def queued_replicate(key: str, parent: int | None, seed: int, fold: int | None = None) -> dict[str, Any]:
     """User attributes of a replicate in the queue."""
     return {KEY: key, PARENT: parent, SEED: seed, **_fold(fold)}
+
+
+def queued_second_look(pruned: FrozenTrial) -> dict[str, Any]:
+    """User attributes of a trial in the queue that takes a pruned one up again."""
+    return {CONTINUES: pruned.number, KEY: pruned.user_attrs[KEY], SEED: pruned.user_attrs[SEED]}
+
+
+def write_kept_state(artifact: str, epoch: int, size: int) -> Batch:
+    """Where a pruned trial could be taken up again."""
+    return Batch(user_attrs={KEPT_STATE: {"artifact": artifact, "epoch": epoch, "size": size}})
 
 
 def queued_refit(key: str, parent: int | None, seed: int, order: RefitOrder) -> dict[str, Any]:
@@ -101,6 +118,13 @@ def write_failure(kind: str, reason: str, epochs: int) -> Batch:
     if kind in (DIVERGED, MEMORY):
         batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
     return batch
+
+
+def write_withdrawal(earlier: int, *, repeated: bool) -> Batch:
+    """The end of a trial that never ran, because trial `earlier` has its configuration. `repeated`: whether that one
+    has got a replicate instead."""
+    reason = REPEATED if repeated else REDRAWN
+    return Batch(user_attrs={REASON: reason, REPEATS: earlier}, state=TrialState.FAIL)
 
 
 def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:

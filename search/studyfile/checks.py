@@ -8,7 +8,7 @@ from lobmodels.config import RunConfig, in_words
 from lobmodels.errors import ConfigError
 from search.studyfile.conditions import assign, check_when, conditions, dead_parameters, get, ordered
 from search.studyfile.parameters import Fixed, FloatRange, IntRange, Parameter, Problem, parse_parameter
-from search.studyfile.values import NAMES, coerce, show, suggestion
+from search.studyfile.values import coerce, names, show, suggestion
 
 _PROBES = 300  # configurations drawn from a space to see whether its parts can contradict each other
 _MISSING = object()
@@ -47,8 +47,8 @@ class CheckedSpace:
             self.problems.append((("parameters",), text))
             return
         for name, value in raw.items():
-            if name not in NAMES:
-                hint = suggestion(name, NAMES) or f"; known: {', '.join(NAMES)}"
+            if name not in names():
+                hint = suggestion(name, names()) or f"; known: {', '.join(names())}"
                 self.problems.append((("parameters", name), f"unknown parameter{hint}"))
                 continue
             parameter, found = parse_parameter(name, value)
@@ -119,8 +119,8 @@ def _typed(
     typed: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, raw in baseline.items():
-        if name not in NAMES:
-            problems.append(((name,), f"unknown parameter{suggestion(name, NAMES)}"))
+        if name not in names():
+            problems.append(((name,), f"unknown parameter{suggestion(name, names())}"))
             continue
         value, problem = coerce(name, raw)
         if problem:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from search.errors import SpecError
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange
-from search.studyfile.spec import PrunerSpec, StudySpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.terms import PrunerSpec
 from tests.search.studyfile.made_files import JOINT, refused
 
 
@@ -105,19 +105,6 @@ def test_a_damaged_stored_spec_is_refused(load, damage: dict[str, Any], piece: s
 def test_pruning_that_could_never_happen_is_refused(problems) -> None:
     """A warm-up as long as the runs would switch pruning off without a word."""
     refused(problems, "epochs: 10", "10 is too long for epochs=10: nothing would ever be pruned")
-
-
-@pytest.mark.parametrize(("name", "warmup"), [("halving", 0), ("curve", 2), ("median", 10)])
-def test_the_warm_up_follows_from_the_name(name: str, warmup: int) -> None:
-    """Where the file does not give it; a stored definition gives everything and keeps its meaning."""
-    assert PrunerSpec.model_validate({"name": name}).warmup_epochs == warmup
-    assert PrunerSpec.model_validate({"name": name, "warmup_epochs": 7}).warmup_epochs == 7
-
-
-def test_patience_belongs_to_the_pruners_that_know_it() -> None:
-    """Written for another one it would be ignored without a word."""
-    with pytest.raises(ValidationError, match="'patience' goes with name: median or percentile, not with 'halving'"):
-        PrunerSpec(name="halving", patience=2)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +61,12 @@ class _Results(Console):
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
         Console.size.fset(self, new_size)  # type: ignore[attr-defined]
+
+    def fold(self, text: str, indent: int) -> str:
+        """`text` wrapped to the terminal, further lines indented; in a pipe it stays one line."""
+        if not (self.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+            return text
+        return fill(text, self.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 stdout = _Results(highlight=False)  # results

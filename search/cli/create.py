@@ -117,6 +117,7 @@ def _budget(spec: StudySpec) -> str:
         f"{terms.trials} trials" if terms.trials else "",
         f"{terms.hours:g} hours" if terms.hours else "",
         f"until {terms.until:%Y-%m-%d %H:%M %Z}" if terms.until else "",
+        "until it stalls" if terms.stalled else "",
     ]
     return ", ".join(part for part in parts if part) or "none: it runs until it is stopped"
 

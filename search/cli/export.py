@@ -146,13 +146,14 @@ def export(
         print_json({"study": name, "submissions": [shipment.document() for shipment in shipments]})
     else:
         for shipment in shipments:
-            _print(shipment)
+            print_shipment(shipment)
     for shipment in shipments:
         for remark in shipment.remarks:
             stderr.print(remark, markup=False, soft_wrap=True)
 
 
-def _print(shipment: Shipment) -> None:
+def print_shipment(shipment: Shipment) -> None:
+    """Members, weights and scores of one submission."""
     from rich.table import Table
 
     members = shipment.bundle.members

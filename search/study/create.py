@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 # What may change in a study that has begun: it changes neither its trials nor what they are compared with.
-CHANGEABLE = ("question", "budget", "max_retries", "checkpoints")
+CHANGEABLE = ("question", "budget", "max_retries", "second_look", "checkpoints")
 
 
 def create_study(
@@ -101,7 +101,7 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
         name = identity(trial)
-        if name is None or state_of(trial) == "failed":  # a failed trial may be queued again
+        if name is None or state_of(trial) in ("failed", "withdrawn"):  # a failed trial may be queued again
             continue
         if name not in seen:
             seen.add(name)

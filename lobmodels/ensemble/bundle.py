@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -20,19 +19,16 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
-from lobmodels.ensemble.onnx_export import member_graph
+from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_network
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.errors import BundleError, ConfigError, Remedy
-from lobmodels.files import write_atomically
+from lobmodels.files import write_atomically, zip_bytes
 from lobmodels.inputs import InputPipeline, Normalizer
-from lobmodels.networks import ARCHITECTURES
-from lobmodels.plugins.declarations import is_declared
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
 MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
-TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the bytes do not depend on when they are written
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -181,17 +177,6 @@ def submission_bytes(bundle: Bundle) -> bytes:
     return zip_bytes({name: sources[name] for name in FILES})
 
 
-def zip_bytes(files: dict[str, bytes]) -> bytes:
-    """A stored zip of `files` in their order: deterministic on every machine and zlib."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, TIMESTAMP)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
-
-
 def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
     """Write the zip; returns its size in bytes. The file appears whole or not at all.
 
@@ -245,8 +230,7 @@ class Submission:
             normalizer = None
             if pipeline["normalizer"]:
                 normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
-            if member["architecture"] not in ARCHITECTURES.names:
-                raise BundleError(_plugin_needed(self.path, member), arguments=["plugin"])
+            require_network(self.path, member)
             checkpoint = Checkpoint(
                 name=member["name"],
                 config=RunConfig.parse(origin["configuration"]),
@@ -291,18 +275,6 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
-
-
-def is_fused(member: Checkpoint) -> bool:
-    """Whether the runtime computes this member by itself; a network of the user's runs as an ONNX graph instead."""
-    return not is_declared("network", member.config.architecture)
-
-
-def _plugin_needed(path: Path, member: dict[str, Any]) -> str:
-    return (
-        f"{path}: {member['name']} is a network {member['architecture']!r}, which a plugin defines: name its file with "
-        "`plugin`"
-    )
 
 
 def _rounded(expected: Expected) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def test_the_fit_repeats_itself() -> None:
 
 
 def crossed(seed: int, easy: float) -> tuple[np.ndarray, Fit, Fit]:
-    """Five configurations, their search run on fold 0, replicates on folds 1 to 3 but for the best, which has had no run
-    on the easy fold 3. Truth, the fit that knows the folds, the fit that does not."""
+    """Five configurations, their search run on fold 0, replicates on folds 1 to 3 but for the best, which has had no
+    run on the easy fold 3. Truth, the fit that knows the folds, the fit that does not."""
     random = np.random.default_rng(seed)
     truth = np.array([0.27, 0.272, 0.274, 0.276, 0.28])
     cells = [(i, f) for i in range(5) for f in range(4) if (i, f) != (4, 3)]

@@ -99,10 +99,9 @@ class TrialInProgress:
     def _start(self, config: RunConfig) -> Task:
         """Record configuration, seed, fold, worker and device; returns what is to be trained."""
         task = Task.of(self.session.spec, read_trial(self.session.name, self.storage.own()), config)
-        worker, device = self.context.worker, self.context.device_name
-        self.storage.put(write_start(config, task.seed, worker, device, self.attempt, task.fold))
-        plan = task.plan(self.context.dataset)
-        self._emit("start", epochs=config.epochs if plan is None else plan.epochs)
+        here = self.context
+        self.storage.put(write_start(config, task.seed, here.worker, here.device_name, self.attempt, task.fold))
+        self._emit("start", epochs=task.epochs(here.dataset))
         return task
 
     def _on_device(self, task: Task) -> Outcome:
@@ -157,9 +156,8 @@ class TrialInProgress:
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         spent = sum(past.seconds for past in run.history)
         self.storage.put(write_epoch(record, spent, self.context.gpu_use()))
-        scored = run.plan is None  # a refit has no scores
-        score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
-        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
+        scores = {} if run.plan else {"score": record.mean, "best": run.history[run.best_epoch].mean}
+        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, seconds=record.seconds, **scores)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.

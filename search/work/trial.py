@@ -16,7 +16,7 @@ from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
 from lobmodels.training.turns import JobDropped
 from search.errors import WorkerCannotGoOn
-from search.study.pruners import judges_at
+from search.study.pruners import needs_news
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import drop_states, make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
@@ -174,7 +174,7 @@ class TrialInProgress:
                 self.pruned_at = epoch
 
         decide()
-        if self.pruned_at is None and (self.storage.refresh_due() or judges_at(study.pruner, epoch + 1)):
+        if self.pruned_at is None and needs_news(study.pruner, epoch + 1, self.storage.refresh_due()):
             self.storage.refresh(decide)
         return self.pruned_at is not None
 

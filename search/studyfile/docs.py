@@ -21,8 +21,8 @@ from search.studyfile.spec import (
     PrunerSpec,
     SamplerSpec,
     StudySpec,
-    ValidationSpec,
 )
+from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import NAMES, allowed_words, field_type, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (

@@ -48,14 +48,17 @@ def open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def column_problems(names: list[str], types: list[pa.DataType], schema: Schema = LOB) -> list[str]:
-    """What is wrong with the columns of a file: missing, extra, repeated, or not of the format's type."""
+    """What is wrong with the columns of a file: missing, extra, repeated, or not of the format's type.
+
+    Further columns are refused in the challenge's format alone, which has none; `column_notes` tells of them elsewhere.
+    """
     missing = [name for name in schema.columns if name not in names]
     extra = [name for name in dict.fromkeys(names) if name not in schema.columns]
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     problems = []
     if missing:
         problems.append(f"missing column {_listed(missing)}: the format has {len(schema.columns)} columns")
-    if extra:
+    if extra and schema.is_challenge:
         problems.append(f"extra column {_listed(extra)}: drop it, the format has no such column")
     if repeated:
         problems.append(f"repeated column {_listed(repeated)}: each name must occur once")
@@ -72,11 +75,28 @@ def _expected_type(name: str, schema: Schema) -> str:
     return "bool" if name == schema.scored_column else "float32"
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
 _TYPE_TESTS: dict[str, Any] = {
     "integer": pa.types.is_integer,
     "bool": pa.types.is_boolean,
-    "float32": pa.types.is_float32,
+    "float32": _is_number,  # cast as they are read
 }
+
+
+def column_notes(names: list[str], types: list[pa.DataType], schema: Schema = LOB) -> list[str]:
+    """What happens to columns that are used otherwise than they stand in the file: cast, or left out."""
+    cast: dict[str, list[str]] = {}
+    for name, kind in zip(names, types, strict=True):
+        if name in (*schema.features, *schema.targets) and _is_number(kind) and not pa.types.is_float32(kind):
+            cast.setdefault(str(kind), []).append(name)
+    notes = [f"column {_listed(found)}: {kind}, read as float32" for kind, found in cast.items()]
+    extra = [name for name in dict.fromkeys(names) if name not in schema.columns]
+    if extra and not schema.is_challenge:
+        notes.append(f"column {_listed(extra)}: not in the schema, not read")
+    return notes
 
 
 def is_readable(name: str, kind: pa.DataType, names: list[str], schema: Schema = LOB) -> bool:
@@ -108,9 +128,10 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
                 here = slice(filled, filled + len(part))
                 ids[0, here] = part[schema.sequence_column].cast(pa.int64()).fill_null(-1).to_numpy()
                 ids[1, here] = part[schema.step_column].cast(pa.int64()).fill_null(-1).to_numpy()
-                scored[here] = part[schema.scored_column].fill_null(False).to_numpy(zero_copy_only=False)
-                for j, name in enumerate(numbers):
-                    values[here, j] = part[name].to_numpy(zero_copy_only=False)  # nulls arrive as NaN
+                scored[here] = _flags(part, ids[1, here], schema)
+                with np.errstate(over="ignore"):  # a number too large for float32 becomes inf, which is told
+                    for j, name in enumerate(numbers):
+                        values[here, j] = part[name].to_numpy(zero_copy_only=False)  # nulls arrive as NaN
                 filled, done = filled + len(part), done + len(part)
                 if filled == size:
                     yield Block(first, ids[0], ids[1], scored, values)
@@ -120,6 +141,14 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
         raise DataError(f"{path}: damaged after row {first + filled}: {message}; download it again") from error
     if filled:
         yield Block(first, ids[0, :filled], ids[1, :filled], scored[:filled], values[:filled])
+
+
+def _flags(part: pa.RecordBatch, step: NDArray[np.int64], schema: Schema) -> NDArray[np.bool_]:
+    """Which rows are scored, as the file says; by their step where it has no column for it."""
+    if schema.scored_column is None:
+        return step >= schema.warmup_steps
+    flags: NDArray[np.bool_] = part[schema.scored_column].fill_null(False).to_numpy(zero_copy_only=False)
+    return flags
 
 
 @dataclass
@@ -195,7 +224,7 @@ class RowAudit:
     def _whole_sequences(self, block: Block) -> bool:
         """Whether `block` is new whole sequences in order; the fast path of a good file."""
         length = self.schema.sequence_length
-        if self._open is not None or len(block.seq_ix) % length:
+        if self._open is not None or self.schema.variable_length or len(block.seq_ix) % length:
             return False
         ids = block.seq_ix.reshape(-1, length)
         heads = ids[:, 0].tolist()
@@ -228,6 +257,9 @@ class RowAudit:
             )
             return
         self.seen[name] = row
+        if self.schema.variable_length:
+            self._check_length(name, row, len(steps))
+            length = len(steps)
         expected = np.arange(length)
         if np.array_equal(steps, expected):
             return
@@ -249,4 +281,18 @@ class RowAudit:
             self._note(
                 "range",
                 f"sequence {name} has step {steps[at]} in row {row + at:,}: steps run 0 to {length - 1}",
+            )
+
+    def _check_length(self, name: int, row: int, steps: int) -> None:
+        """Where lengths differ: not longer than the schema allows, and not over before anything is scored."""
+        most, warmup = self.schema.sequence_length, self.schema.warmup_steps
+        if steps > most:
+            self._note(
+                "long", f"sequence {name} (row {row:,}) has {steps} steps, more than at_most {most} of the schema"
+            )
+        if steps <= warmup:
+            self._note(
+                "short",
+                f"sequence {name} (row {row:,}) has {steps} steps, all of them in the warm-up of {warmup}: nothing of it "
+                "would be scored; leave it out",
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from lobmodels.data import cache
 from lobmodels.errors import ConfigError, DataError, Remedy
 from lobmodels.schema import LOB, Schema
+from lobmodels.schema_file import find_schema
 
 MEMBERS = ("train", "valid")
 
@@ -20,7 +23,8 @@ MEMBERS = ("train", "valid")
 class Sequences:
     """Sequences of one file: read-only arrays mapped from the cache, so that processes share their memory.
 
-    N sequences of T steps with F features and K targets, as `schema` names them.
+    N sequences of T steps with F features and K targets, as `schema` names them. Where lengths differ, T is the longest
+    one's; behind the end of a shorter sequence features are 0 and targets NaN, which no row of a file can be.
     """
 
     features: NDArray[np.float32]  # (N, T, F)
@@ -32,6 +36,13 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.seq_ix)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sequence, (N,)."""
+        if not self.schema.variable_length:
+            return np.full(len(self), self.features.shape[1], np.int64)
+        return (~np.isnan(self.targets[:, :, 0])).sum(1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -56,12 +67,15 @@ class Dataset:
             )
 
 
-def load_dataset(folder: Path | str, cache_dir: Path | str | None = None, schema: Schema = LOB) -> Dataset:
-    """The sequences of `folder`/train.parquet and `folder`/valid.parquet.
+def load_dataset(folder: Path | str, cache_dir: Path | str | None = None, schema: Schema | None = None) -> Dataset:
+    """The sequences of `folder`/train.parquet and `folder`/valid.parquet, read as `schema` says, else as the data
+    itself says (`lobmodels.schema_file.find_schema`).
 
     Raises `DataError` if either is missing or breaks the format.
     """
-    train, valid = (load_sequences(path, cache_dir, schema) for path in member_paths(Path(folder)))
+    paths = member_paths(Path(folder))
+    schema = schema or find_schema(Path(folder))
+    train, valid = (load_sequences(path, cache_dir, schema) for path in paths)
     both = hashlib.blake2b(f"{train.fingerprint} {valid.fingerprint}".encode(), digest_size=16)
     return Dataset(train, valid, both.hexdigest())
 
@@ -80,11 +94,20 @@ def member_paths(folder: Path) -> tuple[Path, Path]:
     return train, valid
 
 
-def load_sequences(path: Path | str, cache_dir: Path | str | None = None, schema: Schema = LOB) -> Sequences:
-    """The sequences of the parquet file `path`, from the cache where it knows the file.
+def load_sequences(path: Path | str, cache_dir: Path | str | None = None, schema: Schema | None = None) -> Sequences:
+    """The sequences of the parquet file `path`, from the cache where it knows the file, read as `load_dataset` does.
 
     Raises `DataError` with the first rule of the format that is broken.
     """
     path = Path(path)
+    schema = schema or find_schema(path)
     found = cache.load_arrays(path, cache.cache_folder(cache_dir), schema)
-    return Sequences(found.features, found.targets, found.seq_ix, found.fingerprint, path, schema)
+    return Sequences(found.features, found.targets, found.seq_ix, _identity(found.fingerprint, schema), path, schema)
+
+
+def _identity(content: str, schema: Schema) -> str:
+    """Fingerprint of content and schema: the same numbers under another metric or other names are other data."""
+    if schema.is_challenge:
+        return content
+    document = json.dumps(schema.document(), sort_keys=True)
+    return hashlib.blake2b(f"{content} {document}".encode(), digest_size=16).hexdigest()

@@ -19,7 +19,7 @@ from lobmodels.files import appearing
 
 
 def scored_targets(data: Sequences) -> NDArray[np.float32]:
-    """Targets of the scored steps, (N, 901, 2)."""
+    """Targets of the scored steps, (N, S, K)."""
     return np.asarray(data.targets[:, data.schema.warmup_steps :])
 
 
@@ -29,7 +29,7 @@ def predict_all(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Predictions of each member on the scored steps of `data`: read-only arrays (N, 901, 2), mapped from the cache.
+    """Predictions of each member on the scored steps of `data`: read-only arrays (N, S, K), mapped from the cache.
 
     `progress(members done, in all)`. Each is computed once and then read from the cache.
     """
@@ -44,7 +44,7 @@ def predict_all(
 
 def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np.float32]:
     path = cache_folder() / "predictions" / data.fingerprint / f"{digest(member)}.npy"
-    shape = (len(data), data.schema.scored_steps, len(data.schema.targets))
+    shape = (len(data), data.features.shape[1] - data.schema.warmup_steps, len(data.schema.targets))
     return mapped(path, shape, lambda: member.predict(data.features, device)[:, data.schema.warmup_steps :])
 
 

@@ -85,9 +85,13 @@ def _memory(profile: Profile) -> str:
     values = [
         f"{name} {profile.train_targets.autocorrelation[1, k]:.3f}" for k, name in enumerate(profile.target_names)
     ]
+    found = f"Lag-1 autocorrelation of the targets in train: {', '.join(values)}"
+    if len(profile.target_names) == 1:
+        return f"{found}."
+    which = "their correlation with each other" if len(values) == 2 else "the correlation of the first two"
     return (
-        f"Lag-1 autocorrelation of the targets in train: {', '.join(values)}; their correlation with each other is "
-        f"{profile.train_targets.correlation:.2f} in train and {profile.valid_targets.correlation:.2f} in valid."
+        f"{found}; {which} is {profile.train_targets.correlation:.2f} in train and "
+        f"{profile.valid_targets.correlation:.2f} in valid."
     )
 
 
@@ -119,7 +123,7 @@ def _derived(profile: Profile) -> str:
     scores = {item.ridge.name: item.valid for item in profile.ridges.scores}
     base = scores[RAW].mean
     gains = [(score.mean - base, name) for name, score in scores.items() if name not in (RAW, ALL)]
-    gain, name = max(gains)
+    gain, name = max(gains, default=(0.0, ""))
     if gain < 0.001:
         return "No group of derived features lifts the ridge's validation score by .001 or more."
     return f"The group of derived features that lifts the ridge most is {name.removeprefix('raw + ')}: {gain:+.3f}."

@@ -12,6 +12,7 @@ import numpy as np
 
 from lobmodels.data import Dataset, Sequences
 from lobmodels.distributions import ks_by_column
+from lobmodels.errors import DataError, Remedy
 from lobmodels.profile.chunks import all_feature_names, column_groups
 from lobmodels.profile.importance import RunProfile, profile_run
 from lobmodels.profile.moments import Moments, measure
@@ -81,8 +82,10 @@ def profile_dataset(
 ) -> Profile:
     """Measure `dataset` in bounded memory; with `checkpoint`, also how much that run depends on each group of inputs.
 
-    `progress` is called with the name of each part before it begins.
+    `progress` is called with the name of each part before it begins. Raises `DataError` for data whose sequences differ
+    in length, or which is scored by another metric than the weighted Pearson correlation.
     """
+    _require_supported(dataset)
     train, valid = dataset.train, dataset.valid
     progress("scale and correlations of train")
     moments = measure(train)
@@ -115,6 +118,18 @@ def profile_dataset(
         ridges=ridges,
         run=None if checkpoint is None else profile_run(checkpoint, valid, device),
     )
+
+
+def _require_supported(dataset: Dataset) -> None:
+    schema = dataset.schema
+    if schema.variable_length or schema.metric != "weighted_pearson":
+        reason = "sequences of different lengths" if schema.variable_length else f"the metric {schema.metric}"
+        raise DataError(
+            f"{dataset.train.source.parent}: the profile knows the metric weighted_pearson and sequences of one length, "
+            f"not {reason}; the check reads this data too",
+            remedy=Remedy.CHECK_DATA,
+            subject=str(dataset.train.source.parent),
+        )
 
 
 def _columns(train: Moments, valid: Moments, valid_sequences: int, schema: Schema) -> list[ColumnProfile]:

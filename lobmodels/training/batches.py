@@ -27,7 +27,9 @@ class Split:
     """Sequences of one role, ready to be batched by index: `targets` (N, S, K) are those of the scored steps.
 
     Resident: `inputs` (N, T, F) float32 and `targets` lie on `device`. Otherwise both stay in host memory, `inputs` are
-    raw (N, T, 32), and `pipeline` is applied to each batch on the device.
+    raw (N, T, columns), and `pipeline` is applied to each batch on the device.
+
+    Behind the end of a shorter sequence targets are NaN; a batch is cut to the longest of its sequences.
     """
 
     inputs: Tensor
@@ -35,12 +37,22 @@ class Split:
     device: torch.device
     pipeline: InputPipeline
     resident: bool
+    lengths: Tensor | None = None  # (N,) on the CPU, where sequences differ in length
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
         """Batches of `size` sequences in `order` (a CPU index tensor), the last one possibly smaller."""
+        if self.lengths is None:
+            yield from self._whole(order, size)
+            return
+        padding = self.inputs.shape[1] - self.lengths
+        for index, (x, y) in zip(order.split(size), self._whole(order, size), strict=True):
+            empty = int(padding[index].min())  # steps that no sequence of the batch has
+            yield x[: len(x) - empty], y[: len(y) - empty]
+
+    def _whole(self, order: Tensor, size: int) -> Iterator[Batch]:
         if not self.resident:
             prepare = self.pipeline.on(self.device)
             yield from streamed(
@@ -81,7 +93,11 @@ class RunData:
         device = resolve_device(device)
         select, report = validation_split(len(dataset.valid), report_fraction)
         with memory_errors(device):
-            pipeline = InputPipeline.fit(dataset.train.features, config.feature_groups(), config.normalizer, device)
+            train, schema = dataset.train, dataset.schema
+            lengths = train.lengths if schema.variable_length else None
+            pipeline = InputPipeline.fit(
+                train.features, config.feature_groups(), config.normalizer, schema, device, lengths
+            )
             lay = _Layout(pipeline, device, device.type == "cpu" or fits(dataset, config, device))
             return RunData(
                 train=lay.split(dataset.train, None),
@@ -110,15 +126,18 @@ class _Layout:
 
     def split(self, sequences: Sequences, index: NDArray[np.int64] | None) -> Split:
         raw, targets = sequences.features, sequences.targets[:, sequences.schema.warmup_steps :]
+        lengths = sequences.lengths if sequences.schema.variable_length else None
         if index is not None:
             raw, targets = raw[index], targets[index]
+            lengths = None if lengths is None else lengths[index]
+        known = None if lengths is None else torch.from_numpy(lengths)
         if not self.resident:
-            return Split(as_tensor(raw), as_tensor(targets), self.device, self.pipeline, resident=False)
+            return Split(as_tensor(raw), as_tensor(targets), self.device, self.pipeline, False, known)
         inputs = as_tensor(raw).to(self.device) if self.pipeline.identity else self._computed(raw)
-        return Split(inputs, as_tensor(targets).to(self.device), self.device, self.pipeline, resident=True)
+        return Split(inputs, as_tensor(targets).to(self.device), self.device, self.pipeline, True, known)
 
     def _computed(self, raw: NDArray[np.float32]) -> Tensor:
-        """Raw (N, T, 32) to inputs (N, T, F) on the device, a few sequences at a time."""
+        """Raw (N, T, columns) to inputs (N, T, F) on the device, a few sequences at a time."""
         shape = (*raw.shape[:2], len(self.pipeline.names))
         inputs = own_pages(*shape) if self.device.type == "cpu" else torch.empty(*shape, device=self.device)
         prepare = self.pipeline.on(self.device)
@@ -129,7 +148,7 @@ class _Layout:
 
 def fits(dataset: Dataset, config: RunConfig, device: torch.device) -> bool:
     """Whether all inputs and targets of `config` find room on `device`, and leave as much for the training itself."""
-    rows = (len(dataset.train) + len(dataset.valid)) * dataset.schema.sequence_length
+    rows = sum(part.features.shape[0] * part.features.shape[1] for part in (dataset.train, dataset.valid))
     schema = dataset.schema
     columns = len(schema.features) + len(feature_names(config.feature_groups())) + len(schema.targets)
     return 4 * rows * columns <= RESIDENT_SHARE * free_memory(device)

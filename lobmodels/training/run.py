@@ -16,7 +16,7 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
 from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
-from lobmodels.metric import StreamingPearson
+from lobmodels.metric import StreamingScore
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
 from lobmodels.training.batches import RunData, Split
@@ -32,17 +32,28 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch."""
+    """What one epoch did. Scores are those of the data's metric on the selection sequences, after the epoch."""
 
     epoch: int  # from 0
     loss: float  # mean training loss, sequences weighted equally
-    t0: float
-    t1: float
+    scores: dict[str, float]  # by target
     mean: float
     lr: float  # at the start of the epoch
     grad_norm: float  # mean over the steps taken, before clipping
     train_seconds: float
     seconds: float  # validation included
+
+    def document(self) -> dict[str, Any]:
+        """Plain values by name, the score of each target under the target's name."""
+        values = dataclasses.asdict(self)
+        return {"epoch": values.pop("epoch"), "loss": values.pop("loss"), **values.pop("scores"), **values}
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> EpochRecord:
+        """The record of a `document()`."""
+        own = {field.name for field in dataclasses.fields(EpochRecord)}
+        values = {name: value for name, value in document.items() if name in own}
+        return EpochRecord(scores={name: value for name, value in document.items() if name not in own}, **values)
 
 
 class TrainingRun:
@@ -53,15 +64,15 @@ class TrainingRun:
 
     def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
         self.config, self.seed, self.data = config, seed, data
-        self.device = data.device
+        self.device, self.schema = data.device, data.dataset.schema
         self.random = RandomStream(self.device)
         self.random.seed(seed, 0)
         with memory_errors(self.device), self.random.drawing():
-            self.network = build_network(config, len(data.pipeline.names)).to(self.device)
+            self.network = build_network(config, len(data.pipeline.names), len(self.schema.targets)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
         self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
         self.average = build_average(self.network, config)
-        self.loss = build_loss(config, self.device)
+        self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []
@@ -108,11 +119,11 @@ class TrainingRun:
             loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
             trained = time.perf_counter()
-            t0, t1 = self._evaluate(self.data.select).tolist()
-        self._refuse_not_finite(loss, t0, t1)
-        mean = (t0 + t1) / 2
+            scores = self._scores(self.data.select)
+        self._refuse_not_finite({"training loss": loss, **{f"score of {name}": x for name, x in scores.items()}})
+        mean = scores.pop("mean")
         end = time.perf_counter()
-        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained - start, end - start)
+        record = EpochRecord(self.epoch, loss, scores, mean, lr, grad_norm, trained - start, end - start)
         if not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
             self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
@@ -164,17 +175,24 @@ class TrainingRun:
 
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
-        """Score per target (2,), float64 on the device. The network computes in float32 even where it trains in half
+        """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
         network = self._evaluated().eval()
-        metric = StreamingPearson(device=self.device)
+        metric, whole = StreamingScore(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
-                metric.update(network(x)[-y.shape[0] :], y)  # the scored steps are the last ones
+                p = network(x)[-y.shape[0] :]  # the scored steps are the last ones
+                there = slice(None) if whole else ~y[..., 0].isnan()
+                metric.update(p[there], y[there])
         return metric.compute()
 
-    def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
-        for name, value in (("training loss", loss), ("score of t0", t0), ("score of t1", t1)):
+    def _scores(self, split: Split) -> dict[str, float]:
+        """Score of each target by its name, and their mean."""
+        values = self._evaluate(split).tolist()
+        return {**dict(zip(self.schema.targets, values, strict=True)), "mean": sum(values) / len(values)}
+
+    def _refuse_not_finite(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
@@ -194,9 +212,9 @@ class TrainingRun:
             seed=self.seed,
             pipeline=self.data.pipeline,
             weights={k: v.float().cpu() for k, v in self.best_weights.items()},
-            history=[dataclasses.asdict(record) for record in self.history],
+            history=[record.document() for record in self.history],
             best_epoch=self.best_epoch,
-            scores={"select": {"t0": best.t0, "t1": best.t1, "mean": best.mean}, "report": report},
+            scores={"select": {**best.scores, "mean": best.mean}, "report": report},
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
             valid_fingerprint=self.data.dataset.valid.fingerprint,
@@ -213,8 +231,7 @@ class TrainingRun:
         evaluated.load_state_dict(self.best_weights)
         report = None
         if len(self.data.report):
-            t0, t1 = self._evaluate(self.data.report).tolist()
-            report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
+            report = self._scores(self.data.report)
         buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
         evaluated.load_state_dict(current)
         return report, buckets, measured
@@ -240,7 +257,7 @@ class TrainingRun:
             "configuration": self.config.active(),
             "seed": self.seed,
             "data_fingerprint": self.data.fingerprint,
-            "history": [dataclasses.asdict(record) for record in self.history],
+            "history": [record.document() for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
             "schedule": self.schedule.state_dict(),
@@ -278,7 +295,7 @@ class TrainingRun:
         self.schedule.load_state_dict(document["schedule"])
         if document["scaler"]:  # empty after a run on a CPU or in float32; the scale then keeps its initial value
             self.scaler.load_state_dict(document["scaler"])
-        self.history = [EpochRecord(**record) for record in document["history"]]
+        self.history = [EpochRecord.of(record) for record in document["history"]]
         self.best_epoch = document["best_epoch"]
 
 

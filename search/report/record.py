@@ -9,7 +9,8 @@ from typing import Any
 
 import optuna
 
-from search.study.open import spec_of
+from lobmodels.schema import Schema
+from search.study.open import schema_of, spec_of
 from search.study.ranking import Ranking
 from search.study.record import FINGERPRINT, REVISION_OF, TrialRecord, read_trial
 from search.study.replication import find_replicates, rank_study
@@ -26,6 +27,7 @@ class Study:
     name: str
     spec: StudySpec
     fingerprint: str | None
+    schema: Schema  # of its data
     previous: str | None  # the revision before this one
     trials: tuple[Trial, ...]
     replicates: tuple[Trial, ...]
@@ -81,6 +83,7 @@ def read_study(study: optuna.Study) -> Study:
         name=study.study_name,
         spec=spec_of(study),
         fingerprint=study.user_attrs.get(FINGERPRINT),
+        schema=schema_of(study),
         previous=study.user_attrs.get(REVISION_OF),
         trials=trials,
         replicates=replicates,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from lobmodels.ensemble import scale
+from lobmodels.ensemble import blend, scale
 from lobmodels.ensemble.analysis import Analysis, analyse
 from lobmodels.files import writable_folder, write_atomically
 from search.ship.figures import write_plots
@@ -38,6 +38,7 @@ def analyse_pool(
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))
     writable_folder(output)  # refuse now, not after minutes of work
     known = validate(chosen, data, progress)
+    blend.require_fittable("the analysis of an ensemble", known.schema)
     parts = {"select": known.select, "report": known.report}
     names, stds = [member.name for member in chosen], scale.spreads(known.members)
     targets = known.schema.targets

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError, InterruptedTraining
+from lobmodels.metric import metric_of
 from lobmodels.training.run import EpochRecord, TrainingRun
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
@@ -223,7 +224,8 @@ class TrialInProgress:
 
     def _fail(self, failure: Failure) -> Outcome:
         """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
-        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note))
+        worst = metric_of(self.context.dataset.schema).lowest
+        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note, worst))
         self._clean_up()
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lobmodels.data import Dataset
+from lobmodels.features import GROUPS
 from lobmodels.metric import weighted_pearson
 from lobmodels.profile import Profile
-from lobmodels.profile.chunks import ALL_GROUPS, column_groups
+from lobmodels.profile.chunks import column_groups
 from lobmodels.profile.ridge import RAW, fit_ridges
 from lobmodels.schema import LOB
 
@@ -55,7 +56,7 @@ def test_ridge_importance_is_that_of_permuted_columns(
     target = rows["valid y"][:, WARMUP:]
     base = weighted_pearson(x @ ridge.weights + ridge.intercept, target)
     found = {item.group: item for item in profile.ridges.importance[RAW]}
-    assert set(found) == {name for name in column_groups(LOB, ()) if name not in ALL_GROUPS}
+    assert set(found) == {name for name in column_groups(LOB, ()) if name not in GROUPS}
     moved = x.copy().reshape(-1, 66)
     columns = column_groups(LOB)["bid volumes"]
     moved[:, columns] = moved[np.random.default_rng(5).permutation(len(moved))][:, columns]

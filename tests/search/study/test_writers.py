@@ -48,10 +48,17 @@ SECONDS = st.floats(1e-3, 1e4)
 @st.composite
 def histories(draw: Any) -> list[EpochRecord]:
     """Up to six epochs of a run."""
-    fields = dict.fromkeys(("loss", "t0", "t1", "mean", "lr", "grad_norm"), SCORE)
+    fields = dict.fromkeys(("loss", "mean", "lr", "grad_norm"), SCORE)
+    scores = st.fixed_dictionaries(dict.fromkeys(("t0", "t1"), SCORE))
     epochs = draw(st.integers(1, 6))
     return [
-        EpochRecord(epoch=i, train_seconds=1.0, seconds=draw(SECONDS), **{n: draw(s) for n, s in fields.items()})
+        EpochRecord(
+            epoch=i,
+            scores=draw(scores),
+            train_seconds=1.0,
+            seconds=draw(SECONDS),
+            **{n: draw(s) for n, s in fields.items()},
+        )
         for i in range(epochs)
     ]
 

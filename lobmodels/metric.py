@@ -200,5 +200,5 @@ class StreamingScore:
     def compute(self) -> Tensor:
         """The score per target so far; NaN where a prediction was not a number, 0 where nothing varies."""
         pp, py, yy = self.moments
-        found: Tensor = self.metric.value(Moments(self.weight, *self.means, pp, py, yy))
+        found: Tensor = self.metric.value(Moments(self.weight, self.means[0], self.means[1], pp, py, yy))
         return found

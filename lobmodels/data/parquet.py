@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lobmodels.errors import DataError, Remedy
 from lobmodels.schema import LOB, Schema
 
-SEQUENCES_PER_BLOCK = 64  # rows held at once: 64,000, about 9 MB
+SEQUENCES_PER_BLOCK = 64  # held at once: 64,000 rows of the challenge, about 9 MB
+MOST_ROWS = 1_000_000  # of a block, where sequences are long
 BAD_RUNS_FOLLOWED = 1000  # a shuffled file breaks at every row; after so many breaks, its rows count as unordered
 
 
@@ -109,12 +110,17 @@ def _listed(names: list[str], limit: int = 8) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def rows_of_block(schema: Schema) -> int:
+    """Rows that are held at once: whole sequences where they have one length."""
+    return min(SEQUENCES_PER_BLOCK, max(1, MOST_ROWS // schema.sequence_length)) * schema.sequence_length
+
+
 def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[Block]:
     """All rows of `file` in order, `SEQUENCES_PER_BLOCK` sequences at a time whatever its row groups are.
 
     Missing values become NaN (ids: -1, flags: false). Raises `DataError` where the file is damaged inside.
     """
-    size = SEQUENCES_PER_BLOCK * schema.sequence_length
+    size = rows_of_block(schema)
     numbers = schema.features + schema.targets
     ids = np.empty((2, size), np.int64)
     scored = np.empty(size, np.bool_)
@@ -193,6 +199,11 @@ class RowAudit:
         for (column, what), (count, row) in self._cells.items():
             problems.append(f"column {column} holds {count:,} {what}, first in row {row:,}: the format has none")
         return problems
+
+    def lengths(self) -> list[int]:
+        """Steps of each sequence that was seen, from the rows in which they begin."""
+        starts = sorted(self.seen.values())
+        return [b - a for a, b in itertools.pairwise([*starts, self.rows])]
 
     def _note(self, kind: str, message: str) -> None:
         entry = self._found.setdefault(kind, [0, message])
@@ -293,6 +304,6 @@ class RowAudit:
         if steps <= warmup:
             self._note(
                 "short",
-                f"sequence {name} (row {row:,}) has {steps} steps, all of them in the warm-up of {warmup}: nothing of it "
-                "would be scored; leave it out",
+                f"sequence {name} (row {row:,}) has {steps} steps, all of them in the warm-up of {warmup}: nothing of "
+                "it would be scored; leave it out",
             )

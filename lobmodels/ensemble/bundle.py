@@ -109,7 +109,7 @@ class Bundle:
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads besides the arrays, and the origin of each member."""
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": runtime.FORMAT,
             "expected": None if self.expected is None else _rounded(self.expected),
             "digests": array_digests(self.tensors()),

@@ -15,7 +15,8 @@ FEW = 20  # with fewer sequences, a classifier's score on them is mostly chance
 
 
 def findings(profile: Profile) -> dict[str, str]:
-    """What stands out, by topic: integrity, shift, memory, concentration, clustering, columns, ridge, run."""
+    """What stands out, by topic: integrity, shift, memory, concentration, clustering, columns, dead (where
+    something is), ridge, run."""
     found = {
         "integrity": _integrity(profile),
         "shift": f"{_shift(profile)} {_adversarial(profile)}",
@@ -23,6 +24,7 @@ def findings(profile: Profile) -> dict[str, str]:
         "concentration": f"{_concentration(profile)} {_resolution(profile)}",
         "clustering": _clustering(profile),
         "columns": _sign_changes(profile),
+        **({"dead": _dead(profile)} if profile.dead.lines() else {}),
         "ridge": f"{_signal(profile)} {_derived(profile)}",
     }
     if profile.run is not None:
@@ -41,6 +43,13 @@ def _integrity(profile: Profile) -> str:
         if facts.repeated:
             found.append(f"{facts.path.name}: {facts.repeated:,} sequences repeat an earlier one.")
     return " ".join(found) or "Both files keep the format, without NaN or inf; no sequence occurs twice."
+
+
+def _dead(profile: Profile) -> str:
+    return (
+        "; ".join(f"{line[0].upper() if i == 0 else line[0]}{line[1:]}" for i, line in enumerate(profile.dead.lines()))
+        + "."
+    )
 
 
 def shifted_columns(profile: Profile) -> list[ColumnProfile]:

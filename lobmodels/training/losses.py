@@ -54,8 +54,8 @@ def refused_by(config: RunConfig, schema: Schema) -> list[str]:
     found = []
     if config.loss in CLIPPED and schema.clip != CLIP:
         found.append(
-            f"loss={config.loss!r} cuts predictions to ±{CLIP:g}, and the data's schema has clip {schema.clip or 'null'}: "
-            f"choose another loss, or set clip: {CLIP:g}"
+            f"loss={config.loss!r} cuts predictions to ±{CLIP:g}, and the data's schema has clip "
+            f"{schema.clip or 'null'}: choose another loss, or set clip: {CLIP:g}"
         )
     if len(schema.targets) != 2 and config.t0_weight != config.t1_weight:
         found.append(

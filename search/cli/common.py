@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleDimensions
+from rich.markup import escape
 
 from search.errors import SearchError
 
 if TYPE_CHECKING:
+    from lobmodels.data import Dataset
     from search.studyfile.spec import StudySpec
 
 DEFAULT_STORAGE = "sqlite:///lobtuna.db"
@@ -83,6 +85,14 @@ def print_sampler_note(spec: "StudySpec") -> None:
     note = sampler_note(spec)
     if note is not None:
         stderr.print(f"note: {note}", markup=False)
+
+
+def print_dead_groups(spec: "StudySpec", dataset: "Dataset") -> None:
+    """Warn on stderr of feature groups that the study searches and that are constant on its data."""
+    from search.study.feasible import dead_groups
+
+    for line in dead_groups(spec, dataset):
+        stderr.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

@@ -11,6 +11,7 @@ from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
     StorageOption,
+    print_dead_groups,
     print_json,
     print_sampler_note,
     stdout,
@@ -85,6 +86,7 @@ def create(
 
         dataset = load_dataset(data)
         require_trainable(spec, dataset)
+        print_dead_groups(spec, dataset)
         fingerprint = dataset.fingerprint
     if revise:
         if artifacts is not None:

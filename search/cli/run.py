@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from search.cli.common import print_sampler_note
+from search.cli.common import print_dead_groups, print_sampler_note
 from search.cli.work import require_posix, work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
@@ -31,6 +31,7 @@ def run(file: Path, **options: Any) -> None:
     refuse_past_end(spec)
     dataset = load_dataset(options["data"])
     require_trainable(spec, dataset)
+    print_dead_groups(spec, dataset)
     create_study(spec, options["storage"], dataset.fingerprint)
     print_sampler_note(spec)
     work(spec.name, **options)

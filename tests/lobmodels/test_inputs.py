@@ -43,7 +43,7 @@ def test_pipeline_normalises_features_too() -> None:
 def test_a_definition_cannot_look_past_the_kept_rows() -> None:
     """A feature that looks further back than the online history fails at once, not in the submission."""
     with pytest.raises(IndexError, match="17 rows"):
-        _Rows(torch.zeros(32, 1, 5))[HISTORY]
+        _Rows(torch.zeros(32, 1, 5), LOB.places)[HISTORY]
 
 
 def test_normalizer_needs_nothing_but_columns() -> None:

@@ -96,7 +96,7 @@ def test_what_is_written_is_read_back(
     assert read.seconds == sum(epoch.seconds for epoch in history) == pytest.approx(spent)
     assert read.seconds_per_epoch == read.seconds / len(history)
     assert read.means == pytest.approx([epoch.mean for epoch in history], rel=1e-5, abs=1e-12)
-    assert [set(epoch) for epoch in read.history] == [set(vars(history[0]))] * len(history)
+    assert [set(epoch) for epoch in read.history] == [set(history[0].document())] * len(history)
     assert read.stored_state == StoredState("artifact-1", len(history))
     complete = state == "complete"
     assert read.select == (select if complete else {}) and read.parameters == (1234 if complete else None)

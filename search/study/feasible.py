@@ -44,7 +44,7 @@ def require_allowed(spec: StudySpec, schema: Schema) -> None:
             problems.append(f"{group} reads columns that it does not have ({', '.join(missing[:4])}{more})")
     losses = spec.parameters.get("loss")
     for loss in losses.values() or () if losses is not None else ():
-        problems += refused_by(RunConfig(loss=loss), schema)
+        problems += refused_by(RunConfig.parse({"loss": loss}), schema)
     weights = [name for name in ("t0_weight", "t1_weight") if name in spec.parameters]
     if weights and len(schema.targets) != 2:
         problems.append(f"{' and '.join(weights)} weigh two targets, and it has {len(schema.targets)}")

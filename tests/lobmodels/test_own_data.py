@@ -230,9 +230,9 @@ def test_what_does_not_follow_a_schema_refuses_it(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not the metric r2: use uniform weights"):
         blend.require_fittable("weights=shrunk", replace(FIXED, metric="r2"))
     with pytest.raises(ConfigError, match="clip null: choose another loss"):
-        build_loss(RunConfig(loss="pearson_combined"), schema=VARIABLE)
+        build_loss(RunConfig.parse({"loss": "pearson_combined"}), schema=VARIABLE)
     with pytest.raises(ConfigError, match="weigh two targets, and the data has 3"):
-        build_loss(RunConfig(t0_weight=2.0), schema=FIXED)
+        build_loss(RunConfig.parse({"t0_weight": 2.0}), schema=FIXED)
     members = [trained(dataset), trained(load_dataset(write_data(tmp_path / "other", FIXED)), 1)]
     with pytest.raises(BundleError, match="different schemas"):
         Bundle.of(members)

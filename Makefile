@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint package bench bench-search soak gpu clean
+.PHONY: demo test lint package bench bench-search soak gpu notebook clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -37,6 +37,9 @@ bench-search: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist
+
+notebook: $(STAMP)
+	$(BIN)/python -m tests.docs.make_notebook docs/python.ipynb
 
 gpu: $(STAMP)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \

@@ -6,8 +6,9 @@ repetition adds them over the sequences drawn, so that hundreds of repetitions o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,6 +99,19 @@ def correlations(sums: Floats) -> Floats:
     # This one-pass formula leaves rounding noise for a constant, so the threshold is larger than the metric's.
     varies = (pp / w - mean_p**2 > 1e-13 * (pp / w)) & (yy / w - mean_y**2 > 1e-13 * (yy / w))
     return np.where(varies, (py / w - mean_p * mean_y) / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
+
+
+def score_interval(runs: Sequence[Floats], level: float = INTERVAL) -> tuple[float, float, float]:
+    """Mean score of some runs, and the interval of this level around it over sequences drawn again.
+
+    `runs` are their sums (N, 6, targets) on the same sequences. The interval is as wide as the resampled means vary.
+    """
+    n = len(runs[0])
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=REPETITIONS).astype(np.float64)
+    score = float(np.mean([correlations(sums.sum(0)).mean() for sums in runs]))
+    again = np.mean([correlations(np.tensordot(drawn, sums, axes=1)).mean(-1) for sums in runs], axis=0)  # (R,)
+    half = NormalDist().inv_cdf(0.5 + level / 2) * float(again.std(ddof=1))
+    return score, score - half, score + half
 
 
 def compare(

@@ -116,7 +116,7 @@ class Checkpoint:
             "format": FORMAT,
             "kind": "run",
             "name": self.name,
-            "configuration": self.config.active(),
+            "configuration": self.config.identity(),
             "seed": self.seed,
             "features": list(self.pipeline.names),
             "groups": list(self.pipeline.groups),

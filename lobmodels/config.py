@@ -27,9 +27,16 @@ class _FeatureFlag:
     """Marks a flag that switches on the feature group of its name in `lobmodels.features`."""
 
 
+class _Later:
+    """Marks a parameter that the first version did not have. At its default a configuration is what it was then, with
+    the same key, stored states and checkpoints: `RunConfig.identity`."""
+
+
 FEATURE_FLAG = _FeatureFlag()
+LATER = _Later()
 FeatureFlag = Annotated[bool, FEATURE_FLAG]
 WithAttention = Needs("architecture", ("gru_attention",))
+WithConvolution = Needs("input_block", ("convolution",))
 
 
 class NetworkConfig(BaseModel):
@@ -40,11 +47,17 @@ class NetworkConfig(BaseModel):
     architecture: Literal["gru", "lstm", "gru_attention"] = Field(
         "gru", description="the recurrent network; `gru_attention` lets every state look back at earlier ones"
     )
-    input_block: Literal["none", "projection"] = Field(
-        "none", description="`projection`: linear layer, layer norm and dropout before the recurrence"
+    input_block: Literal["none", "projection", "convolution"] = Field(
+        "none",
+        description="`projection`: linear layer, layer norm and dropout before the recurrence; `convolution`: the same "
+        "over the last `conv_kernel` steps",
     )
-    head: Literal["linear", "mlp"] = Field(
-        "linear", description="`mlp`: one hidden layer of half the width; `linear`: none"
+    conv_kernel: Annotated[int, Field(ge=1, le=64), WithConvolution, LATER] = Field(
+        5, description="steps that the convolution sees, the present one included"
+    )
+    head: Literal["linear", "mlp", "mlp_per_target"] = Field(
+        "linear",
+        description="`mlp`: one hidden layer of half the width; `mlp_per_target`: one for each target; `linear`: none",
     )
     hidden_size: Annotated[int, Field(ge=1, le=2048)] = Field(
         64, description="width of the recurrence; with attention a multiple of `attention_heads`"
@@ -74,16 +87,22 @@ class RunConfig(NetworkConfig):
     interaction: FeatureFlag = Field(False, description="3 columns: products of prices and volumes")
     microstructure: FeatureFlag = Field(False, description="6 columns: order-flow imbalance and related changes")
     lag: FeatureFlag = Field(False, description="12 columns: changes over 1, 4 and 16 steps")
+    rolling_mean: Annotated[FeatureFlag, LATER] = Field(
+        False, description="24 columns: means over 5, 10, 20 and 40 steps of mid price, spread, volumes and trades"
+    )
+    rolling_delta: Annotated[FeatureFlag, LATER] = Field(
+        False, description="24 columns: changes of the same over 5, 10, 20 and 40 steps"
+    )
     normalizer: Literal["none", "zscore"] = Field("none", description="`zscore`: per column, fitted on the train rows")
     input_noise: NonNegative = Field(0.0, description="standard deviation of noise added to the inputs while training")
     feature_dropout: Probability = Field(
         0.0, description="chance that a column is set to 0 for a whole sequence while training"
     )
     # loss
-    loss: Literal["mse", "huber", "weighted_mse", "combined", "weighted_pearson", "pearson_combined"] = Field(
-        "mse", description="what is minimised"
-    )
-    huber_delta: Annotated[Positive, Needs("loss", ("huber",))] = Field(
+    loss: Literal[
+        "mse", "huber", "weighted_mse", "weighted_huber", "combined", "weighted_pearson", "pearson_combined"
+    ] = Field("mse", description="what is minimised")
+    huber_delta: Annotated[Positive, Needs("loss", ("huber", "weighted_huber"))] = Field(
         1.0, description="error beyond which the Huber loss is linear"
     )
     weighted_ratio: Annotated[float, Field(ge=0.0, le=1.0), Needs("loss", ("combined", "pearson_combined"))] = Field(
@@ -94,6 +113,9 @@ class RunConfig(NetworkConfig):
     )
     t0_weight: NonNegative = Field(1.0, description="weight of target t0; equal weights change nothing")
     t1_weight: NonNegative = Field(1.0, description="weight of target t1")
+    target_clip: Annotated[NonNegative, LATER] = Field(
+        0.0, description="the loss sees targets cut to plus and minus this, in its weights too; 0: as they are"
+    )
     temporal_consistency: NonNegative = Field(0.0, description="weight of the penalty on errors of first differences")
     # optimiser
     lr: Positive = Field(1e-3, description="learning rate")
@@ -104,6 +126,12 @@ class RunConfig(NetworkConfig):
     grad_clip: NonNegative = Field(1.0, description="largest gradient norm; 0: no clipping")
     ema_decay: Probability = Field(
         0.0, description="of the moving average of the weights, which is then validated and kept; 0: none"
+    )
+    ema_ramp: Annotated[bool, LATER] = Field(
+        False, description="the decay grows to `ema_decay`, so that the first weights are soon forgotten"
+    )
+    swa_epochs: Annotated[int, Field(ge=0, le=64), LATER] = Field(
+        0, description="the mean of the weights after this many last epochs is validated and kept; 0: none"
     )
     scheduler: Literal["none", "plateau", "onecycle", "cosine"] = Field("plateau", description="of the learning rate")
     plateau_patience: Annotated[int, Field(ge=0), Needs("scheduler", ("plateau",))] = Field(
@@ -155,11 +183,22 @@ class RunConfig(NetworkConfig):
             name: value
             for name, value in self.model_dump().items()
             if name not in REQUIRES or getattr(self, REQUIRES[name][0]) in REQUIRES[name][1]
+            if name != "ema_ramp" or self.ema_decay > 0
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """The active values without those of `LATER` parameters at their default: what keys, states and checkpoints
+        hold, so that those of earlier versions stay what they are."""
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in self.active().items()
+            if LATER not in fields[name].metadata or value != fields[name].default
         }
 
     def key(self) -> str:
         """Twelve hex digits that name this configuration: equal for equal active values."""
-        text = json.dumps(self.active(), sort_keys=True)
+        text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     def feature_groups(self) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ torch: a submission carries a copy of this file. Everything is computed in doubl
 causal.
 
 Calling convention of a group `g(rows, t, out)`:
-- `rows[k][i]` is raw column `i` as it was `k` steps ago, 0.0 before the sequence began; `k` < `HISTORY`.
+- `rows[k][i]` is raw column `i` as it was `k` steps ago, 0.0 before the sequence began; `k` is less than the `history`
+  that the group asks for, else than `HISTORY`. These rows are the whole state online: a mean over a window is added up
+  from them each time, so that no rounding error builds up.
 - `t` is the step in the sequence (a number, or a tensor that broadcasts against the columns).
 - `out[j]` receives the group's j-th feature, in the order of the names given to the decorator `group`.
 
@@ -16,18 +18,22 @@ Source of the formulas: the published findings of the challenge's entrants, with
 """
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-HISTORY = 17  # rows a definition may look at, the current one included: the longest lag is 16
+HISTORY = 17  # rows that are kept for every group, the current one included: the longest lag is 16
 BOUND = 10.0  # a ratio of signed volumes has a pole; beyond this it carries no information
 
 GROUPS: dict[str, Callable[[Any, Any, Any], None]] = {}  # the definitions, in the order in which they are appended
 NAMES: dict[str, tuple[str, ...]] = {}  # of each group's columns
+ROWS: dict[str, int] = {}  # that each group may look at, the current one included
 
 
-def group(*names: str) -> Callable[[Callable[[Any, Any, Any], None]], Callable[[Any, Any, Any], None]]:
-    """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names`.
+def group(
+    *names: str, history: int = HISTORY
+) -> Callable[[Callable[[Any, Any, Any], None]], Callable[[Any, Any, Any], None]]:
+    """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names` from
+    the last `history` rows.
 
     Raises ValueError where the name is taken.
     """
@@ -36,7 +42,7 @@ def group(*names: str) -> Callable[[Callable[[Any, Any, Any], None]], Callable[[
         name = definition.__name__
         if name in GROUPS:
             raise ValueError(f"two feature groups are called {name!r}: give the new one another name")
-        GROUPS[name], NAMES[name] = definition, names
+        GROUPS[name], NAMES[name], ROWS[name] = definition, names, history
         return definition
 
     return enter
@@ -157,6 +163,51 @@ def lag(rows: Any, t: Any, out: Any) -> None:
         for i in (0, 6, 12, 24):
             out[j] = (t >= k) * (now[i] - rows[k][i])
             j += 1
+
+
+SERIES = ("mid", "spread_0", "v0", "v6", "dp0", "trade_intensity")
+
+
+def series(row: Any, i: Any) -> Any:
+    """The i-th of `SERIES` in one row: mid price, best spread, best volumes, a trade's price, all trades' volumes."""
+    if i == 0:
+        return 0.5 * (row[0] + row[6])
+    if i == 1:
+        return row[6] - row[0]
+    if i == 5:
+        return row[28] + row[29] + row[30] + row[31]
+    return row[6 + 6 * (i - 1)]  # 2: v0 in column 12, 3: v6 in column 18, 4: dp0 in column 24
+
+
+@group(*(f"{name}_mean_{n}" for name in SERIES for n in (5, 10, 20, 40)), history=40)
+def rolling_mean(rows: Any, t: Any, out: Any) -> None:
+    """Means of `SERIES` over the last 5, 10, 20 and 40 steps, or as many as there are."""
+    for i in range(6):
+        total = 0.0 * rows[0][0]
+        first = 0
+        j = 4 * i
+        for n in (5, 10, 20, 40):
+            for k in range(first, n):  # rows before the sequence are zero: they add nothing
+                total = total + series(rows[k], i)
+            out[j] = total / (n + (t + 1 < n) * (t + 1 - n))
+            first = n
+            j += 1
+
+
+@group(*(f"{name}_delta_{n}" for name in SERIES for n in (5, 10, 20, 40)), history=41)
+def rolling_delta(rows: Any, t: Any, out: Any) -> None:
+    """Changes of `SERIES` over 5, 10, 20 and 40 steps; 0 while the sequence is shorter."""
+    for i in range(6):
+        now = series(rows[0], i)
+        j = 4 * i
+        for k in (5, 10, 20, 40):
+            out[j] = (t >= k) * (now - series(rows[k], i))
+            j += 1
+
+
+def history_of(groups: Iterable[str]) -> int:
+    """Rows that must be kept for `groups`, the current one included."""
+    return max([HISTORY, *(ROWS[name] for name in groups)])
 
 
 def feature_names(groups: tuple[str, ...]) -> tuple[str, ...]:

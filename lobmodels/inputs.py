@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.errors import ConfigError, UnknownNameError
-from lobmodels.features import GROUPS, HISTORY, NAMES, feature_names
+from lobmodels.features import GROUPS, NAMES, ROWS, feature_names
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB, Schema
 
@@ -61,34 +61,41 @@ class _Row:
     """The columns of one lag as the definitions of `lobmodels.features` index them: by their number in the challenge's
     data, whose place among `columns` is looked up in `places`."""
 
-    def __init__(self, columns: Tensor, k: int, places: tuple[int, ...]) -> None:  # (F, B, T)
-        self.columns, self.k, self.places = columns, k, places
-        self.shifted: dict[int, Tensor] = {}
+    def __init__(self, rows: _Rows, k: int) -> None:
+        self.rows, self.k = rows, k
 
     def __getitem__(self, number: int) -> Tensor:
         """That column, (B, T), shifted by k steps with zeros before the first."""
-        i = self.places[number]
-        if i < 0:
-            raise IndexError(f"a feature reads {LOB.features[number]}, which the data does not have")
+        i, columns = self.rows.place(number), self.rows.columns
         if self.k == 0:
-            return self.columns[i]
-        if i not in self.shifted:
-            steps = self.columns.shape[-1]
-            self.shifted[i] = torch.nn.functional.pad(self.columns[i], (self.k, 0))[:, :steps]
-        return self.shifted[i]
+            return columns[i]
+        start = self.rows.history - 1 - self.k
+        return self.rows.padded(i)[:, start : start + columns.shape[-1]]
 
 
 class _Rows:
-    """Whole sequences seen through `rows[k]`."""
+    """Whole sequences, columns (F, B, T), seen through `rows[k]`, k < `history`."""
 
-    def __init__(self, columns: Tensor, places: tuple[int, ...]) -> None:
-        self.columns, self.places = columns, places
-        self.rows: dict[int, _Row] = {}
+    def __init__(self, columns: Tensor, history: int, places: tuple[int, ...]) -> None:
+        self.columns, self.history, self.places = columns, history, places
+        self._padded: dict[int, Tensor] = {}
 
     def __getitem__(self, k: int) -> _Row:
-        if k >= HISTORY:
-            raise IndexError(f"a feature looks {k} steps back, past the {HISTORY} rows that are kept online")
-        return self.rows.setdefault(k, _Row(self.columns, k, self.places))
+        if k >= self.history:
+            raise IndexError(f"a feature looks {k} steps back, past the {self.history} rows that are kept online")
+        return _Row(self, k)
+
+    def place(self, number: int) -> int:
+        """Where the challenge's column of this number lies among the columns."""
+        if self.places[number] < 0:
+            raise IndexError(f"a feature reads {LOB.features[number]}, which the data does not have")
+        return self.places[number]
+
+    def padded(self, i: int) -> Tensor:
+        """Column i behind `history` - 1 zeros, once: the shifted columns are views of it."""
+        if i not in self._padded:
+            self._padded[i] = torch.nn.functional.pad(self.columns[i], (self.history - 1, 0))
+        return self._padded[i]
 
 
 def columns_read(group: str) -> tuple[int, ...]:
@@ -104,7 +111,7 @@ def columns_read(group: str) -> tuple[int, ...]:
         def __getitem__(self, k: int) -> Recorder:
             return Recorder()
 
-    GROUPS[group](Recorders(), HISTORY, [0.0] * len(NAMES[group]))
+    GROUPS[group](Recorders(), ROWS[group], [0.0] * len(NAMES[group]))
     return tuple(sorted(read))
 
 
@@ -125,12 +132,11 @@ def feature_columns(x: Tensor, groups: tuple[str, ...], schema: Schema) -> Tenso
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
-    rows = _Rows(columns, schema.places)
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
         count = len(NAMES[group])
-        GROUPS[group](rows, t, columns[j : j + count])
+        GROUPS[group](_Rows(columns, ROWS[group], schema.places), t, columns[j : j + count])
         j += count
     return columns
 

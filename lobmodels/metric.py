@@ -1,14 +1,15 @@
 """The score of predictions per target, whole or streamed batch by batch: the challenge's, or another that data names.
 
 Every metric is a function of the same weighted moments of prediction and target, so that whole arrays, streams of
-batches and resampled sequences (`lobmodels.bootstrap`) share one definition. Higher is better for all of them.
+batches (`lobmodels.training.scores`) and resampled sequences (`lobmodels.bootstrap`) share one definition. Higher is
+better for all of them. numpy alone, until tensors arrive: no command waits for torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from lobmodels.errors import UnknownNameError
 from lobmodels.schema import LOB, Schema
 
-if TYPE_CHECKING:  # studies are read and ranked with numpy alone; torch is imported where tensors arrive
-    import torch
-    from torch import Tensor
-
 WEIGHT_FLOOR = 1e-8
-TINY = 1e-300  # a sum of weights that is 0 divides as this: the moments are then 0
 FLAT = 1e-24  # a variance below this share of the squared mean is the rounding noise of a constant
 
 
@@ -160,45 +156,3 @@ def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     challenge's rules.
     """
     return score(prediction, target, LOB)
-
-
-class StreamingScore:
-    """`score` from batches: centred moments per target in float64, on the device of the data.
-
-    Batches are merged by the parallel update of Chan, Golub and LeVeque (1979), which does not cancel. `update` never
-    waits for the device; `compute` returns a tensor there, (K,) in float64.
-    """
-
-    def __init__(self, schema: Schema, device: torch.device | str = "cpu") -> None:
-        import torch
-
-        targets = len(schema.targets)
-        self.metric, self.clip = metric_of(schema), schema.clip
-        self.weight = torch.zeros(targets, dtype=torch.float64, device=device)
-        self.means = torch.zeros(2, targets, dtype=torch.float64, device=device)  # of prediction, target
-        self.moments = torch.zeros(3, targets, dtype=torch.float64, device=device)  # pp, py, yy around the means
-
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Add scored rows, at least one: tensors (..., K) of any float type."""
-        import torch
-
-        y = target.reshape(-1, target.shape[-1]).double()
-        p = prediction.reshape(y.shape).double()
-        p, y, w = self.metric.rows(p if self.clip is None else p.clamp(-self.clip, self.clip), y)
-        weight = w.sum(0)
-        means = torch.stack([(w * p).sum(0), (w * y).sum(0)]) / weight.clamp_min(TINY)
-        p, y = p - means[0], y - means[1]
-        wp = w * p
-        self.moments += torch.stack([(wp * p).sum(0), (wp * y).sum(0), (w * y * y).sum(0)])
-        shift, total = means - self.means, self.weight + weight
-        between = torch.stack([shift[0].square(), shift[0] * shift[1], shift[1].square()])
-        divisor = total.clamp_min(TINY)
-        self.moments += between * (self.weight * weight / divisor)
-        self.means += shift * (weight / divisor)
-        self.weight = total
-
-    def compute(self) -> Tensor:
-        """The score per target so far; NaN where a prediction was not a number, 0 where nothing varies."""
-        pp, py, yy = self.moments
-        found: Tensor = self.metric.value(Moments(self.weight, self.means[0], self.means[1], pp, py, yy))
-        return found

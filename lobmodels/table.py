@@ -19,6 +19,11 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
+    def __post_init__(self) -> None:
+        twice = [name for i, name in enumerate(self.columns) if name and name in self.columns[:i]]
+        if twice:
+            raise ValueError(f"table {self.name!r} would have two columns {twice[0]!r}: give each a name of its own")
+
     def to_csv(self) -> str:
         """All rows, numbers unrounded, None empty. Text that a spreadsheet would run as a formula is marked as text."""
         out = io.StringIO()

@@ -1,10 +1,12 @@
 """Workers as processes of their own, which tests kill, stop and start again; and what must hold afterwards."""
 
+import faulthandler
 import json
 import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import optuna
 from optuna.trial import TrialState
 
 from lobmodels.checkpoint import Checkpoint
+from search.errors import EXPECTED, told
 from search.study.create import create_study
 from search.studyfile.spec import StudySpec
 from search.work.events import Event
+from search.work.exits import Exit, exit_of
 from search.work.options import WorkOptions
 from search.work.worker import work
 from storage.artifacts import download
@@ -51,7 +55,10 @@ def small_study(name: str = "small", *, trials: int = 4, epochs: int = 3, **term
 
 
 class Worker:
-    """A worker process. Its events are lines of a file, so that they outlive it."""
+    """A worker process. Its events are lines of a file, so that they outlive it; `said` has what it printed.
+
+    It ends with the exit code that `lobtuna work` would have.
+    """
 
     def __init__(
         self, url: str, study: str, data: Path, folder: Path, hook: Hook | None = None, **options: Any
@@ -74,6 +81,12 @@ class Worker:
         """The expected failure it ended with, or nothing."""
         lines = [line for line in self.log.read_bytes().split(b"\n") if line.startswith(b'{"error"')]
         return str(json.loads(lines[-1])["error"]) if lines else ""
+
+    @property
+    def said(self) -> str:
+        """The last thousand characters that it wrote to stderr: warnings, tracebacks."""
+        printed = self.log.with_suffix(".stderr")
+        return printed.read_text()[-1000:] if printed.exists() else ""
 
     def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 60.0) -> Event:
         """The first event that is wanted."""
@@ -112,15 +125,23 @@ class Worker:
 
 def _main(url: str, study: str, data: Path, options: dict[str, Any], log: Path, hook: Hook | None) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(os.open(log.with_suffix(".stderr"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    faulthandler.enable(2)
     if hook is not None:
         hook()
     try:
         emit = lambda event: os.write(descriptor, event.to_line())  # noqa: E731
-        work(url, study, data, options=WorkOptions(**options), emit=emit)
+        work(url, study, data, options=WorkOptions(**options), emit=emit, end_process=os._exit)
+    except EXPECTED as error:
+        _leave(descriptor, told(error), exit_of(error))
     except Exception as error:
-        os.write(descriptor, json.dumps({"error": f"{type(error).__name__}: {error}"}).encode() + b"\n")
-        os._exit(1)
-    os._exit(0)
+        _leave(descriptor, f"{type(error).__name__}: {error}\n{traceback.format_exc()}", Exit.CRASHED)
+    os._exit(Exit.DONE)
+
+
+def _leave(descriptor: int, error: str, code: Exit) -> None:
+    os.write(descriptor, json.dumps({"error": error}).encode() + b"\n")
+    os._exit(code)
 
 
 def create(url: str, spec: StudySpec) -> optuna.Study:

@@ -31,11 +31,13 @@ class Postgres:
 
     OPTIONS = "-c fsync=off -c shared_buffers=16MB -c max_connections=200 -c log_min_messages=fatal"
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Path | None = None, options: str = "") -> None:
+        """`disk` is an empty folder for the data, which is not removed; `options` are added to the server's own."""
         # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
         self._base = Path(tempfile.mkdtemp(prefix="lobtuna-postgres-"))
         self._base.chmod(0o755)
-        self.folder = self._base / "data"
+        self._options = f"{self.OPTIONS} {options}"
+        self.folder = (disk or self._base) / "data"
         self.folder.mkdir()
         self.port = free_port()
         self._server = PostgresServer(self.folder, cleanup_mode=None)
@@ -50,12 +52,26 @@ class Postgres:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        options = f"-h 127.0.0.1 -p {self.port} -k '' {self.OPTIONS}"
+        options = f"-h 127.0.0.1 -p {self.port} -k '' {self._options}"
         self._control("-w", "-o", options, "-l", str(self.folder / "log"), "start")
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` cuts connections and shuts down; `immediate` crashes."""
         self._control("-w", "-m", mode, "stop")
+
+    def answers(self) -> bool:
+        """Whether the server takes connections now."""
+        try:
+            psycopg.connect(self.url("postgres", "postgres", ""), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def end_a_connection(self, database: str) -> None:
+        """End one of a database's connections from the server's side, as an administrator does."""
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s ORDER BY random() LIMIT 1"
+        with psycopg.connect(self.url("postgres", "postgres", ""), autocommit=True) as connection:
+            connection.execute(query, [database])
 
     def create_database(self) -> str:
         """A fresh database with an owner whose password is `PASSWORD`; returns its URL, the password escaped."""
@@ -80,8 +96,8 @@ class PgBouncer:
 
     PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
-    def __init__(self, postgres: Postgres, url: str, size: int) -> None:
-        assert self.PROGRAM is not None
+    def __init__(self, postgres: Postgres, url: str, size: int, settings: str = "") -> None:
+        """`settings` are further lines of its configuration."""
         database = url.rpartition("/")[2]
         self.folder = Path(tempfile.mkdtemp(prefix="lobtuna-pgbouncer-"))
         self.folder.chmod(0o755)
@@ -92,17 +108,26 @@ class PgBouncer:
             f"[databases]\n{database} = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\npool_mode = transaction\n"
             f"default_pool_size = {size}\nmax_client_conn = 500\nquery_wait_timeout = 60\n"
-            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\n"
+            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\n{settings}"
         )
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        assert self.PROGRAM is not None
         user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
         command = [self.PROGRAM, "-q", *user, str(self.folder / "pgbouncer.ini")]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._wait()
 
-    def close(self) -> None:
-        """Kill it and remove its files."""
+    def kill(self) -> None:
+        """kill -9; `start` starts it again on the same port."""
         self.process.kill()
         self.process.wait()
+
+    def close(self) -> None:
+        """Kill it and remove its files."""
+        self.kill()
         shutil.rmtree(self.folder)
 
     def _wait(self) -> None:

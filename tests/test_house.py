@@ -13,11 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FORBIDDEN = {
-    "lobmodels": {"optuna", "sqlalchemy", "search", "storage"},
-    "storage": {"torch", "search", "lobmodels"},
+    "lobmodels": {"optuna", "sqlalchemy", "search", "storage", "lobtuna"},
+    "search": {"lobtuna"},
+    "storage": {"torch", "search", "lobmodels", "lobtuna"},
 }
 TOP_LEVEL = {
-    "lobmodels", "search", "storage", "studies", "tests", "docs",
+    "lobmodels", "lobtuna", "search", "storage", "studies", "tests", "docs",
     "pyproject.toml", "constraints.txt", "Makefile", "README.md", "CHANGELOG.md", "LICENSE",
 }  # fmt: skip
 
@@ -33,7 +34,7 @@ ORDER = {
 }  # fmt: skip
 SOURCES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in ("lobmodels", "search", "storage")
+    for package in ("lobmodels", "lobtuna", "search", "storage")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 ROOMS = 10  # entries on the top level of `search`
@@ -57,7 +58,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_import_rule(package: str) -> None:
-    """The learning core knows no study, the storage knows no torch."""
+    """The learning core knows no study, the storage knows no torch, and nothing knows `lobtuna`, the face of all."""
     broken = {
         str(path.relative_to(ROOT)): found
         for path in (ROOT / package).rglob("*.py")
@@ -103,6 +104,17 @@ def test_help_needs_no_torch() -> None:
     assert "lobtuna" in done.stdout
 
 
+def test_looking_at_a_study_needs_no_torch() -> None:
+    """What `status`, `rank`, `replicate`, `create`, `stop` and `studies` import leaves torch out (over a second)."""
+    code = (
+        "import sys, search.study.status, search.study.replication, search.study.ranking\n"
+        "import search.study.create, search.study.halt, search.study.listing\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def imported_modules(name: str) -> set[str]:
     """Modules of the project that the module `name` imports anywhere, in functions and for type checking too."""
     found: set[str] = set()
@@ -133,7 +145,7 @@ def circle_from(start: str, graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("package", ["lobmodels", "search", "storage"])
+@pytest.mark.parametrize("package", ["lobmodels", "lobtuna", "search", "storage"])
 def test_no_import_circle(package: str) -> None:
     """No module imports itself by way of others, not even inside a function."""
     graph = {name: imported_modules(name) for name in SOURCES}
@@ -189,7 +201,7 @@ def lines_of_functions(path: Path) -> Iterator[int]:
             yield node.end_lineno - node.lineno + 1 - docstring
 
 
-@pytest.mark.parametrize("package", ["lobmodels", "search", "storage"])
+@pytest.mark.parametrize("package", ["lobmodels", "lobtuna", "search", "storage"])
 def test_functions_are_short(package: str) -> None:
     """Half of the functions have at most 8 lines, nine in ten at most 22."""
     paths = [path for name, path in SOURCES.items() if name.split(".")[0] == package]

@@ -321,4 +321,4 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 def _origin(member: Checkpoint) -> dict[str, Any]:
     """Where a member comes from, without anything that differs between two equal runs on one machine."""
     fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
-    return {"key": member.config.key(), "configuration": member.config.active(), **fields}
+    return {"key": member.config.key(), "configuration": member.config.identity(), **fields}

@@ -54,8 +54,9 @@ def graph_bytes(bundle: Bundle) -> bytes:
     step = OnlineStep(bundle).eval()
     # Copies: a network may use one tensor of zeros for two of its states.
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
+    history = features.history_of(group for pipeline in bundle.pipelines() for group in pipeline.groups)
     columns = len(bundle.schema.features)
-    past = torch.zeros(features.HISTORY - 1, columns, dtype=torch.float64)
+    past = torch.zeros(history - 1, columns, dtype=torch.float64)
     inputs = (torch.zeros(columns, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
     return _export(step, inputs, ["rows", *states])
 
@@ -93,7 +94,7 @@ class OnlineStep(nn.Module):
         self.initial: list[State] = [network.initial_state(1) for network in self.networks]  # type: ignore[operator]
 
     def forward(self, row: Tensor, step: Tensor, past: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Row (F,), step (), the rows before it (HISTORY - 1, F), every member's state; the prediction (targets,), the
+        """Row (F,), step (), the rows before it (history - 1, F), every member's state; the prediction (targets,), the
         next rows, the next states."""
         clean = torch.where(torch.isfinite(row), row, past[0]).clamp(-LIMIT, LIMIT)
         history = torch.cat([clean.unsqueeze(0), past])
@@ -111,7 +112,7 @@ class OnlineStep(nn.Module):
 
 
 def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor) -> Tensor:
-    """What a network reads, (1, inputs) float32, from the rows (HISTORY, F), the newest first."""
+    """What a network reads, (1, inputs) float32, from the rows (history, F), the newest first."""
     rows, pieces = [_Book(row, pipeline.schema.places) for row in history], [history[0]]
     for group in pipeline.groups:
         out: list[Any] = [None] * len(features.NAMES[group])

@@ -64,7 +64,7 @@ def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any
 
 def digest(member: Checkpoint) -> str:
     """Hash of everything that a member's predictions depend on: configuration, inputs and weights."""
-    found = hashlib.blake2b(f"{member.config.active()} {member.pipeline.groups}".encode(), digest_size=16)
+    found = hashlib.blake2b(f"{member.config.identity()} {member.pipeline.groups}".encode(), digest_size=16)
     if member.pipeline.normalizer is not None:
         found.update(member.pipeline.normalizer.mean.tobytes())
         found.update(member.pipeline.normalizer.std.tobytes())

@@ -207,6 +207,28 @@ class Projection(Part):
         program.norm(gamma, beta, y, y)
 
 
+class Convolution(Part):
+    """A linear layer over the last `kernel` inputs, the oldest first, and a layer norm."""
+
+    def __init__(self, weights: Weights) -> None:
+        weight, bias = weights.linear("block.linear")
+        self.kernel = weights.number("conv_kernel")
+        super().__init__(weight, bias, weights["block.norm.weight"], weights["block.norm.bias"], width=len(bias))
+
+    def shape(self) -> tuple[Any, ...]:
+        return (*super().shape(), self.kernel)
+
+    def stacked(self, *arrays: np.ndarray) -> Any:
+        return _ConvolutionStep(arrays, self.kernel)
+
+    def emit(self, program: Program, x: int, y: int) -> None:
+        weight, bias, gamma, beta = self.arrays
+        seen = program.state(len(weight))
+        program.emit(_shift, 0, x, seen, len(weight), len(weight) // self.kernel)
+        program.linear(weight, bias, seen, y)
+        program.norm(gamma, beta, y, y)
+
+
 class Gru(Part):
     """One GRU layer. Layout: inputs (n, r, z), states (r, z, n), so that both meet in one buffer (n_x, r, z, n_h)."""
 
@@ -340,6 +362,18 @@ class Output(Part):
         program.linear(weight, bias, x, y)
 
 
+class OutputPerTarget(Output):
+    """The output of each target over its own share of the inputs: a linear layer whose other weights are 0."""
+
+    def __init__(self, weights: Weights, name: str) -> None:
+        weight, bias = weights.linear(name)  # (M, targets)
+        size, targets = weight.shape
+        whole = np.zeros((targets * size, targets), np.float32)
+        for k in range(targets):
+            whole[k * size : (k + 1) * size, k] = weight[:, k]
+        Part.__init__(self, whole, bias, width=targets)
+
+
 def _layers(part: Any, weights: Weights) -> list[Part]:
     return [part(weights, layer) for layer in range(weights.number("num_layers"))]
 
@@ -348,6 +382,7 @@ def _layers(part: Any, weights: Weights) -> list[Part]:
 INPUT_BLOCKS: dict[str, Callable[[Weights], list[Part]]] = {
     "none": lambda weights: [],
     "projection": lambda weights: [Projection(weights)],
+    "convolution": lambda weights: [Convolution(weights)],
 }
 ARCHITECTURES: dict[str, Callable[[Weights], list[Part]]] = {
     "gru": lambda weights: _layers(Gru, weights),
@@ -357,6 +392,7 @@ ARCHITECTURES: dict[str, Callable[[Weights], list[Part]]] = {
 HEADS: dict[str, Callable[[Weights], list[Part]]] = {
     "linear": lambda weights: [Output(weights, "head")],
     "mlp": lambda weights: [Hidden(weights, "head.0"), Output(weights, "head.3")],
+    "mlp_per_target": lambda weights: [Hidden(weights, "head.0"), OutputPerTarget(weights, "head.3")],
 }
 
 
@@ -372,9 +408,8 @@ class NumpyStep:
         self, inputs: Inputs, features: Any, members: list[list[Part]], pipelines: list[int], blend: np.ndarray
     ) -> None:
         self.inputs, self.features, self.blend = inputs, features, blend
-        self.rows = [
-            [0.0] * inputs.raw for _ in range(features.HISTORY)
-        ]  # plain floats: the definitions run fastest so
+        history = features.history_of(inputs.starts)
+        self.rows = [[0.0] * inputs.raw for _ in range(history)]  # plain floats: the definitions run fastest so
         self.raw = np.zeros(inputs.width)
         self.x = np.zeros(len(inputs.columns), np.float32)
         self.members = np.zeros(blend.shape, np.float32)
@@ -456,6 +491,25 @@ class _ProjectionStep(_Stateless):
 
     def step(self, x: np.ndarray, t: int) -> np.ndarray:
         self.output[:, 0, :-1] = _layer_norm(np.matmul(x, self.weight)[:, 0], self.gamma, self.beta)
+        return self.output
+
+
+class _ConvolutionStep:
+    """The last inputs of K members in one row each, the oldest first, and the element 1."""
+
+    def __init__(self, arrays: tuple[np.ndarray, ...], kernel: int) -> None:
+        weight, bias, self.gamma, self.beta = arrays
+        self.weight, self.output = _with_bias(weight, bias), _ones(*bias.shape)
+        self.seen, self.width = _ones(len(bias), weight.shape[1]), weight.shape[1] // kernel
+
+    def reset(self) -> None:
+        self.seen[..., :-1] = 0.0
+
+    def step(self, x: np.ndarray, t: int) -> np.ndarray:
+        seen, width = self.seen, self.width
+        seen[..., : -width - 1] = seen[..., width:-1]  # numpy copies where the two overlap
+        seen[..., -width - 1 :] = x  # its last element is 1, too
+        self.output[:, 0, :-1] = _layer_norm(np.matmul(seen, self.weight)[:, 0], self.gamma, self.beta)
         return self.output
 
 
@@ -713,6 +767,15 @@ def _softmax(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untype
         memory[y + j] /= total
 
 
+def _shift(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-def]
+    """The row of past inputs at y (m,) moves by a numbers, and the input at x (a,) becomes its end."""
+    memory, kept = carray(pointer, SIZE), m - a
+    for j in range(kept):
+        memory[y + j] = memory[y + j + a]
+    for j in range(a):
+        memory[y + kept + j] = memory[x + j]
+
+
 def _relu(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-def]
     """y (m,) loses its negative values."""
     memory = carray(pointer, SIZE)
@@ -721,7 +784,7 @@ def _relu(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-d
 
 
 def _feature_group(rows, t, out):  # type: ignore[no-untyped-def]
-    """A feature group by address: rows (HISTORY, slots) and features (COUNT,), float64."""
+    """A feature group by address: rows (history, slots) and features (COUNT,), float64."""
     definition(carray(rows, ROWS), t, carray(out, COUNT))
 
 
@@ -870,7 +933,8 @@ class NumbaStep:
         memory, bases = program.memory(), program.bases
         self.x, self.members = memory[: len(inputs.columns)], memory[bases[OUTPUTS] :][: targets * len(members)]
         self.members = self.members.reshape(len(members), targets)
-        self.state, self.rows = memory[bases[STATES] : bases[CONSTANTS]], np.zeros((features.HISTORY, inputs.raw))
+        self.state = memory[bases[STATES] : bases[CONSTANTS]]
+        self.rows = np.zeros((features.history_of(inputs.starts), inputs.raw))
         self.out = np.zeros(targets)
         groups = [(_group(features, name, inputs.raw).address, 8 * start) for name, start in inputs.starts.items()]
         self.arguments = (
@@ -942,7 +1006,7 @@ def _group(features: Any, name: str, slots: int) -> Any:
 
     names = {
         "definition": features.compiled(_inner(), (name,))[0], "carray": numba.carray,
-        "ROWS": (features.HISTORY, slots), "COUNT": len(features.NAMES[name]),
+        "ROWS": (features.ROWS[name], slots), "COUNT": len(features.NAMES[name]),
     }  # fmt: skip
     return numba.cfunc(_group_type(), **_options())(_with_names(_feature_group, names))
 

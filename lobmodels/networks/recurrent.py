@@ -24,8 +24,9 @@ class RecurrentNetwork(Network):
         self.head = HEADS[config.head](config, targets)
 
     def initial_state(self, batch: int) -> State:
-        """The zero hidden states (L, B, H) before a sequence."""
-        return (next(self.parameters()).new_zeros(self.recurrent.num_layers, batch, self.recurrent.hidden_size),)
+        """The state of the input block, then the zero hidden states (L, B, H), before a sequence."""
+        size = (self.recurrent.num_layers, batch, self.recurrent.hidden_size)
+        return (*self.block.initial_state(batch), next(self.parameters()).new_zeros(size))
 
     def encode(self, x: Tensor) -> Tensor:
         """Recurrent outputs of whole sequences: (T, B, F) -> (T, B, H)."""
@@ -37,8 +38,14 @@ class RecurrentNetwork(Network):
 
     def encode_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Recurrent output of one step: (B, F) -> (B, H), and the next state."""
-        outputs, hidden = self.recurrent(self.block(x).unsqueeze(0), state[0])  # (1, B, H)
-        return outputs[0], (hidden,)
+        inputs, past = self.block.step(x, state[: self.block.states])
+        outputs, hidden = self.recur_step(inputs.unsqueeze(0), state[self.block.states :])  # (1, B, H)
+        return outputs[0], (*past, *hidden)
+
+    def recur_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Outputs (1, B, H) of the recurrent layers over one step (1, B, W), and their next state."""
+        outputs, hidden = self.recurrent(inputs, state[0])
+        return outputs, (hidden,)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.encode(x))
@@ -61,7 +68,7 @@ class GruNetwork(RecurrentNetwork):
 
 @ARCHITECTURES.register("lstm")
 class LstmNetwork(RecurrentNetwork):
-    """Input block, LSTM layers, head. The state is the hidden states and the cell states, (L, B, H) each."""
+    """Input block, LSTM layers, head. The hidden states are followed by the cell states, (L, B, H) each."""
 
     cell = nn.LSTM
     recurrent: nn.LSTM
@@ -70,9 +77,9 @@ class LstmNetwork(RecurrentNetwork):
         return recurrent_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
 
     def initial_state(self, batch: int) -> State:
-        (zeros,) = super().initial_state(batch)
-        return (zeros, zeros)
+        *past, zeros = super().initial_state(batch)
+        return (*past, zeros, zeros)
 
-    def encode_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        outputs, following = self.recurrent(self.block(x).unsqueeze(0), (state[0], state[1]))
-        return outputs[0], following
+    def recur_step(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, following = self.recurrent(inputs, (state[0], state[1]))
+        return outputs, following

@@ -81,11 +81,12 @@ def fit_ridges(gram: Array, schema: Schema) -> list[Ridge]:
     derived = available_groups(schema)
     sets = [(RAW, raw), *((f"raw + {group}", (*raw, group)) for group in derived), (ALL, (*raw, *derived))]
     return [
-        _fit(name, members, [j for group in members for j in groups[group]], gram, targets) for name, members in sets
+        fit_ridge(name, members, [j for group in members for j in groups[group]], gram, targets)
+        for name, members in sets
     ]
 
 
-def _fit(name: str, groups: tuple[str, ...], columns: list[int], gram: Array, targets: int) -> Ridge:
+def fit_ridge(name: str, groups: tuple[str, ...], columns: list[int], gram: Array, targets: int) -> Ridge:
     """Penalty per target by cross-validation over the folds of `gram`, then the fit on all of them."""
     features = gram.shape[1] - targets - 1
     outer = [*columns, *range(features, gram.shape[1])]

@@ -44,9 +44,14 @@ def build_loss(config: RunConfig, device: torch.device | str = "cpu", schema: Sc
     )
     weights = (raw / raw.mean()).to(device)  # once: a copy a step would make the host wait for the device
     rows = _rows_there if schema.variable_length else _all_rows
-    if strength == 0:
-        return lambda p, y: base(*rows(p, y), weights, config)
-    return lambda p, y: base(*rows(p, y), weights, config) + strength * temporal_consistency(p, y, weights, rows)
+
+    def loss(p: Tensor, y: Tensor) -> Tensor:
+        if config.target_clip > 0:
+            y = y.clamp(-config.target_clip, config.target_clip)
+        value = base(*rows(p, y), weights, config)
+        return value if strength == 0 else value + strength * temporal_consistency(p, y, weights, rows)
+
+    return loss
 
 
 def refused_by(config: RunConfig, schema: Schema) -> list[str]:
@@ -92,6 +97,14 @@ def weighted_mse(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
     """Σ w_k (|y| + 1e-8)(p - y)² / Σ w_k (|y| + 1e-8), both targets pooled."""
     weight = (y.abs() + WEIGHT_FLOOR) * w
     return (weight * (p - y).square()).sum() / weight.sum()
+
+
+@LOSSES.register("weighted_huber")
+def weighted_huber(p: Tensor, y: Tensor, w: Tensor, config: RunConfig) -> Tensor:
+    """Huber's loss with the weights of `weighted_mse`: Σ w_k (|y| + 1e-8) huber(p - y) / Σ w_k (|y| + 1e-8)."""
+    weight = (y.abs() + WEIGHT_FLOOR) * w
+    each = torch.nn.functional.huber_loss(p, y, reduction="none", delta=config.huber_delta)
+    return (weight * each).sum() / weight.sum()
 
 
 @LOSSES.register("combined")

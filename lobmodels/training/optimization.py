@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -102,43 +100,6 @@ class Schedule:
         """Inverse of `state_dict`."""
         if self.plan.scheduler is not None:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
-
-
-class WeightAverage(nn.Module):
-    """Exponential moving average of a network's weights, kept in `module`; the first update copies them.
-
-    Arithmetic and state are those of `torch.optim.swa_utils.AveragedModel`, which makes the host wait for the device at
-    every update: it copies its counter to it.
-    """
-
-    n_averaged: Tensor
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(network)
-        self.decay = decay
-        self.register_buffer("n_averaged", torch.tensor(0))  # on the CPU, whatever the network's device
-        for module in self.module.modules():
-            if isinstance(module, nn.RNNBase):
-                module.flatten_parameters()  # else cuDNN would gather the copy's weights at every call
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the weights after an optimiser step."""
-        ours: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(network.parameters())
-        if self.n_averaged == 0:
-            torch._foreach_copy_(ours, theirs)
-        else:
-            torch._foreach_lerp_(ours, theirs, 1 - self.decay)
-        for mine, new in zip(self.module.buffers(), network.buffers(), strict=True):  # counters and such: not averaged
-            mine.copy_(new)
-        self.n_averaged += 1
-
-
-def build_average(network: nn.Module, config: RunConfig) -> WeightAverage | None:
-    """The moving average of the weights, or None where `ema_decay` is 0."""
-    return None if config.ema_decay == 0 else WeightAverage(network, config.ema_decay)
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

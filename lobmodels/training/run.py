@@ -16,15 +16,16 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
 from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
-from lobmodels.metric import StreamingScore
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
+from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
-from lobmodels.training.optimization import Schedule, build_average, build_optimizer
+from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
+from lobmodels.training.scores import StreamingScore
 
 FORMAT = 1
 EVALUATION_BATCH = 128
@@ -71,7 +72,7 @@ class TrainingRun:
             self.network = build_network(config, len(data.pipeline.names), len(self.schema.targets)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
         self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
-        self.average = build_average(self.network, config)
+        self.averages = Averages(self.network, config)
         self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
@@ -118,6 +119,7 @@ class TrainingRun:
         with memory_errors(self.device):
             loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
+            self.averages.after_epoch()
             trained = time.perf_counter()
             scores = self._scores(self.data.select)
         self._refuse_not_finite({"training loss": loss, **{f"score of {name}": x for name, x in scores.items()}})
@@ -126,7 +128,7 @@ class TrainingRun:
         record = EpochRecord(self.epoch, loss, scores, mean, lr, grad_norm, trained - start, end - start)
         if not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
-            self.best_weights = {k: v.detach().clone() for k, v in self._evaluated().state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
 
@@ -155,8 +157,7 @@ class TrainingRun:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.after_step()
-        if self.average is not None:
-            self.average.update(self.network)
+        self.averages.after_step()
         finite = norm.isfinite()
         return torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
 
@@ -169,15 +170,11 @@ class TrainingRun:
             x = x * (torch.rand(1, *x.shape[1:], device=x.device) >= p) / (1 - p)
         return x
 
-    def _evaluated(self) -> nn.Module:
-        """The weights that are validated and kept: the moving average where there is one."""
-        return self.network if self.average is None else self.average.module
-
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
         """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
-        network = self._evaluated().eval()
+        network = self.averages.evaluated.eval()
         metric, whole = StreamingScore(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
@@ -226,7 +223,7 @@ class TrainingRun:
     def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]], Measures]:
         """Report scores of the best weights, their scores where the data shifts, and what is measured for later; the
         weights are put back."""
-        evaluated = self._evaluated()
+        evaluated = self.averages.evaluated
         current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
         evaluated.load_state_dict(self.best_weights)
         report = None
@@ -239,7 +236,7 @@ class TrainingRun:
     def release(self) -> None:
         """Let go of the data and of everything on the device. History, best epoch and configuration can still be read;
         training, results and states cannot be had any more."""
-        for name in ("data", "network", "average", "optimizer", "schedule", "scaler", "loss", "best_weights"):
+        for name in ("data", "network", "averages", "optimizer", "schedule", "scaler", "loss", "best_weights"):
             self.__dict__.pop(name, None)
 
     def state(self) -> bytes:
@@ -247,14 +244,13 @@ class TrainingRun:
         optimizer = self.optimizer.state_dict()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= self.averages.tensors()
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
             "format": FORMAT,
             "kind": "state",
-            "configuration": self.config.active(),
+            "configuration": self.config.identity(),
             "seed": self.seed,
             "data_fingerprint": self.data.fingerprint,
             "history": [record.document() for record in self.history],
@@ -274,7 +270,7 @@ class TrainingRun:
         mine = {
             "format": FORMAT,
             "kind": "state",
-            "configuration": self.config.active(),
+            "configuration": self.config.identity(),
             "seed": self.seed,
             "data_fingerprint": self.data.fingerprint,
         }
@@ -284,8 +280,7 @@ class TrainingRun:
                     f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"
                 )
         self.network.load_state_dict(_under("network.", tensors))
-        if self.average is not None:
-            self.average.load_state_dict(_under("average.", tensors))
+        self.averages.load(tensors, self.device)
         self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():

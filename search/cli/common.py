@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +11,12 @@ import typer
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 
+from search import DEFAULT_STORAGE
 from search.errors import SearchError
 
 if TYPE_CHECKING:
-    from lobmodels.data import Dataset
     from search.studyfile.spec import StudySpec
 
-DEFAULT_STORAGE = "sqlite:///lobtuna.db"
 WIDE = 240  # columns assumed for a pipe or a file
 
 StorageOption = Annotated[
@@ -87,11 +86,9 @@ def print_sampler_note(spec: "StudySpec") -> None:
         stderr.print(f"note: {note}", markup=False)
 
 
-def print_dead_groups(spec: "StudySpec", dataset: "Dataset") -> None:
-    """Warn on stderr of feature groups that the study searches and that are constant on its data."""
-    from search.study.feasible import dead_groups
-
-    for line in dead_groups(spec, dataset):
+def print_warnings(lines: Iterable[str]) -> None:
+    """Each line on stderr."""
+    for line in lines:
         stderr.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
 
 

@@ -11,18 +11,17 @@ from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
     StorageOption,
-    print_dead_groups,
     print_json,
     print_sampler_note,
+    print_warnings,
     stdout,
     storage_flag,
 )
 
 if TYPE_CHECKING:
-    import optuna
-
     from search.study.revise import Revision
     from search.studyfile.spec import StudySpec
+    from search.work.begin import Created
 
 
 def register(app: typer.Typer) -> None:
@@ -64,78 +63,45 @@ def create(
 ) -> None:
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
     from search.errors import SearchError
-    from search.report.note import note_text, save_note
-    from search.report.record import read_study
-    from search.study.create import create_study, refuse_past_end
-    from search.study.revise import revise as apply_revision
     from search.studyfile.spec import load_spec
+    from search.work import begin
 
     spec = load_spec(file)
-    refuse_past_end(spec)
     if dry_run:
         from search.cli.preview import show_preview
+        from search.study.create import refuse_past_end
 
+        refuse_past_end(spec)
         if revise or artifacts is not None:
             raise SearchError("--dry-run looks at the file alone: leave --revise and --artifacts out")
         show_preview(spec, data, json, _budget(spec))
         return
-    fingerprint = None
-    if data is not None:
-        from lobmodels.data import load_dataset
-        from search.study.feasible import require_trainable
-
-        dataset = load_dataset(data)
-        require_trainable(spec, dataset)
-        print_dead_groups(spec, dataset)
-        fingerprint = dataset.fingerprint
     if revise:
-        if artifacts is not None:
-            raise SearchError(
-                "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
-            )
-        revision = apply_revision(spec, storage, fingerprint)
-        _print_revision(revision, spec, storage, json)
+        _print_revision(begin.revise(spec, storage, data, artifacts=artifacts), spec, storage, json)
         return
-    existed = _is_there(storage, spec.name)
-    study = create_study(spec, storage, fingerprint, artifacts=artifacts)
+    created = begin.create(spec, storage, data, artifacts=artifacts)
+    print_warnings(created.warnings)
     print_sampler_note(spec)
-    save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
     if json:
-        print_json({"study": study.study_name, **_counts(study, spec)})
+        print_json({"study": created.study.study_name, **_counts(created)})
     else:
-        _print_created(study, spec, storage, existed)
+        _print_created(created, storage)
 
 
-def _is_there(url: str, name: str) -> bool:
-    """Whether the database holds a study of this name; a database file that is not there is not created."""
-    from search.study.open import study_names
-    from storage.backends.registry import open_storage, parse_url
-
-    path = parse_url(url).path
-    return (path is None or path.exists()) and name in study_names(open_storage(url))
+def _counts(created: Created) -> dict[str, int]:
+    return {name: getattr(created, name) for name in ("searched", "fixed", "waiting")}
 
 
-def _counts(study: optuna.Study, spec: StudySpec) -> dict[str, int]:
-    from optuna.trial import TrialState
-
-    searched = len(spec.searched())
-    return {
-        "searched": searched,
-        "fixed": len(spec.parameters) - searched,
-        "waiting": len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,))),
-    }
-
-
-def _print_created(study: optuna.Study, spec: StudySpec, storage: str, existed: bool) -> None:
+def _print_created(created: Created, storage: str) -> None:
     from storage.url import redact
 
-    counts = _counts(study, spec)
+    study, spec, existed = created.study, created.spec, created.existed
     found = f"; it was there already, as the file describes it, with {len(study.get_trials(deepcopy=False))} trials"
     stdout.print(f"{study.study_name} is in {redact(storage)}{found if existed else ''}", markup=False)
     if spec.question:
         stdout.print(f"  {spec.question}", markup=False)
     stdout.print(
-        f"  {counts['searched']} parameters searched, {counts['fixed']} fixed; {counts['waiting']} queued; "
+        f"  {created.searched} parameters searched, {created.fixed} fixed; {created.waiting} queued; "
         f"budget {_budget(spec)}"
     )
     _print_next(study.study_name, storage)

@@ -41,29 +41,24 @@ def rank(
     The estimate shrinks each configuration's runs by how noisy they are and takes the search's own luck out.
     """
     from search.errors import SearchError
-    from search.study.open import SEEDS, open_study, spec_of
+    from search.study.named import rank as ranked
     from search.study.ranking import to_csv, to_document
-    from search.study.replication import rank_study
-    from search.study.runs import nothing_complete
 
-    study = open_study(storage, name.removesuffix(SEEDS))
-    ranking = rank_study(study)
-    if not ranking.rows:
-        raise SearchError(nothing_complete(study))
-    fraction = spec_of(study).validation.report_fraction
+    found = ranked(storage, name)
+    ranking, fraction = found.ranking, found.report_fraction
     if csv is not None:
         try:
             csv.write_text(to_csv(ranking), encoding="utf-8")
         except OSError as error:
             raise SearchError(f"cannot write {csv}: {error.strerror}; name another file with --csv") from None
     if json:
-        print_json(to_document(ranking, study.study_name, fraction))
+        print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, study.study_name, fraction, limit)
+        _print(ranking, found.study, fraction, limit)
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
-            f"{study.study_name}{storage_flag(storage)}",
+            f"{found.study}{storage_flag(storage)}",
             markup=False,
             soft_wrap=True,
         )

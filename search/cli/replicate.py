@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from search.study.replication import Plan, Queued
 
 
-USUAL = 5  # configurations that are repeated by default
-
-
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
@@ -65,22 +62,11 @@ def replicate(
 
     All configurations get the same seeds. What was queued before is not queued again.
     """
-    from search.errors import SearchError
-    from search.study.open import SEEDS, open_study
-    from search.study.replication import Plan, choose, store_plan
-    from search.study.replication import replicate as queue
+    from search.study.named import replicate as queue
+    from search.study.open import SEEDS
 
-    if runs is not None and not auto:
-        raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
-    study = open_study(storage, name.removesuffix(SEEDS))
-    chosen = choose(study, top, trial or ()) if top is not None or trial else choose(study, None)[:USUAL]
-    asked = len(chosen) * (seeds - 1)
-    if runs is not None and runs < asked:
-        raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
-    result = queue(study, chosen, seeds, retry=retry)
-    plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
-    if plan is not None:
-        store_plan(study, plan)
+    done = queue(storage, name, top=top, seeds=seeds, trials=trial or (), auto=auto, runs=runs, retry=retry)
+    study, result, plan = done.study, done.queued, done.plan
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [run.number for run in result.chosen]

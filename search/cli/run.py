@@ -8,8 +8,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from search.cli.common import print_dead_groups, print_sampler_note
-from search.cli.work import require_posix, work
+from search.cli.common import print_sampler_note, print_warnings
+from search.cli.work import work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 
@@ -21,18 +21,14 @@ def register(app: typer.Typer) -> None:
 
 def run(file: Path, **options: Any) -> None:
     """Create the study of STUDY.yaml and work on it here; a study that is there already goes on where it was."""
+    from search.work.posix import require_posix
+
     require_posix()
-    from lobmodels.data import load_dataset
-    from search.study.create import create_study, refuse_past_end
-    from search.study.feasible import require_trainable
     from search.studyfile.spec import load_spec
+    from search.work.begin import create
 
     spec = load_spec(file)
-    refuse_past_end(spec)
-    dataset = load_dataset(options["data"])
-    require_trainable(spec, dataset)
-    print_dead_groups(spec, dataset)
-    create_study(spec, options["storage"], dataset.fingerprint)
+    print_warnings(create(spec, options["storage"], options["data"]).warnings)
     print_sampler_note(spec)
     work(spec.name, **options)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +11,6 @@ from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdo
 
 if TYPE_CHECKING:
     from lobmodels.bootstrap import Comparison
-    from lobmodels.data import Sequences
-    from lobmodels.scoring.scoreboard import Tally
     from lobmodels.scoring.submission import Score
 
 EPILOG = "Example:  lobtuna score new.zip old.zip --champion old.zip --data ~/lob/valid.parquet --bootstrap 200"
@@ -74,92 +71,33 @@ def score(
     Several are compared over resampled sequences: p10, spread, difference to the champion, and how likely each beats
     it. The safe choice has the best p10, the bold one the best p90.
     """
-    from lobmodels.data import load_sequences
-    from lobmodels.files import writable_folder
-    from lobmodels.scoring.scoreboard import ON, Tally
-    from search.errors import SearchError
+    from lobmodels.scoring.scoreboard import ON
+    from search.ship.score import score as run
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
-    if csv is not None and len(submissions) == 1 and champion is None and not bootstrap:
-        raise SearchError(
-            "--csv is the table of a comparison: name several submissions, a --champion or --bootstrap 200"
-        )
-    if save is not None and len(submissions) != 1:
-        raise SearchError(f"--save keeps the score of one submission, not of {len(submissions)}")
-    for file, argument in ((csv, "csv"), (save, "save")):
-        if file is not None:
-            writable_folder(file.parent, argument)  # refuse now, not after minutes of work
-    valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
-    paths, kept = _contenders(submissions, champion)
-    scores = [_score(path, valid, sequences) for path in paths]
-    tallies = [*(Tally.of(result) for result in scores), *kept]
-    if save is not None:
-        tallies[0].save(save)
-    repetitions = bootstrap if bootstrap is not None else (200 if len(tallies) > 1 else 0)
-    found = None
-    if repetitions:
-        found = _compare(tallies, kept, paths[0] if champion is None else champion, on, repetitions, seed, csv)
+    found = run(
+        submissions,
+        data,
+        sequences=sequences,
+        bootstrap=bootstrap,
+        champion=champion,
+        on=on,
+        seed=seed,
+        csv=csv,
+        save=save,
+        progress=lambda path: progress_bar(f"scoring {path.name}"),
+    )
     if json:
-        print_json(_document(scores, found))
+        print_json(found.document())
     else:
-        for result in scores:
+        for result in found.scores:
             _print(result)
-        if found is not None:
-            _print_comparison(*found, known=any(tally.split for tally in tallies))
-    for result in scores:
+        if found.comparison is not None:
+            _print_comparison(found.comparison, found.on, found.known)
+    for result in found.scores:
         for problem in result.problems():
             stderr.print(f"[red]problem[/] {result.path}: {problem}", soft_wrap=True)
-
-
-def _contenders(submissions: list[Path], champion: Path | None) -> tuple[list[Path], list[Tally]]:
-    """Zips to run, each once, and the saved champion if it is one."""
-    from lobmodels.scoring.scoreboard import Tally, is_saved_score
-
-    paths = list(dict.fromkeys(submissions))
-    if champion is None or champion in paths:
-        return paths, []
-    if is_saved_score(champion):
-        saved = Tally.load(champion)
-        taken = saved.name in map(str, paths)  # a new submission often has the file name of the old one
-        return paths, [replace(saved, name=str(champion)) if taken else saved]
-    return [*paths, champion], []
-
-
-def _score(path: Path, valid: Sequences, sequences: int | None) -> Score:
-    from lobmodels.scoring.submission import score_submission
-
-    with progress_bar(f"scoring {path.name}") as progress:
-        return score_submission(path, valid, sequences, progress)
-
-
-def _compare(
-    tallies: list[Tally],
-    kept: list[Tally],
-    champion: Path,
-    on: str | None,
-    repetitions: int,
-    seed: int,
-    csv: Path | None,
-) -> tuple[Comparison, str]:
-    from lobmodels.files import write_atomically
-    from lobmodels.scoring.scoreboard import compare_tallies, to_table
-
-    name = kept[0].name if kept else str(champion)
-    comparison, used = compare_tallies(tallies, name, on, repetitions, seed)
-    if csv is not None:
-        write_atomically(csv, to_table(comparison, used).to_csv(), "csv")
-    return comparison, used
-
-
-def _document(scores: list[Score], found: tuple[Comparison, str] | None) -> dict[str, Any]:
-    """One submission's own keys at the top; several in a list."""
-    from lobmodels.scoring.scoreboard import to_document
-
-    comparison = {} if found is None else {"comparison": to_document(*found)}
-    if len(scores) == 1:
-        return {**scores[0].document(), **comparison}
-    return {"submissions": [result.document() for result in scores], **comparison}
 
 
 def _print(score: Score) -> None:

@@ -43,17 +43,13 @@ def verify(
     that, every weight with what was exported, and with --storage with what was trained. Exit 1 if anything differs by
     more than 1e-5, or a weight differs at all.
     """
-    from lobmodels.data import load_sequences
-    from lobmodels.ensemble.bundle import read_submission
     from lobmodels.errors import ScoringError
-    from lobmodels.scoring.verify import verify as run
-    from search.ship.members import stored_members
+    from search.ship.verify import verify as run
 
-    valid = load_sequences(data / "valid.parquet" if data.is_dir() else data)
-    stored = None if storage is None else stored_members(storage, read_submission(submission).names)
     with progress_bar("verifying") as progress:
-        checks = run(submission, valid, sequences, progress, stored)
-    if not any(check.name == "weights" for check in checks):
+        found = run(submission, data, sequences=sequences, storage=storage, progress=progress)
+    checks = found.checks
+    if not found.weights_checked:
         stderr.print(
             f"{submission}: exported by an older lobtuna, which wrote no digests: whether the weights are those of the "
             "trained runs is not checked; name their database with --storage",
@@ -62,7 +58,7 @@ def verify(
         )
     if json:
         rows = [{**vars(check), "difference": _finite(check.difference), "ok": check.ok} for check in checks]
-        print_json({"submission": str(submission), "ok": all(check.ok for check in checks), "checks": rows})
+        print_json({"submission": str(submission), "ok": found.ok, "checks": rows})
     else:
         from rich.table import Table
 
@@ -73,9 +69,8 @@ def verify(
             verdict = "[green]ok[/]" if check.ok else "[red]fails[/]"
             table.add_row(check.name, check.backend, f"{check.difference:.2g}", f"{check.limit:g}", verdict)
         stdout.print(table)
-    failed = [f"{check.name} ({check.backend})" for check in checks if not check.ok]
-    if failed:
-        raise ScoringError(f"{submission}: {', '.join(failed)} failed; do not send it, export it again")
+    if not found.ok:
+        raise ScoringError(f"{submission}: {', '.join(found.failed)} failed; do not send it, export it again")
 
 
 def _finite(value: float) -> float | None:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
-from search.errors import SearchError
-
-if TYPE_CHECKING:
-    from search.work.options import WorkOptions, WorkSummary
 
 EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
 
@@ -66,10 +60,12 @@ def work(
 
     A first signal ends work after the present epoch and hands the trial back; a second one ends it at once.
     """
+    from search.work.posix import require_posix
+
     require_posix()
     from search.work.options import WorkOptions
+    from search.work.start import start
     from search.work.stopping import parse_duration
-    from search.work.supervisor import plan, single, supervise
 
     options = WorkOptions(
         device=device,
@@ -82,33 +78,6 @@ def work(
         patience=patience,
         keep_folder=keep,
     )
-    planned = single(device, threads) if gpus is None and slots is None else plan(gpus, trials_per_gpu, slots, threads)
-    if planned:
-        summary = supervise(storage, study, data, options, planned, stderr)
-    else:
-        summary = _in_this_process(storage, study, data, options)
+    summary = start(storage, study, data, options, stderr, gpus=gpus, trials_per_gpu=trials_per_gpu, slots=slots)
     if json:
         print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})
-
-
-def require_posix() -> None:
-    """Raise `SearchError` on Windows, where workers lack the signals and pipes that they are stopped and watched by."""
-    if sys.platform == "win32":
-        raise SearchError(
-            "lobtuna work does not run on Windows itself: run it in WSL, in a container, or on another machine; all "
-            "other commands run here"
-        )
-
-
-def _in_this_process(storage: str, study: str, data: Path, options: WorkOptions) -> WorkSummary:
-    """One worker on the CPU."""
-    from search.work.progress import Progress
-    from search.work.worker import work as run
-
-    with Progress(stderr).display() as progress:
-
-        def end_process(code: int) -> None:
-            progress.leave()
-            os._exit(code)
-
-        return run(storage, study, data, options=options, emit=progress.handle, end_process=end_process)

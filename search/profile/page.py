@@ -253,7 +253,7 @@ def _run(profile: Profile, finding: str) -> Section:
 
 
 def _drops(profile: Profile, items: list[Importance], text: str) -> PageTable:
-    heads = [x for name in (*profile.target_names, "mean") for x in (f"drop {name}", "±")]
+    heads = [x for name in (*profile.target_names, "mean") for x in (f"drop {name}", f"± {name}")]
     rows: list[list[Any]] = []
     for item in items:
         pairs = [*zip(item.drop.values, item.drop.errors, strict=True), (item.drop.mean, item.drop.mean_error)]

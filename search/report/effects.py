@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from search.report.factors import Additive, Factor, factors, fit
+from search.report.additive import Additive, fit
+from search.report.factors import Factor, factors
 from search.report.importance import Importance
 from search.report.numbers import LEVEL, SEED, Floats, credited, interval
 from search.report.page import Figure, PageTable, Section
@@ -24,6 +25,7 @@ from search.report.style import (
     figure,
     line,
     log_ticks,
+    plural,
     points,
     safe,
     share,
@@ -98,11 +100,13 @@ def _finding(found: Effects, order: Sequence[int]) -> str:
         if len(usable) < 2:
             continue
         top, bottom = usable[np.argmax(effect[usable])], usable[np.argmin(effect[usable])]
-        low, _ = interval(samples[:, top] - samples[:, bottom])
+        low, high = interval(samples[:, top] - samples[:, bottom])
         gap = float(effect[top] - effect[bottom])
         if low > 0 and gap > best[0]:
             words = f"{factor.name} {factor.labels[top]} scores {gap:.4f} above {factor.labels[bottom]}"
-            best = (gap, f"The largest effect of one parameter: {words}, all else equal.")
+            sure = f"{share(LEVEL)} interval {low:.4f} to {high:.4f}, from {factor.counts[top]} and"
+            runs = f"{sure} {plural(int(factor.counts[bottom]), 'run')}"
+            best = (gap, f"The largest effect of one parameter: {words}, all else equal ({runs}).")
     return best[1]
 
 

@@ -1,10 +1,6 @@
-"""Searched parameters as factors with a few levels each, and an additive model of the score over them.
+"""Searched parameters as factors with a few levels each: choices, whole numbers, or intervals of a range.
 
-A search does not try its values evenly: good regions are visited more often, and parameters move together. Plain
-averages over one parameter therefore mix its own effect with the effects of the parameters that moved with it. The
-additive model score = m + sum of one effect a parameter takes the others into account. It is fitted by ridge regression
-on the level indicators, the penalty chosen by generalised cross-validation (Golub, Heath and Wahba 1979), and
-bootstrapped over runs for its uncertainty.
+A level is named by what ran in it: the label of an interval holds the smallest and the largest value that a run had.
 """
 
 from __future__ import annotations
@@ -17,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report.numbers import SEED, Floats
+from search.report.numbers import Floats
 from search.report.record import Trial
 from search.studyfile.parameters import Choices, FloatRange, IntRange, Parameter, show
 
 BINS = 5
 FULL = 5  # runs that a level of a range should hold
-FEW = 6  # whole numbers up to so many are levels of their own
-PENALTIES = np.geomspace(0.3, 300, 13)
-RESAMPLES = 100
+FEW = 6  # values of a range with steps are levels of their own, up to so many
+MOST_DIGITS = 6  # of a number in a label
 
 
 @dataclass(frozen=True)
@@ -85,23 +80,19 @@ def _factor(name: str, parameter: Parameter, values: list[Any]) -> Factor:
     assert isinstance(parameter, (IntRange, FloatRange))
     extra = list(parameter.extra)
     inside = np.array([float(v) for v in values if v is not None and v not in extra])
-    edges = _edges(parameter, inside)
-    labels = [show(value) for value in extra] + _labels(parameter, edges)
-    index = []
-    for value in values:
-        if value is None:
-            index.append(-1)
-        elif value in extra:
-            index.append(extra.index(value))
-        else:
-            place = int(np.searchsorted(edges[1:-1], float(value), side="right"))
-            index.append(len(extra) + place)
-    found = np.array(index)
-    centers: list[float | None] = [None] * len(extra)
-    for level in range(len(extra), len(labels)):
-        members = [float(v) for v, i in zip(values, found, strict=True) if i == level]
-        centers.append(float(np.median(members)) if members else None)
-    return _made(name, parameter, labels, index, values, centers)
+    borders = _borders(parameter, inside)
+    places = np.searchsorted(borders, inside, side="right")
+    levels = [inside[places == i] for i in range(len(borders) + 1)] if len(inside) else []
+    index = [
+        -1
+        if value is None
+        else extra.index(value)
+        if value in extra
+        else len(extra) + int(np.searchsorted(borders, float(value), side="right"))
+        for value in values
+    ]
+    centers = [None] * len(extra) + [float(np.median(level)) for level in levels]
+    return _made(name, parameter, [*map(show, extra), *_labels(parameter, levels)], index, values, centers)
 
 
 def _made(
@@ -118,102 +109,30 @@ def usable(parameter: Parameter, value: Any) -> Any:
     return value if number and (value > 0 or not parameter.log or value in parameter.extra) else None  # type: ignore[union-attr]
 
 
-def _edges(parameter: IntRange | FloatRange, values: Floats) -> Floats:
-    """Borders of the levels of a range: every whole number where they are few, else equal shares of the runs."""
-    low, high = parameter.bounds
-    if not len(values):
-        return np.array([low, high], dtype=float)
+def _borders(parameter: IntRange | FloatRange, values: Floats) -> Floats:
+    """Borders between the levels of a range: between any two values where they are few, else equal shares of runs."""
     distinct = np.unique(values)
-    if isinstance(parameter, IntRange) and len(distinct) <= FEW:
-        middle = (distinct[1:] + distinct[:-1]) / 2
-    else:
-        bins = int(np.clip(len(values) // FULL, 1, BINS))
-        middle = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-        middle = middle[(middle > distinct[0]) & (middle <= distinct[-1])]
-    return np.array([min(low, distinct[0]), *middle, max(high, distinct[-1])], dtype=float)
+    if not len(distinct):
+        return distinct
+    if parameter.step and len(distinct) <= FEW:
+        return np.asarray((distinct[1:] + distinct[:-1]) / 2)
+    bins = int(np.clip(len(values) // FULL, 1, BINS))
+    # A border is a value that ran, and belongs to the level above it: no level is empty.
+    borders = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
+    return np.asarray(borders[(borders > distinct[0]) & (borders <= distinct[-1])], dtype=float)
 
 
-def _labels(parameter: IntRange | FloatRange, edges: Floats) -> list[str]:
+def _labels(parameter: IntRange | FloatRange, levels: Sequence[Floats]) -> list[str]:
+    """The smallest and the largest value that ran in each level, with as many digits as tell the levels apart."""
+    ends = [(float(level.min()), float(level.max())) for level in levels]
     if isinstance(parameter, IntRange):
-        starts = [math.ceil(edge) for edge in edges[:-1]]
-        ends = [math.ceil(edge) - 1 for edge in edges[1:-1]] + [int(edges[-1])]
-        step = parameter.step
-        ends = [start + (end - start) // step * step for start, end in zip(starts, ends, strict=True)]
-        return [str(a) if a >= b else f"{a} to {b}" for a, b in zip(starts, ends, strict=True)]
-    return [f"{edges[i]:.2g} to {edges[i + 1]:.2g}" for i in range(len(edges) - 1)]
+        return [_span(f"{low:.0f}", f"{high:.0f}") for low, high in ends]
+    for digits in range(2, MOST_DIGITS):
+        labels = [_span(f"{low:.{digits}g}", f"{high:.{digits}g}") for low, high in ends]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
-@dataclass(frozen=True)
-class Additive:
-    """The fitted model. `effects[f]` (levels,) are deviations from the mean; `samples[f]` (B, levels) bootstrapped."""
-
-    mean: float
-    effects: list[Floats]
-    samples: list[Floats]
-    fitted: Floats  # (n,)
-    explained: float  # share of the variance of runs that were left out, one at a time, that the model predicts
-
-
-def fit(values: Floats, found: Sequence[Factor], resamples: int = RESAMPLES) -> Additive:
-    """Fit the additive model to the values (n,) of the runs the factors describe."""
-    design, owners = _design(found)
-    n = len(values)
-    mean = float(values.mean())
-    centred = values - mean
-    center = design.mean(axis=0)
-    x = design - center
-    penalty, leverage = _penalty(x, centred)
-    weights = np.ones(n)
-    coefficients = _solve(x, centred, weights, penalty)
-    residual = centred - x @ coefficients
-    left_out = residual / np.clip(1 - leverage, 1e-3, None)
-    total = float(((centred * n / max(n - 1, 1)) ** 2).sum())
-    rng = np.random.default_rng(SEED)
-    draws = [_solve(x, centred, rng.multinomial(n, np.full(n, 1 / n)).astype(float), penalty) for _ in range(resamples)]
-    effects = [_centred(coefficients[owners == f], factor) for f, factor in enumerate(found)]
-    samples = [np.array([_centred(d[owners == f], factor) for d in draws]) for f, factor in enumerate(found)]
-    explained = 1 - float((left_out**2).sum()) / total if total > 0 else 0.0
-    return Additive(mean, effects, samples, mean + x @ coefficients, max(explained, 0.0))
-
-
-def _design(found: Sequence[Factor]) -> tuple[Floats, NDArray[np.int64]]:
-    """Indicators (n, levels of all factors), and the factor each column belongs to."""
-    columns, owners = [], []
-    for f, factor in enumerate(found):
-        for level in range(len(factor.labels)):
-            columns.append((factor.index == level).astype(float))
-            owners.append(f)
-    return np.array(columns).T, np.array(owners)
-
-
-def _penalty(x: Floats, y: Floats) -> tuple[float, Floats]:
-    """The ridge penalty of least generalised cross-validation error, and the leverage (n,) of each run under it."""
-    u, s, _ = np.linalg.svd(x, full_matrices=False)
-    projected = u.T @ y
-    n = len(y)
-    best = (math.inf, float(PENALTIES[-1]), np.zeros(n))
-    for penalty in PENALTIES:
-        kept = s**2 / (s**2 + penalty)
-        residual = y - u @ (kept * projected)
-        freedom = n - 1 - kept.sum()
-        if freedom <= 0:
-            continue
-        error = n * float(residual @ residual) / freedom**2
-        if error < best[0]:
-            best = (error, float(penalty), (u**2 * kept).sum(axis=1) + 1 / n)
-    return best[1], best[2]
-
-
-def _solve(x: Floats, y: Floats, weights: Floats, penalty: float) -> Floats:
-    """Weighted ridge regression with a free mean."""
-    share = weights / weights.sum()
-    x = x - share @ x
-    y = y - share @ y
-    weighted = x * weights[:, None]
-    return np.asarray(np.linalg.solve(weighted.T @ x + penalty * np.eye(x.shape[1]), weighted.T @ y))
-
-
-def _centred(effects: Floats, factor: Factor) -> Floats:
-    """Effects as deviations from their mean over the runs for which the parameter means something."""
-    counts = factor.counts
-    return np.asarray(effects - float(effects @ counts) / max(int(counts.sum()), 1))
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from search.report.factors import factors
 from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
@@ -18,6 +19,7 @@ from search.report.style import (
     faded,
     figure,
     line,
+    named,
     plural,
     points,
     rule,
@@ -27,6 +29,8 @@ from search.report.style import (
 )
 
 MOST = 120  # curves of a kind: with more, single ones cannot be seen
+# What the place of the best epoch depends on most.
+MOVING = ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss")
 EARLY = 3  # finished runs needed to describe their best epochs
 
 
@@ -193,7 +197,7 @@ def _scatter(study: Study, runs: Sequence[Trial]) -> Spec:
     traces = []
     for kind, members in kinds.items():
         dots = points(
-            [t.best_epoch for t in members], [t.value for t in members], safe(kind), colors.get(kind, COMPLETE)
+            [t.best_epoch for t in members], [t.value for t in members], named(kind), colors.get(kind, COMPLETE)
         )
         hover = [f"trial {t.number}" for t in members]
         traces.append({**dots, "text": hover, "hovertemplate": "%{text}: epoch %{x}, %{y:.4f}<extra></extra>"})
@@ -234,27 +238,18 @@ def _argmax(trial: Trial, target: str) -> int | None:
 def _by_kind(study: Study, runs: Sequence[Trial]) -> PageTable:
     """Best epochs by the values of the parameters that a peak depends on most."""
     rows: list[list[Any]] = []
-    for name in ("architecture", "hidden_size", "num_layers", "lr", "batch_size", "scheduler", "loss"):
-        if name not in study.searched:
-            continue
-        for label, members in _split(name, runs):
+    for factor in factors({name: p for name, p in study.searched.items() if name in MOVING}, runs):
+        name = factor.name
+        for level, label in enumerate(factor.labels):
+            members = [t for t, own in zip(runs, factor.index, strict=True) if own == level]
+            if not members:
+                continue
             peaks = [t.best_epoch or 0 for t in members]
             low, middle, high = np.quantile(peaks, [0.1, 0.5, 0.9])
             best = max(t.value or 0.0 for t in members)
             rows.append([name, label, len(members), float(middle), float(low), float(high), best])
     columns = ["parameter", "value", "runs", "median_peak", "tenth_before", "tenth_after", "best_score"]
     return PageTable("best_epochs", columns, rows, "Best epochs by parameter", 60, folded=True, sequences="selection")
-
-
-def _split(name: str, runs: Sequence[Trial]) -> list[tuple[str, list[Trial]]]:
-    known = [t for t in runs if t.configuration.get(name) is not None]
-    values = sorted({t.configuration[name] for t in known}, key=lambda v: (str(type(v)), v))
-    if len(values) <= 6 or isinstance(values[0], str):
-        return [(str(v), [t for t in known if t.configuration[name] == v]) for v in values]
-    ordered = sorted(known, key=lambda t: t.configuration[name])
-    thirds = [part for part in np.array_split(np.arange(len(ordered)), 3) if len(part)]
-    groups = [[ordered[int(i)] for i in part] for part in thirds]
-    return [(f"{g[0].configuration[name]:.3g} to {g[-1].configuration[name]:.3g}", g) for g in groups]
 
 
 def _peak_finding(study: Study, peaks: np.ndarray, top: Sequence[Trial]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from search.report.effects import Effects
+from search.report.factors import usable
 from search.report.learning import best_quarter, cut_off
 from search.report.page import PageTable, Section
 from search.report.ranges import Advice, advise
@@ -39,11 +40,12 @@ class NextStudy:
 
 def next_study(study: Study, found: Effects | None) -> NextStudy:
     """The study to run after `study`."""
-    best = [_rounded(row.configuration) for row in study.ranking.rows[:BASELINES]]
+    best = [_rounded(row.configuration, study.spec.parameters) for row in study.ranking.rows[:BASELINES]]
     advice = (*advise(study.spec.parameters, found, best), *_more_epochs(study))
     changed = {a.name: a.next for a in advice}
     parameters = _living({name: changed.get(name, p) for name, p in study.spec.parameters.items()})
-    baselines = [_baseline(configuration, parameters) for configuration in best]
+    free = {name for name, p in study.spec.parameters.items() if not isinstance(p, Fixed)}
+    baselines = [_baseline(configuration, parameters, free) for configuration in best]
     name = f"{re.split('[@.]', study.name)[0]}-next"
     return NextStudy(name, advice, _text(study, name, parameters, advice, [b for b in baselines if b is not None]))
 
@@ -60,11 +62,19 @@ def _more_epochs(study: Study) -> list[Advice]:
     return [Advice("epochs", now, following, why)]
 
 
-def _rounded(configuration: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-        for name, value in configuration.items()
-    }
+def _rounded(configuration: dict[str, Any], parameters: dict[str, Parameter]) -> dict[str, Any]:
+    """The configuration with real numbers of `DIGITS` digits, where they still lie in the parameter's range."""
+    found = dict(configuration)
+    for name, value in configuration.items():
+        if isinstance(value, float):
+            short = float(f"{value:.{DIGITS}g}")
+            found[name] = short if name not in parameters or parameters[name].contains(short) else value
+    return found
+
+
+def _lies_in(parameter: Parameter, value: Any) -> bool:
+    """Whether a run may have this value, which in a damaged trial may be of any type."""
+    return (isinstance(parameter, Fixed) or usable(parameter, value) is not None) and parameter.contains(value)
 
 
 def _living(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
@@ -87,10 +97,15 @@ def _possible(parent: Parameter | None, values: Sequence[Any]) -> tuple[Any, ...
     return tuple(values) if parent is None else tuple(value for value in values if parent.contains(value))
 
 
-def _baseline(configuration: dict[str, Any], parameters: dict[str, Parameter]) -> dict[str, Any] | None:
-    """The searched values of a configuration, or None where it no longer lies in the space."""
-    values = {name: configuration[name] for name in parameters if name in configuration}
-    if not all(parameters[name].contains(value) for name, value in values.items()):
+def _baseline(
+    configuration: dict[str, Any], parameters: dict[str, Parameter], free: Collection[str]
+) -> dict[str, Any] | None:
+    """The searched values of a configuration, or None where it no longer lies in the space.
+
+    `free` are the parameters that were searched: a fixed one may have been raised for all, as the epoch limit is.
+    """
+    values = {name: configuration[name] for name in parameters if name in configuration and name in free}
+    if not all(_lies_in(parameters[name], value) for name, value in values.items()):
         return None
     return {name: value for name, value in values.items() if not isinstance(parameters[name], Fixed)}
 
@@ -109,7 +124,7 @@ def _text(
     limits += [f"{budget.hours:g} hours"] if budget.hours else []
     lines = [
         f"# What do {'the changed' if any(a.changed for a in advice) else 'the same'} ranges find"
-        + (f", starting from the best of {study.name}?" if baselines else "? No run was complete to start from."),
+        + (f", starting from the best of {study.name}?" if baselines else f"? {_no_start(study)}"),
         f"#   {', '.join(limits) or 'no budget: it goes on until it is stopped'}",
         f"#   lobtuna run {FILE} --data ~/lob",
         f"# Written by `lobtuna report {study.name}` from {plural(len(study.scored), 'finished or pruned run')}.",
@@ -133,6 +148,12 @@ def _text(
             lines.append(f"{key}: {_flow(content)}")
     lines += [f"seed: {spec.seed}", f"max_retries: {spec.max_retries}"]
     return "\n".join(lines) + "\n"
+
+
+def _no_start(study: Study) -> str:
+    if not study.finished:
+        return "No run was complete to start from."
+    return "None of the best runs lies in these ranges: no baseline."
 
 
 def _unique(baselines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

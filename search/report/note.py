@@ -22,6 +22,7 @@ from optuna.storages import BaseStorage
 
 from search.errors import SearchError
 from search.report.failures import failures
+from search.report.headline import INTERVALS, headline
 from search.report.learning import curves_figure
 from search.report.progress import trials_figure
 from search.report.record import Study, hours, read_study
@@ -167,11 +168,28 @@ def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
 
 def note_text(study: Study, worker: str = "") -> str:
     """The note in Markdown. Names and questions are user input: nothing in them is read as Markdown or HTML."""
-    parts = [f"# {plain(study.name)}", plain(study.spec.question), _table(_facts(study)), _join(study), _ranking(study)]
+    parts = [
+        f"# {plain(study.name)}",
+        plain(study.spec.question),
+        _first_lines(study),
+        _table(_facts(study)),
+        _join(study),
+        _ranking(study),
+    ]
     parts.append(_failed(study))
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     parts.append(f"*Updated {now}{f' by {plain(worker)}' if worker else ''}.*")
     return "\n\n".join(part for part in parts if part)
+
+
+def _first_lines(study: Study) -> str:
+    """The headline as Markdown: a table of scores, the budget, and what to do now."""
+    first = headline(study)
+    lines = ["| | selection | report | |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in first.cells()]
+    step = first.step
+    now = f"**What now:** {plain(step.kind)}: {plain(step.reason)}. `{step.command}`"
+    return "\n".join(lines) + f"\n\n{plain(INTERVALS)}\n\n**Budget:** {plain(first.budget)}\n\n{now}"
 
 
 def _facts(study: Study) -> list[tuple[str, str]]:
@@ -187,10 +205,6 @@ def _facts(study: Study) -> list[tuple[str, str]]:
         ("data", f"`{study.fingerprint}`" if study.fingerprint else "not bound yet: the first worker binds it"),
         ("validation", f"{share(1 - study.report_fraction)} of the sequences select, the rest only reports"),
     ]
-    best = study.best
-    if best is not None:
-        seen = f", {score(best.report['mean'])} on the report sequences" if "mean" in best.report else ""
-        facts.append(("best run", f"trial {best.number}: {score(best.value)} on the selection sequences{seen}"))
     if study.ranking.noise is not None:
         facts.append(("seed", f"one run varies by {study.ranking.noise:.4f} under its seed"))
     return facts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,15 @@ def interval(samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
     """Central interval over the first axis of bootstrap samples (B, ...)."""
     tail = (1 - level) / 2
     return np.quantile(samples, tail, axis=0), np.quantile(samples, 1 - tail, axis=0)
+
+
+def around(estimate: Floats, samples: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The interval of this level around `estimate` (...), as wide as resampled estimates (B, ...) vary.
+
+    Resampling repeats runs, which shifts statistics of the best or of ranks: only the spread of the samples is used.
+    """
+    half = NormalDist().inv_cdf(0.5 + level / 2) * samples.std(axis=0, ddof=1)
+    return np.asarray(estimate - half), np.asarray(estimate + half)
 
 
 def credited(study: Study) -> tuple[list[Trial], Floats]:

@@ -62,6 +62,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The first lines of a page: a small table, what its brackets mean, and one line of advice with its command."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    remark: str
+    lines: Sequence[tuple[str, str]]  # label, text
+    command: str
+
+
+@dataclass(frozen=True)
 class Page:
     """The whole report. `facts` are short pairs (label, value) for the head of the page."""
 
@@ -73,6 +84,7 @@ class Page:
     downloads: Sequence[tuple[str, str]] = ()  # file name, what it holds
     heading: str = "What the search learned"  # above the findings
     kind: str = "report"  # in the window's title
+    lead: Lead | None = None
 
 
 def render(page: Page) -> str:
@@ -105,7 +117,25 @@ def render(page: Page) -> str:
 def _head(page: Page) -> str:
     facts = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in page.facts)
     question = f'<p class="question">{escape(page.question)}</p>' if page.question else ""
-    return f"<header><h1>{escape(page.title)}</h1>{question}<dl>{facts}</dl></header>"
+    lead = "" if page.lead is None else _lead(page.lead)
+    return f"<header><h1>{escape(page.title)}</h1>{question}{lead}<dl>{facts}</dl></header>"
+
+
+def _lead(lead: Lead) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in lead.columns)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(
+            f'<td data-label="{escape(name)}">{escape(cell)}</td>' for name, cell in zip(names, row[1:], strict=True)
+        )
+        + "</tr>"
+        for names, row in ((lead.columns[1:], row) for row in lead.rows)
+    )
+    lines = "".join(f"<p><b>{escape(label)}</b> {escape(text)}</p>" for label, text in lead.lines)
+    return (
+        f'<div class="lead"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="more">{escape(lead.remark)}</p>{lines}<pre>{escape(lead.command)}</pre></div>'
+    )
 
 
 def _contents(sections: Sequence[Section]) -> str:

@@ -15,7 +15,7 @@ from search.report.numbers import SEED, Floats
 from search.report.page import Figure, PageTable, Section
 from search.report.style import BLUES, INK, axis, broken, figure, safe, score, share
 
-PAIRED = 6  # most important parameters whose pairs are looked at
+PAIRED = 12  # most important parameters whose pairs are looked at; one may matter only together with another
 SHRINK = 4.0  # a cell with so many runs has its mean shrunk by half
 PERMUTATIONS = 200
 
@@ -56,15 +56,11 @@ def _cells(a: Factor, b: Factor) -> tuple[Any, int]:
 def _strengths(a: Factor, b: Factor, residual: Floats, shuffled: Floats) -> tuple[float, Floats]:
     """Share of the residual's variance that shrunk cell means take, for the residual and for its shuffles."""
     cell, size = _cells(a, b)
-    inside = cell >= 0
-    counts = np.bincount(cell[inside], minlength=size)
-    total = float((residual**2).sum()) or 1.0
-
-    def strength(values: Floats) -> float:
-        sums = np.bincount(cell[inside], weights=values[inside], minlength=size)
-        return float((sums**2 / (counts + SHRINK)).sum()) / total
-
-    return strength(residual), np.array([strength(values) for values in shuffled])
+    members = cell[:, None] == np.arange(size)  # (n, cells)
+    weight = 1 / (members.sum(axis=0) + SHRINK) / (float((residual**2).sum()) or 1.0)
+    sums = np.vstack([residual, shuffled]) @ members.astype(float)  # (1 + PERMUTATIONS, cells)
+    found = sums**2 @ weight
+    return float(found[0]), found[1:]
 
 
 def _pair(found: Effects, a: Factor, b: Factor, strength: float, by_chance: float) -> Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -65,6 +66,11 @@ def in_order(study: Study) -> list[Trial]:
     """Trials that ended, in the order in which they did; imported ones first."""
     ended = study.of("complete", "pruned", "failed")
     return sorted(ended, key=lambda t: (t.imported is None, t.end or datetime.min, t.number))
+
+
+def best_after(ended: Sequence[Trial], count: int) -> float:
+    """The best score of a finished run among the first `count` that ended; minus infinity where none had finished."""
+    return max((t.value for t in ended[:count] if t.state == "complete" and t.value is not None), default=-math.inf)
 
 
 def trials_figure(study: Study, low: float | None = None, most: int | None = None) -> Spec:

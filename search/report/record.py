@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from lobmodels.schema import Schema
 from search.study.open import schema_of, spec_of
 from search.study.ranking import Ranking
-from search.study.record import FINGERPRINT, REVISION_OF, TrialRecord, read_trial
+from search.study.record import ENSEMBLE, FINGERPRINT, REVISION_OF, RIDGE, TrialRecord, read_trial
+from search.study.reference import Reference, read_reference
 from search.study.replication import find_replicates, rank_study
+from search.study.resampling import stored_sums
 from search.studyfile.parameters import Fixed, Parameter
 from search.studyfile.spec import StudySpec
 
+Sums = Mapping[str, NDArray[np.float64]]  # by part of validation: (N, 6, targets), as `lobmodels.bootstrap` has them
 Trial = TrialRecord  # what the figures of a report are drawn from
 
 
@@ -32,6 +37,9 @@ class Study:
     trials: tuple[Trial, ...]
     replicates: tuple[Trial, ...]
     ranking: Ranking
+    ridge: Reference | None = None  # a ridge regression on the study's sequences
+    ensemble: Reference | None = None  # the ensemble that was scored last
+    sums: Mapping[str, Sums] = field(default_factory=dict)  # of the first configuration's runs, by name
 
     def of(self, *states: str) -> list[Trial]:
         """Search trials in these states, by number."""
@@ -79,6 +87,8 @@ def read_study(study: optuna.Study) -> Study:
     """Read a study and its replicates. Raises `SearchError` where lobtuna did not create it."""
     seeds = find_replicates(study)
     trials, replicates = _trials(study), () if seeds is None else _trials(seeds)
+    ranking = rank_study(study)
+    studies = {part.study_name: part for part in (study, seeds) if part is not None}
     return Study(
         name=study.study_name,
         spec=spec_of(study),
@@ -87,8 +97,17 @@ def read_study(study: optuna.Study) -> Study:
         previous=study.user_attrs.get(REVISION_OF),
         trials=trials,
         replicates=replicates,
-        ranking=rank_study(study),
+        ranking=ranking,
+        ridge=read_reference(study.user_attrs, RIDGE),
+        ensemble=read_reference(study.user_attrs, ENSEMBLE),
+        sums=_sums(studies, ranking),
     )
+
+
+def _sums(studies: Mapping[str, optuna.Study], ranking: Ranking) -> dict[str, Sums]:
+    runs = ranking.rows[0].runs if ranking.rows else ()
+    parts = {part: stored_sums(studies, runs, part) for part in ("select", "report")}
+    return {run.name: {part: found[run.name] for part, found in parts.items() if run.name in found} for run in runs}
 
 
 def _trials(study: optuna.Study) -> tuple[Trial, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.report.numbers import LEVEL, SEED, Floats, interval, spearman
+from search.report.numbers import LEVEL, SEED, Floats, around, spearman
 from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
 from search.report.style import (
@@ -20,9 +20,9 @@ from search.report.style import (
     figure,
     line,
     lying,
+    named,
     plural,
     points,
-    safe,
     score,
     share,
 )
@@ -81,9 +81,10 @@ def compare(runs: Sequence[Trial]) -> Comparison:
     rng = np.random.default_rng(SEED)
     picks = [rng.integers(len(runs), size=len(runs)) for _ in range(RESAMPLES)]
     samples = np.array([_three(select[pick], report[pick], count) for pick in picks])
-    luck, correlation, slope = _three(select, report, count)
-    (low, high) = (np.nan_to_num(part) for part in interval(np.nan_to_num(samples)))
+    luck, correlation, slope = three = _three(select, report, count)
+    low, high = (np.nan_to_num(part) for part in around(np.array(three), np.nan_to_num(samples)))
     ends = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    ends[1] = (max(ends[1][0], -1.0), min(ends[1][1], 1.0))
     order = tuple(int(i) for i in np.argsort(-select))
     gap = float((select - report).mean())
     return Comparison(select, report, order, count, gap, luck, ends[0], correlation, ends[1], slope, ends[2])
@@ -211,7 +212,7 @@ def _targets(study: Study, runs: Sequence[Trial], first: Floats, second: Floats)
         kinds.setdefault(str(trial.configuration.get(split, "")) if split else "finished", []).append(i)
     traces = _equal_means(first, second)
     for (kind, members), color in zip(kinds.items(), SERIES * (1 + len(kinds) // len(SERIES)), strict=False):
-        dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], safe(kind), color)
+        dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], named(kind), color)
         hover = [f"trial {runs[i].number}" for i in members]
         traces.append({**dots, "text": hover, "hovertemplate": "%{text}: t0 %{x:.4f}, t1 %{y:.4f}<extra></extra>"})
     x, y = (axis(name, range=_padded(values)) for name, values in (("t0", first), ("t1", second)))

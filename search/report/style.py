@@ -26,6 +26,8 @@ SERIES = (
 BLUES = [[0, "#eff5fb"], [0.35, "#b9d2ea"], [0.7, "#5f97cb"], [1, "#1d4f8a"]]
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
+LONGEST_NAME = 28  # characters of a name in a legend
+
 Spec = dict[str, Any]
 
 
@@ -42,8 +44,8 @@ def figure(traces: Sequence[Spec], *, height: int = 340, x: Spec | str = "", y: 
         "showlegend": shown > 1,
         "hovermode": "closest",
         "hoverlabel": {"font": {"family": FONT, "size": 12}, "align": "left"},
-        "xaxis": axis(x) if isinstance(x, str) else x,
-        "yaxis": axis(y) if isinstance(y, str) else y,
+        "xaxis": _axis_of(x),
+        "yaxis": _axis_of(y),
     }
     return {"data": list(traces), "layout": {**base, **layout}}
 
@@ -62,6 +64,14 @@ def axis(title: str = "", **more: Any) -> Spec:
     if title:
         base["title"] = {"text": title, "standoff": 8, "font": {"size": 12, "color": SOFT}}
     return {**base, **more}
+
+
+def _axis_of(given: Spec | str) -> Spec:
+    """An axis from its title, or from any part of it: each makes room for its labels, or the figure would cut them."""
+    if isinstance(given, str):
+        return axis(given)
+    title = given.get("title")
+    return {**axis(), **given, **({"title": axis(title)["title"]} if isinstance(title, str) else {})}
 
 
 def log_ticks(low: float, high: float) -> Spec:
@@ -138,6 +148,12 @@ def with_rules(document: Spec, *rules: tuple[Spec, Spec | None]) -> Spec:
 def safe(text: Any) -> str:
     """Text for a figure: plotly reads some HTML in every label, and names may hold markup."""
     return escape(str(text), quote=False)
+
+
+def named(text: Any) -> str:
+    """A name for a legend, cut where it is longer than a narrow figure."""
+    words = str(text)
+    return safe(words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…")
 
 
 def faded(color: str, opacity: float) -> str:

@@ -16,7 +16,7 @@ def section(study: Study) -> Section:
     best = sorted(study.finished, key=lambda t: -(t.value or 0.0))
     varied = [name for name in study.searched if len({repr(t.configuration.get(name)) for t in best[:SHOWN]}) > 1]
     rows = [_brief(t, varied) for t in best[:SHOWN]]
-    columns = ["trial", "select", "report", "t0", "t1", "best epoch (from 0)", "epochs", *varied]
+    columns = ["trial", "select", "report", "t0", "t1", "best epoch (from 0)", "epochs trained", *varied]
     title = "Trials"
     tables = [
         PageTable(
@@ -54,10 +54,11 @@ def _brief(trial: Trial, names: list[str]) -> list[Any]:
 
 
 def _all(study: Study, trials: list[Trial]) -> PageTable:
-    names = list(dict.fromkeys(name for t in trials for name in t.configuration))
     head = ["study", "trial", "state", "select_mean", "select_t0", "select_t1", "report_mean", "report_t0", "report_t1"]
-    head += ["best_epoch", "epochs", "seed", "seconds", "seconds_per_epoch", "worker", "device", "start", "end"]
+    head += ["best_epoch", "epochs_trained", "seed", "seconds", "seconds_per_epoch", "worker", "device", "start", "end"]
     head += ["reason", "imported_from", "parent"]
+    names = list(dict.fromkeys(name for t in trials for name in t.configuration))
+    titles = [f"parameter {name}" if name in head else name for name in names]  # of trials that others made
     rows = []
     for t in trials:
         scores: list[Any] = [t.value, t.select.get("t0"), t.select.get("t1")]
@@ -66,10 +67,11 @@ def _all(study: Study, trials: list[Trial]) -> PageTable:
         row = [t.study, t.number, t.state, *scores, t.best_epoch, t.epochs, t.seed, t.seconds, t.seconds_per_epoch]
         row += [t.worker, t.device, *times, t.reason, t.imported, t.parent]
         rows.append([*row, *(t.configuration.get(name) for name in names)])
-    return PageTable("trials", [*head, *names], rows, on_page=False)
+    return PageTable("trials", [*head, *titles], rows, on_page=False)
 
 
 def _epochs(trials: list[Trial]) -> PageTable:
     names = list(dict.fromkeys(name for t in trials for record in t.history for name in record))
+    names = [name for name in names if name not in ("study", "trial")]
     rows = [[t.study, t.number, *(record.get(n) for n in names)] for t in trials for record in t.history]
     return PageTable("epochs", ["study", "trial", *names], rows, on_page=False)

@@ -28,7 +28,8 @@ from search.report import (
     shift,
     trials,
 )
-from search.report.page import Page, render
+from search.report.headline import INTERVALS, Headline, headline
+from search.report.page import Lead, Page, render
 from search.report.record import Study, hours, read_study
 from search.report.style import plural, score, share
 
@@ -103,7 +104,9 @@ def build_report(source: optuna.Study, announce: Progress = lambda _: None, anal
     files[nextstudy.FILE] = following.text
     held = [(name, HELD.get(name.removesuffix(".csv"), "")) for name in sorted(files) if name != nextstudy.FILE]
     downloads = [(nextstudy.FILE, f"study file of {following.name}, ready to run"), *held]
-    page = Page(study.name, study.spec.question, _facts(study), parts, _footer(study), downloads)
+    page = Page(
+        study.name, study.spec.question, _facts(study), parts, _footer(study), downloads, lead=_lead(headline(study))
+    )
     return Report(page, render(page), files)
 
 
@@ -134,16 +137,18 @@ def _require_valid(report: Report) -> None:
         load_spec(path)
 
 
+def _lead(first: Headline) -> Lead:
+    step = first.step
+    now = ("What now", f"{step.kind}: {step.reason}.")
+    return Lead(
+        ("", "selection", "report", "what"), first.cells(), INTERVALS, (("Budget", first.budget), now), step.command
+    )
+
+
 def _facts(study: Study) -> list[tuple[str, str]]:
-    best = study.best
     ended = study.of("complete", "pruned", "failed")
     counts = ", ".join(f"{len(study.of(s))} {s}" for s in ("complete", "pruned", "failed", "running") if study.of(s))
-    facts = [
-        ("Trials", counts or "none"),
-        ("Best, selection", "none yet" if best is None else f"{score(best.value)} (trial {best.number})"),
-    ]
-    if best is not None and "mean" in best.report:
-        facts.append(("The same run, report", score(best.report["mean"])))
+    facts = [("Trials", counts or "none")]
     if study.ranking.noise is not None:
         facts.append(("Spread under the seed", score(study.ranking.noise)))
     facts.append((study.time_unit.capitalize() if study.time_unit[0].islower() else study.time_unit, _hours(study)))

@@ -31,6 +31,7 @@ REVISION_OF = "revision_of"  # name of the revision before this one
 PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
 STOP = "stop"  # the last request to stop all workers: `search.study.halt.StopRequest`
+RIDGE, ENSEMBLE = "ridge_score", "ensemble_score"  # of a study: `search.study.reference.Reference`
 NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
 
 # Trial user attributes. Why a trial ended is one more: `storage.claims.REASON`.

@@ -54,21 +54,22 @@ def sampling_covariance(scores: Floats, configuration: NDArray[np.int64]) -> Flo
     return covariance - np.diag([within / len(runs) for runs in members])
 
 
-def stored_sums(studies: Mapping[str, optuna.Study], runs: Sequence[Run]) -> dict[str, Floats]:
-    """Sums (N, 6, 2) on the selection sequences by name of the run, from the runs' checkpoints or the local cache.
+def stored_sums(studies: Mapping[str, optuna.Study], runs: Sequence[Run], part: str = "select") -> dict[str, Floats]:
+    """Sums (N, 6, 2) on the `select` or `report` sequences by name of the run, from the runs' checkpoints or the local
+    cache.
 
     Runs of older versions, and those whose checkpoint is gone, have none.
     """
-    found = {run.name: _sums_of(studies[run.study], run) for run in runs if run.checkpoint is not None}
+    found = {run.name: _sums_of(studies[run.study], run, part) for run in runs if run.checkpoint is not None}
     return {name: sums.astype(np.float64) for name, sums in found.items() if sums is not None}
 
 
-def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
+def _sums_of(study: optuna.Study, run: Run, part: str) -> NDArray[np.float32] | None:
     from storage.artifacts import download
     from storage.store import artifacts_of
 
     assert run.checkpoint is not None
-    path = cache_folder() / "sums" / f"{run.checkpoint}.npy"
+    path = cache_folder() / "sums" / f"{run.checkpoint}{'' if part == 'select' else f'.{part}'}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
         cached: NDArray[np.float32] = np.load(path)
         return cached
@@ -76,7 +77,7 @@ def _sums_of(study: optuna.Study, run: Run) -> NDArray[np.float32] | None:
         tensors = safetensors.numpy.load(download(artifacts_of(study), run.checkpoint))
     except (ArtifactError, SafetensorError):
         return None
-    sums: NDArray[np.float32] | None = tensors.get(f"{SUMS}select")
+    sums: NDArray[np.float32] | None = tensors.get(f"{SUMS}{part}")
     if sums is not None:
         with contextlib.suppress(OutputError), appearing(path) as partial:  # a checkpoint never changes
             np.save(partial, sums)

@@ -21,7 +21,7 @@ class Event:
     score: float | None = None  # mean of this epoch
     best: float | None = None  # mean of the trial's best epoch
     seconds: float | None = None  # of this epoch
-    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept
+    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
     text: str = ""
 
     def to_line(self) -> bytes:

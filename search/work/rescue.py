@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 from optuna.storages import BaseStorage
@@ -16,17 +18,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
-from search.work.outage import await_end, outlast
-from search.work.stopping import Stop
 from storage.artifacts import attribute_of, upload_all
 from storage.claims import Batch, Claim
-from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 from storage.store import artifacts_of, store_of
-from storage.worker.background import BackgroundStorage
 
 FORMAT = 1
-SUFFIX = ".run"
+SUFFIX, PARTIAL = ".run", ".partial"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,32 @@ class SavedRun:
 
     def save(self, folder: Path) -> Path:
         """Write one file into `folder` and return it. Raises `RunNotSavedError` where that fails."""
+        path, file = self.write(folder)
+        file.close()
+        return path
+
+    def write(self, folder: Path, hold: Callable[[BinaryIO], None] = lambda _: None) -> tuple[Path, BinaryIO]:
+        """Write one file into `folder`, whole or not at all; returns its path and the file, still open.
+
+        `hold` gets the file before it has its final name. Raises `RunNotSavedError` where that fails.
+        """
         path = folder / f"{self.study}-{self.number}{SUFFIX}"
+        partial = folder / f"{path.stem}.{os.getpid()}{PARTIAL}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = partial.open("w+b")
+            hold(file)
+            self._write_to(file)
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise RunNotSavedError(
+                f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
+            ) from error
+        return path, file
+
+    def _write_to(self, file: BinaryIO) -> None:
         document = {
             "format": FORMAT,
             "study": self.study,
@@ -61,19 +84,11 @@ class SavedRun:
             "batch": self.batch.to_json(),
             "files": [[name, kind] for name, kind, _ in self.files],
         }
-        partial = path.with_suffix(".partial")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(partial, "w") as archive:
-                archive.writestr("run.json", json.dumps(document))
-                for name, _, data in self.files:
-                    archive.writestr(name, data)
-            partial.replace(path)
-        except OSError as error:
-            raise RunNotSavedError(
-                f"trial {self.number} finished, but neither the database nor {path} can store it: {error.strerror}"
-            ) from error
-        return path
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("run.json", json.dumps(document))
+            for name, _, data in self.files:
+                archive.writestr(name, data)
+        file.flush()
 
     @staticmethod
     def load(path: Path) -> SavedRun:
@@ -92,33 +107,6 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
-@dataclass(frozen=True)
-class KeptRun:
-    """A run that is on disk until the database has it."""
-
-    run: SavedRun
-    path: Path | None = None
-    problem: SearchError | None = None  # why it could not be written: it is in memory alone
-
-    @staticmethod
-    def save(run: SavedRun, folder: Path) -> KeptRun:
-        """Write the run into `folder`, if that can be done."""
-        try:
-            return KeptRun(run, run.save(folder))
-        except SearchError as error:
-            return KeptRun(run, problem=error)
-
-    @property
-    def where(self) -> str:
-        """The file, or why there is none. For messages."""
-        return f"the finished run is kept in {self.path}" if self.path is not None else f"{self.problem}"
-
-    def remove(self) -> None:
-        """Remove the file, once the database has the run."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-
 def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
     """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is a checkpoint."""
     batch = Batch()
@@ -131,22 +119,6 @@ def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: 
     return batch
 
 
-def store_kept(kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Stop, note: Callable[[str], None]) -> bool:
-    """Wait for the database to take the finished run of the trial that `storage` holds, then remove the file.
-
-    False where a stop is due before the outage is over: the file stays.
-    """
-    try:
-        try:
-            await_end(storage, stop)
-        except ClaimLost:  # another worker took the trial over during the outage, but this result is finished
-            outlast(lambda: submit(kept.run, storage.inner, worker), stop, note)
-    except Unavailable:
-        return False
-    kept.remove()
-    return True
-
-
 def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str]:
     """Store a saved run in the database. Returns the number of its trial and what was done.
 
@@ -154,7 +126,7 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
     meanwhile, the run is added as a new trial. A run that was stored before is left as it is.
     """
     study = load_study(storage, saved.study)
-    trial = _trial(study, saved)
+    trial = trial_of(saved, study)
     if trial is not None and trial.state == TrialState.COMPLETE:
         return trial.number, "was stored before; nothing to do"
     batch = Batch()
@@ -169,7 +141,7 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
     return trial.number, "stored"
 
 
-def _trial(study: optuna.Study, saved: SavedRun) -> FrozenTrial | None:
+def trial_of(saved: SavedRun, study: optuna.Study) -> FrozenTrial | None:
     """The run's trial, unless the database has no trial of this number and configuration."""
     same = [t for t in study.get_trials(deepcopy=False) if t.number == saved.number]
     if not same or same[0].user_attrs.get(KEY) not in (None, saved.batch.user_attrs.get(KEY)):

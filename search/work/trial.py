@@ -28,8 +28,9 @@ from search.work.events import Event
 from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
+from search.work.kept import KeptRun, store_kept
 from search.work.outage import await_end, outlast
-from search.work.rescue import KeptRun, SavedRun, store_files, store_kept
+from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
 from search.work.watchdog import Watchdog
@@ -48,7 +49,8 @@ File = tuple[str, str, bytes]  # name, type, content
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), or kept (on disk)."""
+    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), kept (on disk), or left
+    (to other workers, because the database was away when this one was told to end)."""
 
     state: str
     text: str
@@ -70,11 +72,13 @@ class TrialInProgress:
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
     def run(self) -> Outcome:
-        """Train until the trial ends. Raises `Unavailable` where a stop is due before an outage is over."""
+        """Train until the trial ends. Raises `WorkerCannotGoOn` where this worker can take no further trial."""
         try:
             outcome = self._attempt()
         except ClaimLost as error:
             outcome = Outcome("lost", str(error))
+        except Unavailable as error:  # a stop is due before the outage is over: nothing is left to do here
+            outcome = Outcome("left", f"{error}; any worker resumes this trial at its last stored epoch")
         finally:
             self.training = None
         self.storage.drop()
@@ -83,7 +87,7 @@ class TrialInProgress:
 
     def _attempt(self) -> Outcome:
         try:
-            config = suggest(self.session.spec, self.trial)
+            config = outlast(lambda: suggest(self.session.spec, self.trial), self.context.stop, self._note)
             return self._on_device(config, self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise

@@ -25,6 +25,7 @@ from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
+from search.work.kept import Leftovers
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
 from search.work.repeats import Repeats, too_many
@@ -100,6 +101,7 @@ class _Worker:
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
+        self.leftovers = Leftovers(options.keep_folder, worker)
         self.watch = Watch(
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
@@ -155,6 +157,7 @@ class _Worker:
 
     def _next(self) -> tuple[StudySession, optuna.Trial] | None:
         """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""
+        self._store_leftovers()
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates()
         trial = replicates.take() if replicates is not None else None
@@ -198,6 +201,13 @@ class _Worker:
         now = [self.watch.attributes, *(s.storage.others.version for s in sessions if s is not None)]
         news, self.seen = now != self.seen, now
         return news
+
+    def _store_leftovers(self) -> None:
+        """Store finished runs in the working folder whose worker ended before it could."""
+        for session in (self.session, self.replicates):
+            if session is not None:
+                note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
+                self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""

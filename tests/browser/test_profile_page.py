@@ -9,6 +9,7 @@ from lobmodels.data import Dataset
 from lobmodels.profile import profile_dataset
 from search.profile import write_profile
 from tests.browser.conftest import Visit
+from tests.browser.rendered import check_axes, read_figures
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,9 @@ def test_every_figure_is_drawn_without_a_network(visit: Callable[..., Visit], pa
     found.page.wait_for_function(
         "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.trace, .hm'))"
     )
-    assert found.page.locator(".plot").count() > 10
+    figures = read_figures(found)
+    assert len(figures) > 10
+    check_axes(figures)
     found.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert found.overflow() <= 0
     assert found.errors == []

@@ -9,6 +9,7 @@ from optuna.storages import InMemoryStorage
 from search.report import write_report
 from search.studyfile.spec import StudySpec
 from tests.browser.conftest import Visit
+from tests.browser.rendered import check_axes, read_figures
 from tests.made_study import SPEC, make_study
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script><b>bold</b>"
@@ -46,6 +47,7 @@ def test_every_figure_is_drawn_without_a_network(visit: Callable[..., Visit], pa
         assert figure["marks"] > 0, figure
         assert figure["width"] > 250, figure
         assert figure["height"] > 60, figure
+    check_axes(read_figures(found))
     assert found.errors == []
     assert found.overflow() <= 0
     assert all(url.startswith(("file://", "data:", "blob:")) for url in found.requests), found.requests

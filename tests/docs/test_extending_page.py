@@ -29,7 +29,7 @@ PARTS = {
     "A sampler": (2, 4, "sobol"),
     "A kind of database": (0, 0, ""),  # tests/storage/backends/test_registry.py adds one
 }
-COPIED = ("lobmodels", "search", "storage", "tests", "docs", "studies", "README.md", "pyproject.toml")
+COPIED = ("lobmodels", "lobtuna", "search", "storage", "tests", "docs", "studies", "README.md", "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def test_files_and_places(part: str) -> None:
     assert len({change.path for change in made}) <= files and len(made) <= places
 
 
-def test_the_page_is_followed(tmp_path: Path) -> None:
-    """All of its additions together train, are exported, predict online and in the graph what torch predicts."""
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """A copy of the source in which the page was followed."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -91,22 +92,43 @@ def test_the_page_is_followed(tmp_path: Path) -> None:
     for section in SECTIONS.values():
         for change in changes(section):
             change.apply(tmp_path)
-    assert len(COMMANDS) == 3
-    told = ""
-    for command in COMMANDS:
-        python, *arguments = shlex.split(command)
-        assert python == "python"
-        extra = ["-rp", "-p", "no:cacheprovider", "-p", "no:xdist"] if "pytest" in arguments else []
-        done = subprocess.run(
-            [sys.executable, *arguments, *extra],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-        told += done.stdout
-    page = (tmp_path / "docs" / "study-file.md").read_text()
+    return tmp_path
+
+
+def follow(folder: Path, command: str) -> str:
+    """Run a command of the page there, and return what it printed."""
+    python, *arguments = shlex.split(command)
+    assert python == "python"
+    extra = ["-rp", "-p", "no:cacheprovider", "-p", "no:xdist"] if "pytest" in arguments else []
+    done = subprocess.run(
+        [sys.executable, *arguments, *extra],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def assert_offered(folder: Path) -> None:
+    """Every addition is a word of the study file now."""
+    page = (folder / "docs" / "study-file.md").read_text()
+    for choice in (choice for _, _, choice in PARTS.values() if choice):
+        assert choice.split("=")[-1].replace("True", "queue") in page
+
+
+def test_the_blocks_apply(changed: Path) -> None:
+    """Every block fits the source as it stands, and the study file offers what they add."""
+    assert len(COMMANDS) == 3 and "search.studyfile.docs" in COMMANDS[0]
+    follow(changed, COMMANDS[0])
+    assert_offered(changed)
+
+
+@pytest.mark.soak
+def test_the_page_is_followed(changed: Path) -> None:
+    """All of its additions together train, are exported, predict online and in the graph what torch predicts."""
+    told = "".join(follow(changed, command) for command in COMMANDS)
+    assert_offered(changed)
     for choice in (choice for _, _, choice in PARTS.values() if choice):
         assert re.search(rf"^PASSED .*\[{re.escape(choice)}(-\d+)?\]$", told, re.MULTILINE), choice
-        assert choice.split("=")[-1].replace("True", "queue") in page

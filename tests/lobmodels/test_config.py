@@ -5,6 +5,8 @@ import pytest
 from lobmodels.config import REQUIRES, RunConfig
 from lobmodels.errors import ConfigError
 
+KEY_OF_THE_DEFAULTS = "5c677afa8a82"  # in version 0.1.0
+
 
 @pytest.mark.parametrize(
     ("values", "message"),
@@ -46,3 +48,17 @@ def test_active_values_parse_again() -> None:
     """What a checkpoint stores is a configuration, and the same one."""
     config = RunConfig.parse({"architecture": "gru_attention", "loss": "huber", "derived": True, "temporal": True})
     assert RunConfig.parse(config.active()) == config
+
+
+def test_later_parameters_leave_old_configurations_what_they_are() -> None:
+    """The key of a configuration of the first version is the one it had then; a recipe that is on gives another."""
+    assert RunConfig.parse({}).key() == KEY_OF_THE_DEFAULTS
+    assert not set(RunConfig.parse({}).identity()) & {"conv_kernel", "rolling_mean", "target_clip", "swa_epochs"}
+    assert RunConfig.parse({"swa_epochs": 3}).identity()["swa_epochs"] == 3
+    assert RunConfig.parse({"swa_epochs": 3}).key() != KEY_OF_THE_DEFAULTS
+
+
+def test_a_ramp_of_no_average_is_no_other_configuration() -> None:
+    """`ema_ramp` means something only while there is a moving average."""
+    assert RunConfig.parse({"ema_ramp": True}).key() == RunConfig.parse({}).key()
+    assert RunConfig.parse({"ema_ramp": True, "ema_decay": 0.9}).key() != RunConfig.parse({"ema_decay": 0.9}).key()

@@ -37,6 +37,16 @@ WORDS = {
 }
 CHOICES: list[tuple[str, Any]] = [(name, word) for name, words in WORDS.items() for word in words]
 CHOICES += [(flag, True) for flag in FEATURE_FLAGS]
+# Recipes that are switched on by a number or with another parameter.
+RECIPES: dict[tuple[str, Any], dict[str, Any]] = {
+    ("target_clip", 0.5): {},
+    ("ema_decay", 0.9): {},
+    ("ema_ramp", True): {"ema_decay": 0.9},
+    ("swa_epochs", 2): {},
+    ("conv_kernel", 1): {"input_block": "convolution"},
+    ("conv_kernel", 12): {"input_block": "convolution", "derived": True, "normalizer": "zscore"},
+}
+CHOICES += RECIPES
 REGISTRIES: dict[str, tuple[str, ...]] = {
     "architecture": ARCHITECTURES.names,
     "input_block": INPUT_BLOCKS.names,
@@ -49,7 +59,7 @@ REGISTRIES: dict[str, tuple[str, ...]] = {
 
 def configuration(name: str, value: Any) -> RunConfig:
     """The smallest configuration in which `name` has this value, with what it needs."""
-    values = {name: value}
+    values = {name: value, **RECIPES.get((name, value), {})}
     while name in REQUIRES:
         name, allowed = REQUIRES[name]
         values[name] = allowed[0]
@@ -82,8 +92,8 @@ def bundle(trained: dict[tuple[str, Any], Checkpoint], tmp_path_factory: pytest.
 
 @pytest.fixture(scope="module")
 def raw() -> np.ndarray:
-    """Rows (1, 40, 32)."""
-    return rows(1, 40)
+    """Rows (1, 60, 32): more than the longest window."""
+    return rows(1, 60)
 
 
 def of(bundle: Bundle, trained: dict[tuple[str, Any], Checkpoint], choice: tuple[str, Any]) -> int:

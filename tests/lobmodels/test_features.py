@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lobmodels.features import BOUND, GROUPS, HISTORY, NAMES, bounded_ratio, compiled, group
+from lobmodels.features import BOUND, GROUPS, HISTORY, NAMES, ROWS, bounded_ratio, compiled, group, history_of
 from lobmodels.inputs import InputPipeline, append_features
 from lobmodels.schema import LOB
 
@@ -16,7 +16,7 @@ ALL = tuple(GROUPS)
 COLUMN = {name: i for i, name in enumerate(LOB.features)}
 
 
-def raw(seed: int, sequences: int = 2, steps: int = 40) -> np.ndarray:
+def raw(seed: int, sequences: int = 2, steps: int = 60) -> np.ndarray:
     """Rows (B, T, 32) like the challenge's: signed, with ties between steps (a quiet level does not move)."""
     rng = np.random.default_rng(seed)
     return (rng.integers(-6, 7, (sequences, steps, 32)) / 2).astype(np.float32)
@@ -64,6 +64,11 @@ def formulas(x: np.ndarray) -> dict[str, np.ndarray]:
         out["trade_impulse"][t] = np.sqrt(sum(c[f"dp{j}"][t] ** 2 * (1 + abs(c[f"dv{j}"][t])) for j in range(4)) + 1e-8)
         for k, name in itertools.product((1, 4, 16), ("p0", "p6", "v0", "dp0")):
             out[f"{name}_lag_{k}"][t] = c[name][t] - c[name][t - k] if t >= k else 0
+        series = {name: c[name] for name in ("v0", "v6", "dp0")}
+        series |= {"mid": (c["p0"] + c["p6"]) / 2, "spread_0": spread, "trade_intensity": out["trade_intensity"]}
+        for k, (name, values) in itertools.product((5, 10, 20, 40), series.items()):
+            out[f"{name}_mean_{k}"][t] = values[max(0, t - k + 1) : t + 1].mean()
+            out[f"{name}_delta_{k}"][t] = values[t] - values[t - k] if t >= k else 0
     return out
 
 
@@ -86,7 +91,7 @@ def test_one_definition_for_step_and_sequence() -> None:
     x = raw(3, sequences=1)
     whole = append_features(torch.from_numpy(x), ALL, LOB).numpy()[0, :, 32:]
     jitted = compiled(numba.njit, ALL)
-    rows = np.zeros((HISTORY, 32))
+    rows = np.zeros((history_of(ALL), 32))
     for t in range(x.shape[1]):
         rows[1:] = rows[:-1].copy()
         rows[0] = x[0, t]
@@ -100,6 +105,12 @@ def test_one_definition_for_step_and_sequence() -> None:
             fast += list(array)
         np.testing.assert_allclose(plain, whole[t], rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(fast, whole[t], rtol=1e-13, atol=1e-13)
+
+
+def test_rows_are_kept_for_the_groups_that_need_them() -> None:
+    """A submission without long windows keeps no more rows than before; with them as many as the longest looks at."""
+    assert history_of(()) == history_of(("derived", "lag")) == HISTORY == 17
+    assert history_of(ALL) == max(ROWS.values()) == 41
 
 
 @given(st.floats(-50, 50), st.floats(-50, 50))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lobmodels.errors import UnknownNameError
-from lobmodels.features import GROUPS, HISTORY
+from lobmodels.features import GROUPS
 from lobmodels.inputs import NORMALIZERS, InputPipeline, Normalizer, _Rows, append_features
 from lobmodels.schema import LOB
 
@@ -35,7 +35,7 @@ def test_normalizer_is_exact_on_many_rows() -> None:
 def test_pipeline_normalises_features_too() -> None:
     """With z-scores every column of the train rows, features included, has mean 0 and deviation 1."""
     x = raw(6, sequences=40, steps=100)
-    inputs = InputPipeline.fit(x, ALL, "zscore", LOB)(torch.from_numpy(x)).double().reshape(-1, 66)
+    inputs = InputPipeline.fit(x, ALL, "zscore", LOB)(torch.from_numpy(x)).double().flatten(0, 1)
     assert inputs.mean(0).abs().max() < 1e-5
     assert (inputs.std(0, correction=0) - 1).abs().max() < 1e-5
 
@@ -43,7 +43,7 @@ def test_pipeline_normalises_features_too() -> None:
 def test_a_definition_cannot_look_past_the_kept_rows() -> None:
     """A feature that looks further back than the online history fails at once, not in the submission."""
     with pytest.raises(IndexError, match="17 rows"):
-        _Rows(torch.zeros(32, 1, 5), LOB.places)[HISTORY]
+        _Rows(torch.zeros(32, 1, 5), 17, LOB.places)[17]
 
 
 def test_normalizer_needs_nothing_but_columns() -> None:

@@ -33,3 +33,10 @@ def test_columns_and_records() -> None:
     assert table.records() == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     with pytest.raises(ValueError, match="c"):
         table.column("c")
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    """A reader by name would lose one of them; columns without a name may be several."""
+    with pytest.raises(ValueError, match="two columns 'epochs'"):
+        Table("t", ("trial", "epochs", "epochs"), [])
+    Table("t", ("", "a", ""), [])

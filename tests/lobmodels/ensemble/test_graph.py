@@ -26,15 +26,16 @@ def bundle() -> Bundle:
         run("joint#2", 2, hidden_size=6, input_block="projection", head="mlp", normalizer="zscore", **ALL),
         run("joint#3", 3, architecture="gru_attention", hidden_size=8, attention_window=6, derived=True),
         run("joint#4", 4, architecture="lstm", hidden_size=5),
+        run("joint#5", 5, input_block="convolution", hidden_size=6, head="mlp_per_target", rolling_mean=True),
     ]
-    return Bundle.of(runs, np.random.default_rng(0).dirichlet(np.ones(5), 2).T)
+    return Bundle.of(runs, np.random.default_rng(0).dirichlet(np.ones(6), 2).T)
 
 
 def test_equals_torch(bundle: Bundle, tmp_path: Path) -> None:
     """onnxruntime, fed row by row, gives the batch predictions of torch within 1e-5."""
     path = graph.write_graph(tmp_path / "ensemble.onnx", bundle)
     session = graph.open_session(path.read_bytes())
-    raw = rows(2, 40)
+    raw = rows(2, 60)
     expected = bundle.predict(raw)
     for sequence, target in zip(raw, expected, strict=True):
         state = graph.initial_state(session)
@@ -47,8 +48,9 @@ def test_states_are_inputs_and_outputs(bundle: Bundle) -> None:
     """Every state of every member goes in and comes out under one name, beside the rows that features look back at."""
     session = graph.open_session(graph.graph_bytes(bundle))
     shapes = {entry.name: entry.shape for entry in session.get_inputs()}
-    assert shapes["row"] == [32] and shapes["state.rows"] == [16, 32]
+    assert shapes["row"] == [32] and shapes["state.rows"] == [39, 32]
     assert shapes["state.member0.0"] == [2, 1, 8] and shapes["state.member4.1"] == [2, 1, 5]
+    assert shapes["state.member5.0"] == [4, 1, 32 + 24]
     following = {entry.name.replace("next.", "state.", 1) for entry in session.get_outputs()} - {"prediction"}
     assert following == {name for name in shapes if name.startswith("state.")}
 

@@ -9,7 +9,7 @@ from torch import nn
 from lobmodels.config import RunConfig
 from lobmodels.errors import UnknownNameError
 from lobmodels.networks import HEADS, INPUT_BLOCKS, Network, build_network
-from lobmodels.networks.network import ProjectionBlock, count_parameters
+from lobmodels.networks.network import ConvolutionBlock, ProjectionBlock, count_parameters
 
 TIGHT = {"input_block": "projection", "head": "mlp", "num_layers": 2}
 # The findings list 351,434 for the attention network "at h=128"; that is the count at h=144 with 42 inputs, as below.
@@ -33,8 +33,8 @@ def test_parameter_counts(values: dict, inputs: int, expected: int) -> None:
 configurations = st.fixed_dictionaries(
     {
         "architecture": st.sampled_from(["gru", "lstm", "gru_attention"]),
-        "input_block": st.sampled_from(["none", "projection"]),
-        "head": st.sampled_from(["linear", "mlp"]),
+        "input_block": st.sampled_from(INPUT_BLOCKS.names),
+        "head": st.sampled_from(HEADS.names),
         "hidden_size": st.sampled_from([4, 8, 20]),
         "num_layers": st.integers(1, 3),
         "dropout": st.sampled_from([0.0, 0.3]),
@@ -43,9 +43,12 @@ configurations = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, deadline=None)
-@given(configurations, st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
-def test_step_equals_sequence(values: dict, window: int, steps: int, seed: int) -> None:
-    """For every architecture, window and length, stepping from a fresh state repeats `forward` to 1e-5."""
+@given(configurations, st.integers(1, 40), st.integers(1, 8), st.integers(1, 40), st.integers(0, 2**31))
+def test_step_equals_sequence(values: dict, window: int, kernel: int, steps: int, seed: int) -> None:
+    """For every architecture, block, head, window, kernel and length, stepping from a fresh state repeats `forward` to
+    1e-5."""
+    if values["input_block"] == "convolution":
+        values = values | {"conv_kernel": kernel}
     if values["architecture"] == "gru_attention":
         values = values | {"attention_window": window}
     torch.manual_seed(seed)
@@ -81,6 +84,35 @@ def test_the_projection_is_normalised() -> None:
     """Linear, then layer norm: mean 0 and deviation 1 over the width, in evaluation mode."""
     out = ProjectionBlock(5, 16, 0.5).eval()(torch.randn(40, 5))
     assert out.mean(-1).abs().max() < 1e-5 and (out.std(-1, correction=0) - 1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_convolution_is_torchs(kernel: int) -> None:
+    """A causal `conv1d` with zeros before the sequence, then layer norm; with a kernel of 1 it is the projection."""
+    block = ConvolutionBlock(5, 16, kernel, 0.0).eval()
+    x = torch.randn(7, 2, 5)  # (T, B, F)
+    weight = block.linear.weight.unflatten(1, (kernel, 5)).transpose(1, 2)  # (H, F, kernel)
+    padded = nn.functional.pad(x.permute(1, 2, 0), (kernel - 1, 0))
+    expected = nn.functional.conv1d(padded, weight, block.linear.bias).permute(2, 0, 1)
+    assert (block(x) - nn.functional.layer_norm(expected, (16,))).abs().max() < 1e-5
+    if kernel == 1:
+        projection = ProjectionBlock(5, 16, 0.0).eval()
+        projection.load_state_dict(block.state_dict())
+        assert torch.equal(block(x), projection(x))
+
+
+def test_heads_per_target_share_nothing() -> None:
+    """`mlp_per_target` computes what two mlps of one output each compute, and a target's loss moves its own alone."""
+    head = HEADS["mlp_per_target"](RunConfig.parse({"head": "mlp_per_target", "hidden_size": 6}))
+    assert isinstance(head, nn.Sequential)
+    x = torch.randn(4, 3, 6)
+    for k in (0, 1):
+        own = slice(3 * k, 3 * k + 3)
+        hidden = nn.functional.linear(x, head[0].weight[own], head[0].bias[own]).relu()
+        expected = nn.functional.linear(hidden, head[3].weight[k : k + 1], head[3].bias[k : k + 1])[..., 0]
+        assert (head(x)[..., k] - expected).abs().max() < 1e-6
+    head(x)[..., 0].sum().backward()
+    assert not head[0].weight.grad[3:].any() and not head[3].weight.grad[1].any() and head[0].weight.grad[:3].any()
 
 
 @pytest.mark.parametrize("name", ["architecture", "input_block", "head"])

@@ -30,6 +30,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "attention, amp": {"architecture": "gru_attention", "attention_window": 9, "loss": "pearson_combined"},
     "features": {**ALL_GROUPS, "normalizer": "zscore", "loss": "weighted_pearson", "amp": False},
     "features, amp": {**ALL_GROUPS, "temporal_consistency": 0.2, "t1_weight": 2.0, "architecture": "gru_attention"},
+    "convolution": {"input_block": "convolution", "head": "mlp_per_target", "target_clip": 1.0, "amp": False},
+    "convolution, amp": {"input_block": "convolution", "head": "mlp_per_target", "loss": "weighted_huber"},
+    "last epochs": {"ema_decay": 0.9, "ema_ramp": True, "swa_epochs": 2, "amp": False},
     "augmented, averaged": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2, "amp": False},
     "augmented, averaged, amp": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2},
 }
@@ -90,7 +93,7 @@ def walk(recipe: str, lies: str) -> Walk:
         result = run.result("gpu")
         assert {weight.device for weight in result.weights.values()} == {CPU}
         checkpoint = Checkpoint.from_bytes(result.to_bytes())
-        weights = [*run.network.parameters(), *run._evaluated().parameters(), *run.best_weights.values()]
+        weights = [*run.network.parameters(), *run.averages.evaluated.parameters(), *run.best_weights.values()]
         devices = {weight.device for weight in weights}
         return Walk(run, checkpoint, devices, waits, between, checkpoint.predict(dataset().valid.features, GPU))
 
@@ -173,7 +176,7 @@ def test_a_state_goes_on_elsewhere(
         assert moved.history == stored.history and moved.schedule.lr == stored.schedule.lr
         before, after = (unpack(run.state(), "it")[0] for run in (stored, moved))
         assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-        held = [*moved.network.parameters(), *moved.best_weights.values(), *moved._evaluated().parameters()]
+        held = [*moved.network.parameters(), *moved.best_weights.values(), *moved.averages.evaluated.parameters()]
         held += [value for slots in moved.optimizer.state.values() for value in slots.values()]
         assert {tensor.device for tensor in held} == {then}
         for run in (stored, moved):

@@ -11,11 +11,13 @@ CONFIGS = {
     "mse": {"loss": "mse"},
     "huber": {"loss": "huber", "huber_delta": 0.7},
     "weighted_mse": {"loss": "weighted_mse"},
+    "weighted_huber": {"loss": "weighted_huber", "huber_delta": 0.7},
     "combined": {"loss": "combined", "weighted_ratio": 0.62},
     "weighted_pearson": {"loss": "weighted_pearson"},
     "pearson_combined": {"loss": "pearson_combined", "pearson_alpha": 0.6, "weighted_ratio": 0.5},
 }
-EXTRAS = ({}, {"t0_weight": 1.0, "t1_weight": 3.0}, {"temporal_consistency": 0.3})
+EXTRAS = ({}, {"t0_weight": 1.0, "t1_weight": 3.0}, {"temporal_consistency": 0.3}, {"target_clip": 1.5})
+IDS = ["plain", "target weights", "consistency", "target clip"]
 
 
 def batch(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,12 +30,16 @@ def reference(name: str, extra: dict[str, float], p: np.ndarray, y: np.ndarray) 
     """The formulas of the findings in float64 numpy, one target at a time."""
     weights = np.array([extra.get("t0_weight", 1.0), extra.get("t1_weight", 1.0)])
     weights = weights / weights.mean()
+    if extra.get("target_clip", 0.0) > 0:
+        y = np.clip(y, -extra["target_clip"], extra["target_clip"])
     error = p - y
     mse = np.mean([weights[k] * np.mean(error[..., k] ** 2) for k in (0, 1)])
     small = np.abs(error) <= 0.7
-    huber = np.mean(np.where(small, error**2 / 2, 0.7 * (np.abs(error) - 0.35)) * weights)
+    bent = np.where(small, error**2 / 2, 0.7 * (np.abs(error) - 0.35))
+    huber = np.mean(bent * weights)
     mass = sum(weights[k] * np.sum(np.abs(y[..., k]) + 1e-8) for k in (0, 1))
     weighted = sum(weights[k] * np.sum((np.abs(y[..., k]) + 1e-8) * error[..., k] ** 2) for k in (0, 1)) / mass
+    weighted_huber = sum(weights[k] * np.sum((np.abs(y[..., k]) + 1e-8) * bent[..., k]) for k in (0, 1)) / mass
 
     def rho(k: int) -> float:
         q, t = np.clip(p[..., k], -6, 6).ravel(), y[..., k].ravel()
@@ -47,6 +53,7 @@ def reference(name: str, extra: dict[str, float], p: np.ndarray, y: np.ndarray) 
         "mse": mse,
         "huber": huber,
         "weighted_mse": weighted,
+        "weighted_huber": weighted_huber,
         "combined": 0.38 * mse + 0.62 * weighted,
         "weighted_pearson": -correlation,
         "pearson_combined": 0.6 * (0.5 * mse + 0.5 * weighted) + 0.4 * (1 - correlation),
@@ -55,7 +62,7 @@ def reference(name: str, extra: dict[str, float], p: np.ndarray, y: np.ndarray) 
     return float(value + extra.get("temporal_consistency", 0.0) * np.mean(steps**2 * weights))
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=["plain", "target weights", "consistency"])
+@pytest.mark.parametrize("extra", EXTRAS, ids=IDS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_equals_the_formula(name: str, extra: dict[str, float]) -> None:
     """Every loss equals its formula computed independently in float64."""
@@ -66,7 +73,7 @@ def test_equals_the_formula(name: str, extra: dict[str, float]) -> None:
     )
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=["plain", "target weights", "consistency"])
+@pytest.mark.parametrize("extra", EXTRAS, ids=IDS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gradient_is_true(name: str, extra: dict[str, float]) -> None:
     """Gradients equal finite differences."""
@@ -86,7 +93,7 @@ def test_equal_target_weights_change_nothing(name: str, weight: float) -> None:
     assert plain.item() == pytest.approx(weighted.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=["plain", "target weights", "consistency"])
+@pytest.mark.parametrize("extra", EXTRAS, ids=IDS)
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("case", ["constant prediction", "zero targets", "one row", "perfect"])
 def test_degenerate_batches_stay_finite(case: str, name: str, extra: dict[str, float]) -> None:

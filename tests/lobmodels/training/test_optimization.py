@@ -1,15 +1,13 @@
-"""The learning rate moves as its word says, from any point at which a run is taken up again; the moving average is
-torch's own, without its wait for the device."""
+"""The learning rate moves as its word says, from any point at which a run is taken up again."""
 
 import math
 
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lobmodels.config import RunConfig
-from lobmodels.training.optimization import SCHEDULERS, Schedule, WeightAverage, build_optimizer
+from lobmodels.training.optimization import SCHEDULERS, Schedule, build_optimizer
 
 STEPS, EPOCHS, LR = 5, 6, 1e-2
 SCORES = (0.1, 0.2, 0.15, 0.15, 0.3, -0.1)  # one an epoch
@@ -93,24 +91,3 @@ def test_every_parameter_is_optimised() -> None:
     (group,) = optimizer.param_groups
     assert isinstance(optimizer, torch.optim.AdamW) and (group["lr"], group["weight_decay"]) == (LR, 0.1)
     assert {id(p) for p in group["params"]} == {id(p) for p in network.parameters()}
-
-
-def test_the_moving_average_equals_torchs() -> None:
-    """Bit for bit over several updates, buffers included, and under the same names in the state."""
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    ours = WeightAverage(network, 0.9)
-    theirs = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    for _ in range(4):
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter += torch.randn_like(parameter)
-            network(torch.randn(5, 3))
-        ours.update(network)
-        theirs.update_parameters(network)
-    mine, expected = ours.state_dict(), theirs.state_dict()
-    assert mine.keys() == expected.keys()
-    assert all(torch.equal(mine[name], expected[name]) for name in mine)
-    again = WeightAverage(network, 0.9)
-    again.load_state_dict(expected)
-    assert again.n_averaged == 4

@@ -22,6 +22,9 @@ RECIPES = {
     "cosine, augmentation": {"scheduler": "cosine", "input_noise": 0.1, "feature_dropout": 0.1},
     "none, features": {"scheduler": "none", "derived": True, "normalizer": "zscore", "input_block": "projection"},
     "attention": {"architecture": "gru_attention", "attention_window": 16, "loss": "pearson_combined"},
+    "ramp, last epochs": {"ema_decay": 0.9, "ema_ramp": True, "swa_epochs": 2, "target_clip": 1.0},
+    "convolution": {"input_block": "convolution", "conv_kernel": 3, "rolling_mean": True, "rolling_delta": True},
+    "heads": {"head": "mlp_per_target", "loss": "weighted_huber"},
     "lstm": {"architecture": "lstm", "head": "mlp", "temporal_consistency": 0.1},
 }
 
@@ -152,7 +155,7 @@ def test_scores_are_computed_in_float32(small_dataset: Dataset) -> None:
     """TF32, which rounds a GPU's recurrent kernels, is off wherever a score is computed, and left alone in training."""
     run, before = start(small_dataset, ema_decay=0.5), torch.backends.cudnn.allow_tf32
     seen = set()
-    for network in (run.network, run._evaluated()):
+    for network in (run.network, run.averages.evaluated):
         network.register_forward_pre_hook(lambda n, _: seen.add((n.training, torch.backends.cudnn.allow_tf32)))
     run.train_epoch()
     run.result()

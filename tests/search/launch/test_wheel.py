@@ -72,7 +72,7 @@ def test_it_holds_what_setuptools_builds_from_the_sdist(built: Path, packed: Whe
     assert packed.metadata.get_all("Classifier") == metadata.get_all("Classifier")
     required = [{Requirement(text) for text in m.get_all("Requires-Dist")} for m in (packed.metadata, metadata)]
     assert required[0] == required[1]
-    for package in ("lobmodels", "search", "storage"):
+    for package in ("lobmodels", "lobtuna", "search", "storage"):
         assert f"{package}/py.typed" in ours
 
 

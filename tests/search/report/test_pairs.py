@@ -3,8 +3,9 @@
 import numpy as np
 from optuna.storages import InMemoryStorage
 
+from search.report.additive import fit
 from search.report.effects import Effects
-from search.report.factors import factors, fit
+from search.report.factors import factors
 from search.report.numbers import credited
 from search.report.pairs import pairs
 from search.report.record import read_study

@@ -49,3 +49,12 @@ def test_words() -> None:
     assert style.share(0.25) == "25\u00a0%"
     assert style.faded("#102030", 0.5) == "rgba(16,32,48,0.5)"
     assert style.broken("weight_decay_long") == "weight_<br>decay_<br>long" and style.broken("lr") == "lr"
+
+
+@pytest.mark.parametrize("given", ["score", {"title": "score", "range": [0, 1]}, {"title": {"text": "score"}}])
+def test_every_axis_makes_room_for_its_labels(given: str | dict) -> None:
+    """However an axis is given, by title or in part: without that plotly cuts its labels at the figure's edge."""
+    layout = style.figure([], x=given, y=given)["layout"]
+    for axis in (layout["xaxis"], layout["yaxis"]):
+        assert axis["automargin"] is True and axis["title"]["text"] == "score"
+        assert axis.get("range") == (given.get("range") if isinstance(given, dict) else None)

@@ -1,175 +1,301 @@
-"""A fleet under attack: what is done to it, by a seeded plan, and the audit of what must hold afterwards."""
+"""A fleet under attack: real workers, and faults of every kind injected into them and into what they depend on."""
 
+import contextlib
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
-
-from lobmodels.config import RunConfig
-from lobmodels.data import load_dataset
-from lobmodels.training.batches import RunData
-from lobmodels.training.run import TrainingRun
-from search.study.retention import collect
 from search.study.revise import revise
-from storage.artifacts import download
-from storage.backends.registry import open_storage
-from storage.store import artifacts_of
-from tests.machines import Worker, assert_sound, create, small_study, trials
-from tests.servers import Postgres, TcpProxy
+from search.work.exits import Exit
+from tests.machines import Worker, create, small_study, trials
+from tests.search.work.surroundings import Surroundings
+from tests.wallclock import Clock, follow
 
-GRACE, EPOCHS = 3.0, 4
-FOREIGN = "somebody-elses"  # a plain Optuna study in the same database
+GRACE, PATIENCE, EPOCHS = 3.0, 2.0, 4
+REPORT_EVERY = 60.0  # seconds between two lines about a long run
+JUMPS = (-86_400, -3600, -30, 30, 3600, 86_400)  # seconds
+
+# How often each fault is chosen, as a share of their sum.
+WEIGHTS = {
+    "kill": 5,
+    "terminate": 2,
+    "suspend": 4,
+    "cut": 4,
+    "end_a_connection": 4,
+    "jump": 4,
+    "close_line": 2,
+    "restart": 2,
+    "crash": 1,
+    "kill_pooler": 2,
+    "fill_working_folder": 1,
+    "fill_database": 1,
+}
+
+
+def spec(budget: int) -> Any:
+    """The study: runs of a moment, drawn at random, none of them given up or dropped."""
+    terms: dict[str, Any] = {"sampler": {"name": "random"}, "checkpoints": {"keep": 100_000}}
+    return small_study(trials=budget, epochs=EPOCHS, max_retries=1000, **terms)
+
+
+def prepare(clock: Path | None, epoch: float) -> None:
+    """In a worker's process: follow a wall clock of its own, and let an epoch last, so that faults fall into runs."""
+    from lobmodels.training.run import TrainingRun
+
+    if clock is not None:
+        follow(clock)
+    train_epoch = TrainingRun.train_epoch
+
+    def slow(self: TrainingRun) -> Any:
+        time.sleep(epoch)
+        return train_epoch(self)
+
+    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
 
 
 class Attack:
-    """Workers behind a proxy before a real server, and the faults that are injected. `counts` says how many of each."""
+    """`counts` has how many faults of each kind were injected, `ended` how workers ended that nobody had killed."""
 
-    def __init__(self, server: Postgres, data: Path, folder: Path, workers: int, seed: int) -> None:
-        self.server, self.data, self.folder = server, data, folder
+    def __init__(
+        self, around: Surroundings, data: Path, folder: Path, *, workers: int, seed: int, epoch: float, clocks: bool
+    ) -> None:
+        self.around, self.data, self.folder, self.epoch = around, data, folder, epoch
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        self.direct = server.create_database()
-        self.proxy = TcpProxy(server.port)
-        self.url = self.direct.replace(f":{server.port}/", f":{self.proxy.port}/")
-        create(self.direct, self._spec(100_000))
-        self.foreign = self._foreign_study()
-        self.workers = [self._worker() for _ in range(workers)]
+        self.ended: Counter[str] = Counter()
+        create(around.direct, spec(1_000_000))
+        self.clocks = [Clock(folder / f"clock-{i}") for i in range(workers)] if clocks else []
+        self.everybody: list[Worker] = []
+        self.workers = [self._worker(i) for i in range(workers)]
+        self.leaving: list[Worker] = []  # were asked to end
+        self.suspended: list[Worker] = []
+        self._repairs: list[tuple[float, str, Callable[[], None]]] = []  # when, of what, how
+        absent = {"jump"} if not clocks else set()
+        absent |= {"kill_pooler"} if around.pooler is None else set()
+        absent |= set() if around.kept.real else {"fill_working_folder"}
+        absent |= set() if around.disk.real else {"fill_database"}
+        self.weights = {name: weight for name, weight in WEIGHTS.items() if name not in absent}
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in self.everybody:
+            worker.kill()
 
     def run(self, seconds: float, pause: tuple[float, float]) -> None:
-        """Inject faults for so long, between pauses, and end the study in good order."""
+        """Inject faults for so long, one after each pause, and end the study in good order."""
         for worker in self.workers:
             worker.wait_for(lambda event: event.kind == "start")
-        end = time.monotonic() + seconds
-        faults = [self.kill, self.suspend, self.restart, self.crash, self.close_proxy, self.cut, self.cut]
-        while time.monotonic() < end:
-            self._require_alive()
-            fault = self.random.choice(faults)
-            fault()
-            self.counts[fault.__name__] += 1
-            time.sleep(self.random.uniform(*pause))
+        begun = time.monotonic()
+        due, report = begun, begun + REPORT_EVERY
+        while (now := time.monotonic()) < begun + seconds:
+            self._repair(now)
+            self._replace_ended()
+            if now >= due:
+                self._inject()
+                due = time.monotonic() + self.random.uniform(*pause)
+            if now >= report:
+                report += REPORT_EVERY
+                self._report(now - begun)
+            time.sleep(0.05)
         self._finish()
 
-    def _require_alive(self) -> None:
-        """No worker ends by itself, whatever has been done to it: what one said is the failure."""
-        ended = [worker for worker in self.workers if not worker.process.is_alive()]
-        said = [(worker.process.exitcode, worker.error, worker.events[-3:]) for worker in ended]
-        assert not ended, f"ended by themselves after {dict(self.counts)}: {said}"
+    def _inject(self) -> None:
+        """One fault. Some are impossible at the moment, because what they break is broken: then another is chosen."""
+        while True:
+            name = self.random.choices(list(self.weights), list(self.weights.values()))[0]
+            if getattr(self, name)():
+                self.counts[name] += 1
+                return
 
-    # Faults
+    # Faults of a worker: each returns whether it could be injected
 
-    def kill(self) -> None:
-        """kill -9 of one worker; another takes its place."""
+    def kill(self) -> bool:
+        """kill -9; another takes its place."""
         index = self.random.randrange(len(self.workers))
         self.workers[index].kill()
-        self.workers[index] = self._worker()
+        self.workers[index] = self._worker(index)
+        return True
 
-    def suspend(self) -> None:
-        """SIGSTOP of one worker for longer than its grace, as a laptop's lid does."""
-        pid = self.random.choice(self.workers).process.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.5 * GRACE)
-        os.kill(pid, signal.SIGCONT)
+    def terminate(self) -> bool:
+        """SIGTERM: it hands its trial back; another takes its place."""
+        running = [i for i, worker in enumerate(self.workers) if worker not in self.suspended]
+        index = self.random.choice(running)
+        worker = self.workers[index]
+        if not any(event.kind == "ready" for event in worker.events):
+            return False
+        worker.terminate()
+        self.leaving.append(worker)
+        self.workers[index] = self._worker(index)
+        return True
 
-    def restart(self) -> None:
-        """The server is shut down and started again."""
-        self.server.stop("fast")
-        time.sleep(self.random.uniform(0.0, 2.0))
-        self.server.start()
+    def suspend(self) -> bool:
+        """SIGSTOP for longer than its grace, as closing a laptop does."""
+        running = [worker for worker in self.workers if worker not in self.suspended]
+        if len(running) <= len(self.workers) // 2:
+            return False
+        worker = self.random.choice(running)
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        self.suspended.append(worker)
+        self._later(self.random.uniform(1.2, 2.5) * GRACE, "", partial(self._resume, worker))
+        return True
 
-    def crash(self) -> None:
-        """The server crashes and recovers."""
-        self.server.stop("immediate")
-        self.server.start()
+    def _resume(self, worker: Worker) -> None:
+        self.suspended.remove(worker)
+        assert worker.process.pid is not None
+        with contextlib.suppress(ProcessLookupError):  # killed while it was stopped
+            os.kill(worker.process.pid, signal.SIGCONT)
 
-    def close_proxy(self) -> None:
-        """The way to the server is closed, perhaps for longer than the workers' patience."""
-        self.proxy.accepting = False
-        self.proxy.cut()
-        time.sleep(self.random.uniform(0.5, 4.0))
-        self.proxy.accepting = True
+    def jump(self) -> bool:
+        """The wall clock of one worker's machine is set forward or back."""
+        self.random.choice(self.clocks).jump(self.random.choice(JUMPS))
+        return True
 
-    def cut(self) -> None:
+    # Faults of what they depend on
+
+    def cut(self) -> bool:
         """Every connection is reset, in whatever it is doing."""
-        self.proxy.cut()
+        self.around.proxy.cut()
+        return True
 
-    # Beginning and end
+    def end_a_connection(self) -> bool:
+        """The server ends one connection, in whatever it is doing."""
+        if self._broken("server"):
+            return False
+        self.around.server.end_a_connection(self.around.database)
+        return True
 
-    def _spec(self, budget: int) -> Any:
-        return small_study(trials=budget, epochs=EPOCHS, max_retries=1000, checkpoints={"keep": 100_000})
+    def close_line(self) -> bool:
+        """The way to the server is closed, perhaps for longer than the workers' patience."""
+        return self._close_line(self.random.uniform(0.5, 2.5 * PATIENCE))
 
-    def _worker(self) -> Worker:
-        return Worker(self.url, "small", self.data, self.folder, grace=GRACE, patience=2.0)
+    def _close_line(self, seconds: float) -> bool:
+        if self._broken("line"):
+            return False
+        self.around.proxy.accepting = False
+        self.around.proxy.cut()
+        self._later(seconds, "line", lambda: setattr(self.around.proxy, "accepting", True))
+        return True
 
-    def _foreign_study(self) -> list[FrozenTrial]:
-        study = optuna.create_study(study_name=FOREIGN, storage=open_storage(self.direct))
-        study.ask()
-        study.enqueue_trial({"x": 1.0})
-        return study.get_trials()
+    def restart(self) -> bool:
+        """The server is shut down and started again."""
+        return self._stop_server("fast", self.random.uniform(0.0, 3.0))
+
+    def crash(self) -> bool:
+        """The server crashes, and recovers from its log."""
+        return self._stop_server("immediate", 0.0)
+
+    def _stop_server(self, mode: str, seconds: float) -> bool:
+        if self._broken("server"):
+            return False
+        self.around.server.stop(mode)
+        self._later(seconds, "server", self.around.server.start)
+        return True
+
+    def kill_pooler(self) -> bool:
+        """kill -9 of the pooler, which is started again."""
+        pooler = self.around.pooler
+        if self._broken("pooler") or pooler is None:
+            return False
+        pooler.kill()
+        self._later(self.random.uniform(0.0, 2.0), "pooler", pooler.start)
+        return True
+
+    def fill_working_folder(self) -> bool:
+        """No file can be written where workers keep finished runs, while the database is away, too."""
+        if self._broken("folder") or not self._close_line(2.5 * PATIENCE):
+            return False
+        self.around.kept.fill()
+        self._later(3.5 * PATIENCE, "folder", self.around.kept.free)
+        return True
+
+    def fill_database(self) -> bool:
+        """The disk of the database is full: writes fail, and the server may stop."""
+        if self._broken("server"):
+            return False
+        self.around.disk.fill()
+        self._later(self.random.uniform(1.0, 2.0 * PATIENCE), "server", self._free_database)
+        return True
+
+    def _free_database(self) -> None:
+        self.around.disk.free()
+        end = time.monotonic() + 5.0
+        while not self.around.server.answers():
+            if time.monotonic() > end:  # it found no room for its log, and stopped
+                self.around.server.start()
+                self.counts["fill_database that stopped the server"] += 1
+                return
+            time.sleep(0.2)
+
+    # Repairs and replacements
+
+    def _broken(self, what: str) -> bool:
+        return any(part == what for _, part, _ in self._repairs)
+
+    def _later(self, seconds: float, what: str, repair: Callable[[], None]) -> None:
+        self._repairs.append((time.monotonic() + seconds, what, repair))
+
+    def _repair(self, now: float) -> None:
+        due = [entry for entry in self._repairs if entry[0] <= now]
+        self._repairs = [entry for entry in self._repairs if entry[0] > now]
+        for _, _, repair in due:
+            repair()
+
+    def _worker(self, index: int) -> Worker:
+        hook = partial(prepare, self.clocks[index].path if self.clocks else None, self.epoch)
+        options: dict[str, Any] = {"grace": GRACE, "patience": PATIENCE, "keep_folder": self.around.kept.folder}
+        worker = Worker(self.around.url, "small", self.data, self.folder, hook=hook, **options)
+        self.everybody.append(worker)
+        return worker
+
+    def _replace_ended(self) -> None:
+        for index, worker in enumerate(self.workers):
+            if not worker.process.is_alive():
+                self._judge(worker, asked=False)
+                self.workers[index] = self._worker(index)
+        for worker in [worker for worker in self.leaving if not worker.process.is_alive()]:
+            self._judge(worker, asked=True)
+            self.leaving.remove(worker)
+
+    def _judge(self, worker: Worker, asked: bool) -> None:
+        """Count how a worker ended. By itself it may only end at its start, where the database is away: exit 69."""
+        code = worker.process.exitcode
+        began = any(event.kind == "ready" for event in worker.events)
+        expected = code in (Exit.DONE, Exit.LATER) if asked else code == Exit.LATER and not began
+        words = "when asked" if asked else "during work" if began else "at its start"
+        self.ended[f"exit {code} {words}"] += 1
+        said = f"exit {code} {words}: {worker.error}\n{worker.said}\n{worker.events[-5:]}"
+        assert expected, f"after {dict(self.counts)}: {worker.log}: {said}"
+
+    def _report(self, passed: float) -> None:
+        line = f"{passed:5.0f} s: {self.counts.total()} faults, ends {dict(self.ended)}"
+        print(line, file=sys.__stderr__, flush=True)
 
     def _finish(self) -> None:
-        """Lower the budget to the trials that are there, and wait for the workers to end them."""
-        present = len(trials(self.direct))
-        revise(self._spec(present), self.direct)
-        codes = [worker.join(240) for worker in self.workers]
-        assert codes == [0] * len(codes), [worker.error for worker in self.workers]
-        self.proxy.close()
+        """Repair everything, lower the budget to the trials that are there, and wait for the workers to end them."""
+        self._repair(float("inf"))
+        present = len(trials(self.around.direct))
+        revise(spec(present), self.around.direct)
+        end = time.monotonic() + 240
+        while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
+            assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
+            time.sleep(0.1)
+        if left := self._unfinished():  # a trial of a killed worker, queued again when the budget was spent
+            revise(spec(present + len(left)), self.around.direct)
+            self.workers = [self._worker(0)]
+            self.workers[0].join(240)
+        assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
+        for worker in self.leaving:
+            self._judge(worker, asked=True)
+        codes = [worker.process.exitcode for worker in self.workers]
+        assert codes == [0] * len(codes), [(worker.error, worker.said) for worker in self.workers]
 
-    # Audit
-
-    def audit(self) -> dict[str, int]:
-        """Check every promise; returns how many trials, artifacts and faults there were."""
-        assert_sound(self.direct)
-        done = trials(self.direct)
-        assert {trial.state for trial in done} == {TrialState.COMPLETE}, Counter(t.state.name for t in done)
-        wrong = [trial.number for trial in done if trial.value != trained_alone(self.data, trial)]
-        assert not wrong, f"other values than the same seed trained alone: {wrong}"
-        study = optuna.load_study(study_name=FOREIGN, storage=open_storage(self.direct))
-        assert study.get_trials() == self.foreign
-        assert not list(self.folder.glob("*.run")), "a finished run is on disk alone"
-        return {"trials": len(done), "artifacts": self._artifacts(done), "faults": self.counts.total()}
-
-    def _artifacts(self, done: list[FrozenTrial]) -> int:
-        """Each artifact is named by exactly one trial, and each named one is there; what crashes left, gc removes."""
-        storage = open_storage(self.direct)
-        store = artifacts_of(optuna.load_study(study_name="small", storage=storage))
-        collect(storage, store, age=0.0)
-        stored = Counter(entry.artifact_id for entry in store.entries())
-        named = Counter(key.partition(":")[2] for t in done for key in t.system_attrs if key.startswith("artifacts:"))
-        kept = {trial.user_attrs["checkpoint"] for trial in done}
-        assert max(named.values()) == 1 and stored.keys() <= named.keys() and kept <= stored.keys()
-        for artifact_id in stored:
-            download(store, artifact_id)
-        return len(stored)
-
-
-def trained_alone(data: Path, trial: FrozenTrial) -> float:
-    """The value of the trial's configuration and seed, trained in this process without any fault."""
-    config = RunConfig.parse(trial.user_attrs["configuration"])
-    prepared = PREPARED(data, config)
-    run = TrainingRun(config, trial.user_attrs["seed"], prepared)
-    while not run.finished:
-        run.train_epoch()
-    return run.history[run.best_epoch].mean
-
-
-def _prepare() -> Callable[[Path, RunConfig], RunData]:
-    known: dict[tuple[Any, ...], RunData] = {}
-
-    def prepare(data: Path, config: RunConfig) -> RunData:
-        key = (data, config.feature_groups(), config.normalizer)
-        if key not in known:
-            known[key] = RunData.prepare(load_dataset(data), config, "cpu", small_study().validation.report_fraction)
-        return known[key]
-
-    return prepare
-
-
-PREPARED = _prepare()
+    def _unfinished(self) -> list[Any]:
+        return [trial for trial in trials(self.around.direct) if not trial.state.is_finished()]

@@ -3,31 +3,43 @@
 `LOBTUNA_SOAK_SECONDS` sets the length of the long run (600 s; an hour for a release).
 """
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.search.work.aftermath import Foreign, audit, events_of
 from tests.search.work.chaos import Attack
-from tests.servers import Postgres
+from tests.search.work.surroundings import surroundings
+from tests.wallclock import COMPILER, compile_library, preloaded
 
 LONG = float(os.environ.get("LOBTUNA_SOAK_SECONDS", "600"))
+SOAK = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 
 @pytest.mark.parametrize(
-    ("workers", "seconds", "pause"),
-    [(3, 20.0, (0.2, 1.0)), pytest.param(8, LONG, (0.5, 5.0), marks=[pytest.mark.soak, pytest.mark.timeout(0)])],
-    ids=["short", "long"],
+    ("workers", "seconds", "pause", "epoch"),
+    [
+        (3, 12.0, (0.1, 0.8), 0.1),
+        pytest.param(4, 120.0, (0.5, 3.0), 0.5, marks=SOAK),
+        pytest.param(8, LONG, (1.5, 5.5), 1.0, marks=SOAK),
+    ],
+    ids=["short", "two-minutes", "long"],
 )
 def test_a_fleet_under_attack(
-    workers: int,
-    seconds: float,
-    pause: tuple[float, float],
-    own_postgres: Postgres,
-    small_data: Path,
-    tmp_path: Path,
+    workers: int, seconds: float, pause: tuple[float, float], epoch: float, small_data: Path, tmp_path: Path
 ) -> None:
-    """kill -9, SIGSTOP past the grace, restarts and crashes of the server, a closed proxy, cut connections."""
-    attack = Attack(own_postgres, small_data, tmp_path, workers, seed=11)
-    attack.run(seconds, pause)
-    print({**attack.audit(), **attack.counts})
+    """kill -9, SIGTERM, SIGSTOP past the grace, clocks that jump, full disks, restarts and crashes of server and
+    pooler, a closed line, cut connections."""
+    with contextlib.ExitStack() as stack:
+        if COMPILER is not None:
+            stack.enter_context(preloaded(compile_library(tmp_path)))
+        around = stack.enter_context(surroundings())
+        foreign = Foreign(around.direct, around.kept.folder)
+        options = {"workers": workers, "seed": 11, "epoch": epoch, "clocks": COMPILER is not None}
+        attack = stack.enter_context(contextlib.closing(Attack(around, small_data, tmp_path, **options)))
+        attack.run(seconds, pause)
+        print(f"faults: {attack.counts.total()} {dict(attack.counts)}; not tried: {around.lacking}")
+        print(f"workers: {len(attack.everybody)}, {events_of(attack.everybody)}, ends {dict(attack.ended)}")
+        print(f"audit: {audit(around.direct, small_data, foreign)}")

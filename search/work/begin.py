@@ -1,0 +1,105 @@
+"""From a study file to a study in the database: what `create`, `run` and Python users do before the first trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import TrialState
+
+from search.errors import SearchError
+from search.report.note import note_text, save_note
+from search.report.record import read_study
+from search.study.create import bind_data, create_study, refuse_past_end
+from search.study.open import study_names
+from search.study.revise import Revision
+from search.study.revise import revise as apply_revision
+from search.studyfile.spec import StudySpec
+from storage.backends.registry import open_storage, parse_url
+
+if TYPE_CHECKING:
+    from lobmodels.data import Dataset
+
+
+@dataclass(frozen=True)
+class Created:
+    """A study that is in the database now; `existed`: it was there already, as the file describes it."""
+
+    study: optuna.Study
+    spec: StudySpec
+    existed: bool
+    warnings: tuple[str, ...] = ()  # feature groups that the study searches and that are constant on its data
+
+    @property
+    def searched(self) -> int:
+        """Parameters that differ between trials."""
+        return len(self.spec.searched())
+
+    @property
+    def fixed(self) -> int:
+        """Parameters that the file names and does not search."""
+        return len(self.spec.parameters) - self.searched
+
+    @property
+    def waiting(self) -> int:
+        """Trials in the queue."""
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def create(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: str | None = None) -> Created:
+    """Create the study of `spec` with its baselines queued, bound to the data in folder `data` where one is given.
+
+    A study that is there already with this definition is opened. Raises `StudyExistsError` where it has another one,
+    `SearchError` for other data or an end in the past, `DataError` for data that cannot be read.
+    """
+    refuse_past_end(spec)
+    dataset = _trainable(spec, data)
+    existed = _is_there(url, spec.name)
+    study = create_study(spec, url, None if dataset is None else dataset.fingerprint, artifacts=artifacts)
+    if dataset is not None:
+        bind_data(study, dataset.fingerprint, dataset.schema)
+    save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
+    return Created(study, spec, existed, _warnings(spec, dataset))
+
+
+def revise(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: str | None = None) -> Revision:
+    """Change the newest revision of the study to `spec`: in place, or as `NAME@N` with the trials that fit.
+
+    Raises as `create` does, and `SearchError` where the trials could not be compared.
+    """
+    refuse_past_end(spec)
+    if artifacts is not None:
+        raise SearchError(
+            "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
+        )
+    dataset = _trainable(spec, data)
+    return apply_revision(spec, url, None if dataset is None else dataset.fingerprint)
+
+
+def _trainable(spec: StudySpec, data: Path | None) -> Dataset | None:
+    """The data in a folder, None where none is named. Raises `SearchError` where no configuration of `spec` can be
+    trained on it."""
+    if data is None:
+        return None
+    from lobmodels.data import load_dataset
+    from search.study.feasible import require_trainable
+
+    dataset = load_dataset(data)
+    require_trainable(spec, dataset)
+    return dataset
+
+
+def _warnings(spec: StudySpec, dataset: Dataset | None) -> tuple[str, ...]:
+    if dataset is None:
+        return ()
+    from search.study.feasible import dead_groups
+
+    return tuple(dead_groups(spec, dataset))
+
+
+def _is_there(url: str, name: str) -> bool:
+    """Whether the database holds a study of this name; a database file that is not there is not created."""
+    path = parse_url(url).path
+    return (path is None or path.exists()) and name in study_names(open_storage(url))

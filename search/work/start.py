@@ -1,0 +1,50 @@
+"""Starts the workers of this machine: in this process, or one supervised process a slot. `work` without its options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from search.work.options import WorkOptions, WorkSummary
+from search.work.posix import require_posix
+from search.work.progress import Progress
+from search.work.supervisor import plan, single, supervise
+from search.work.worker import work
+
+
+def start(
+    url: str,
+    study: str,
+    data: Path,
+    options: WorkOptions,
+    console: Console,
+    *,
+    gpus: str | None = None,
+    trials_per_gpu: int = 1,
+    slots: int | None = None,
+) -> WorkSummary:
+    """Work on `study` here until its budget is spent, a limit is reached or a signal arrives; progress goes to
+    `console`.
+
+    One process a slot with `gpus` ("all" or "0,1"), with `slots` on the CPU, and for a single GPU; otherwise in this
+    process. Raises `SearchError` on Windows, for GPUs that are not there, and where every slot failed.
+    """
+    require_posix()
+    one = gpus is None and slots is None
+    planned = single(options.device, options.threads) if one else plan(gpus, trials_per_gpu, slots, options.threads)
+    if planned:
+        return supervise(url, study, data, options, planned, console)
+    return _in_this_process(url, study, data, options, console)
+
+
+def _in_this_process(url: str, study: str, data: Path, options: WorkOptions, console: Console) -> WorkSummary:
+    """One worker on the CPU."""
+    with Progress(console).display() as progress:
+
+        def end_process(code: int) -> None:
+            progress.leave()
+            os._exit(code)
+
+        return work(url, study, data, options=options, emit=progress.handle, end_process=end_process)

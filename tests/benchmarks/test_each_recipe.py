@@ -1,0 +1,179 @@
+"""Each recipe that is off by default, switched on alone: does a small network predict unseen sequences better with it?
+
+Written down before the first run:
+
+- Data: all 520 sequences of real_lob, in three blocks in the order of the files. Each block is held out once by a
+  network trained on the other two, so every score below is over all 520 sequences.
+- Network: one GRU layer of 32, z-scores, mse, lr 3e-3, batches of 16, 20 epochs, default schedule. Three seeds, the
+  same for every recipe. A recipe is compared with the row named beside it, which differs in that recipe alone.
+- Epoch: chosen on the even sequences of the held-out block for the odd ones, and the other way round, so that no
+  sequence helps to choose the epoch it is scored at: a recipe that smooths the epochs is not punished for having a less
+  lucky best one. (The learning rate's schedule does see all of the block's scores, in every row.)
+- Figure: weighted Pearson of t0 and t1, their mean, of the mean over the seeds. Two errors: of the seeds, from the
+  standard deviation over seeds pooled over all rows; of the sequences, from resampling the 520, both rows alike.
+- Chance: a difference of less than 2.5 times both errors together, sqrt(seeds^2 + sequences^2). With a dozen
+  comparisons one table in eight shows a difference beyond that where there is none. Neighbouring sequences may be
+  alike, which the resampling does not know: the errors are rather too small. One data set, one small network: a recipe
+  that does nothing here may do something elsewhere.
+- `snapshots` and `epoch per target` need no training of their own: the mean of the predictions of the three best
+  epochs, and t0 and t1 each from its own best epoch, of the runs of the first row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from lobmodels.bootstrap import correlations, sequence_statistics
+from lobmodels.config import RunConfig
+from lobmodels.data import Dataset, Sequences, load_dataset
+from lobmodels.device import float32_arithmetic
+from lobmodels.training.batches import RunData
+from lobmodels.training.host import tune_host
+from lobmodels.training.run import TrainingRun
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(4 * 3600)]
+SEEDS, BLOCKS, DRAWS, TOP = (0, 1, 2), 3, 1000, 3
+CHANCE = 2.5  # combined standard errors
+BASE = {"hidden_size": 32, "num_layers": 1, "normalizer": "zscore", "lr": 3e-3, "batch_size": 16, "epochs": 20}
+# Each row with what is changed, and the row that it is compared with.
+ROWS: dict[str, tuple[dict[str, Any], str]] = {
+    "base": ({}, ""),
+    "moving average .99": ({"ema_decay": 0.99}, "base"),
+    "moving average .99, ramp": ({"ema_decay": 0.99, "ema_ramp": True}, "moving average .99"),
+    "last 5 epochs": ({"swa_epochs": 5}, "base"),
+    "targets cut at 4": ({"target_clip": 4.0}, "base"),
+    "huber": ({"loss": "huber"}, "base"),
+    "weighted mse": ({"loss": "weighted_mse"}, "base"),
+    "weighted huber": ({"loss": "weighted_huber"}, "weighted mse"),
+    "mlp": ({"head": "mlp"}, "base"),
+    "mlp per target": ({"head": "mlp_per_target"}, "mlp"),
+    "projection": ({"input_block": "projection"}, "base"),
+    "convolution over 5": ({"input_block": "convolution"}, "projection"),
+    "rolling means": ({"rolling_mean": True}, "base"),
+    "rolling deltas": ({"rolling_delta": True}, "base"),
+}
+Floats = NDArray[np.float64]
+
+
+def test_each_recipe(real_lob: Path) -> None:
+    """Prints each row when it is measured, beside the row it is compared with."""
+    tune_host(1)
+    blocks = list(held_out(load_dataset(real_lob)))
+    console = Console(width=110, soft_wrap=True)
+    console.print(f"{'':26} {'mean of 3 seeds':>15} {'difference':>10} {'seeds':>7} {'sequences':>9}  beyond chance")
+    measured: dict[str, Floats] = {}  # (seeds, N, 6, 2) by row
+    for name, (values, against) in ROWS.items():
+        found = [measure(RunConfig.parse(BASE | values | {"early_stopping": 20}), blocks, seed) for seed in SEEDS]
+        for variant in found[0] if name == "base" else ("",):
+            measured[variant or name] = np.stack([each[variant] for each in found])
+            console.print(row(variant or name, against or "base", measured))
+    console.print("errors of all rows, with the deviation over seeds pooled:")
+    for name in measured:
+        console.print(row(name, ROWS.get(name, ({}, "base"))[1] or "base", measured))
+
+
+def held_out(dataset: Dataset) -> Iterator[Dataset]:
+    """All sequences, in the order of the files, as `BLOCKS` data sets that each hold out another block."""
+    both = (dataset.train, dataset.valid)
+    features, targets = (np.concatenate([getattr(part, name) for part in both]) for name in ("features", "targets"))
+    for block in np.array_split(np.arange(len(features)), BLOCKS):
+        rest = np.setdiff1d(np.arange(len(features)), block)
+        parts = [part(dataset.train, features[index], targets[index]) for index in (rest, block)]
+        yield Dataset(*parts, fingerprint=f"{parts[0].fingerprint}{parts[1].fingerprint}")
+
+
+def part(source: Sequences, features: NDArray[np.float32], targets: NDArray[np.float32]) -> Sequences:
+    """Sequences with a fingerprint of their own."""
+    name = hashlib.blake2b(features.tobytes(), digest_size=8).hexdigest()
+    index = np.arange(len(features))
+    return dataclasses.replace(source, features=features, targets=targets, seq_ix=index, fingerprint=name)
+
+
+def measure(config: RunConfig, blocks: list[Dataset], seed: int) -> dict[str, Floats]:
+    """Statistics (N, 6, 2) of every sequence, predicted by the run that did not see it, at an epoch chosen on others;
+    by variant, "" being the plain one."""
+    found: dict[str, list[Floats]] = {"": [], "snapshots": [], "epoch per target": []}
+    for dataset in blocks:
+        run = TrainingRun(config, seed, prepared(dataset, config.feature_groups()))
+        epochs = []
+        while not run.finished:
+            run.train_epoch()
+            epochs.append(predicted(run))
+        target = dataset.valid.targets[:, dataset.schema.warmup_steps :]
+        halves(np.stack(epochs), target, found)
+    return {variant: np.concatenate(parts) for variant, parts in found.items()}
+
+
+LAID: dict[tuple[str, tuple[str, ...]], RunData] = {}  # of the row that is being measured
+
+
+def prepared(dataset: Dataset, groups: tuple[str, ...]) -> RunData:
+    """The data laid out once for all runs with these feature groups."""
+    key = (dataset.fingerprint, groups)
+    if key not in LAID:
+        for old in [old for old in LAID if old[1] != groups]:
+            del LAID[old]
+        LAID[key] = RunData.prepare(dataset, RunConfig.parse(BASE | dict.fromkeys(groups, True)), "cpu", 0.0)
+    return LAID[key]
+
+
+@torch.inference_mode()
+def predicted(run: TrainingRun) -> NDArray[np.float32]:
+    """Predictions (N, S, 2) of the weights that are validated, on the held-out sequences."""
+    network, split = run.averages.evaluated.eval(), run.data.select
+    with float32_arithmetic():
+        parts = [network(x)[-len(y) :].transpose(0, 1).numpy() for x, y in split.batches(torch.arange(len(split)), 64)]
+    return np.concatenate(parts)
+
+
+def halves(epochs: NDArray[np.float32], target: NDArray[np.float32], found: dict[str, list[Floats]]) -> None:
+    """Add the statistics of one block to `found`, from the predictions (E, N, S, 2) after each epoch."""
+    sums = np.stack([sequence_statistics(prediction, target) for prediction in epochs])  # (E, N, 6, 2)
+    block = {variant: np.empty(sums.shape[1:]) for variant in found}
+    for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        scores = correlations(sums[:, other].sum(1))  # (E, 2)
+        order = np.argsort(-scores.mean(1))
+        block[""][half] = sums[order[0], half]
+        block["snapshots"][half] = sequence_statistics(epochs[order[:TOP], half].mean(0), target[half])
+        for k, epoch in enumerate(scores.argmax(0)):
+            block["epoch per target"][half, :, k] = sums[epoch, half, :, k]
+    for variant, values in block.items():
+        found[variant].append(values)
+
+
+def scores(measured: Floats) -> Floats:
+    """Mean correlation (seeds,) over all sequences."""
+    return correlations(measured.sum(1)).mean(-1)
+
+
+def row(name: str, against: str, measured: dict[str, Floats]) -> str:
+    """One line: the score, the difference, and both of its errors."""
+    mine, theirs = measured[name], measured[against]
+    line = f"{name:26} {scores(mine).mean():15.4f}"
+    if name == against:
+        return line
+    difference = float(scores(mine).mean() - scores(theirs).mean())
+    pooled = np.sqrt(np.mean([scores(each).var(ddof=1) for each in measured.values()]))
+    by_seeds = float(pooled * np.sqrt(2 / len(SEEDS)))
+    n = mine.shape[1]
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(np.float64)
+    gaps = sum(resampled(a, drawn) - resampled(b, drawn) for a, b in zip(mine, theirs, strict=True)) / len(SEEDS)
+    by_sequences = float(np.std(gaps))
+    size = abs(difference) / np.hypot(by_seeds, by_sequences)
+    verdict = "no" if size < CHANCE else "better" if difference > 0 else "worse"
+    return f"{line} {difference:+10.4f} {by_seeds:7.4f} {by_sequences:9.4f}  {verdict} ({size:.1f}) against {against}"
+
+
+def resampled(statistics: Floats, drawn: Floats) -> Floats:
+    """Mean correlation (R,) of the sequences drawn; `drawn` (R, N) says how often."""
+    return correlations(np.tensordot(drawn, statistics, axes=1)).mean(-1)

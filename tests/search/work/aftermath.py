@@ -1,0 +1,112 @@
+"""The audit after an attack: every promise about trials, values, artifacts and files that must hold."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lobmodels.config import RunConfig
+from lobmodels.data import load_dataset
+from lobmodels.training.batches import RunData
+from lobmodels.training.run import TrainingRun
+from search.study.retention import collect
+from storage.artifacts import download
+from storage.backends.registry import open_storage
+from storage.store import artifacts_of
+from tests.machines import Worker, assert_sound, small_study, trials
+
+FOREIGN = "somebody-elses"  # a plain Optuna study in the same database
+FILES = {"notes.txt": b"mine", "other-7.run": b"not a run of ours", "small-old.csv": b"1,2"}  # in the working folder
+
+
+class Foreign:
+    """What is not ours: a plain Optuna study in the same database, and a user's files in the working folder."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        study = optuna.create_study(study_name=FOREIGN, storage=open_storage(url))
+        study.ask()
+        study.enqueue_trial({"x": 1.0})
+        self.trials = study.get_trials()
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content)
+
+    def assert_untouched(self) -> None:
+        """Nothing of it was changed, and the working folder holds nothing else: no finished run is on disk alone."""
+        study = optuna.load_study(study_name=FOREIGN, storage=open_storage(self.url))
+        assert study.get_trials() == self.trials
+        assert {path.name: path.read_bytes() for path in self.folder.iterdir()} == FILES
+
+
+def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
+    """Check every promise; returns how many trials and artifacts there were, and how often trials were taken over."""
+    assert_sound(url)
+    done = trials(url)
+    assert {trial.state for trial in done} == {TrialState.COMPLETE}, Counter(t.state.name for t in done)
+    wrong = [trial.number for trial in done if trial.value != trained_alone(data, trial)]
+    assert not wrong, f"other values than the same seed trained alone: {wrong}"
+    foreign.assert_untouched()
+    attempts = Counter(int(trial.user_attrs["attempt"]) for trial in done)
+    again = sum(count for attempt, count in attempts.items() if attempt > 1)
+    return {
+        "trials": len(done),
+        "taken over": again,
+        "most attempts": max(attempts),
+        "artifacts": _artifacts(url, done),
+    }
+
+
+def _artifacts(url: str, done: list[FrozenTrial]) -> int:
+    """Each artifact is named by exactly one trial, and each named one is there; what crashes left, gc removes."""
+    storage = open_storage(url)
+    store = artifacts_of(optuna.load_study(study_name="small", storage=storage))
+    collect(storage, store, age=0.0)
+    stored = Counter(entry.artifact_id for entry in store.entries())
+    named = Counter(key.partition(":")[2] for t in done for key in t.system_attrs if key.startswith("artifacts:"))
+    kept = {trial.user_attrs["checkpoint"] for trial in done}
+    assert max(named.values()) == 1 and stored.keys() <= named.keys() and kept <= stored.keys()
+    for artifact_id in stored:
+        download(store, artifact_id)
+    return len(stored)
+
+
+def events_of(workers: list[Worker]) -> dict[str, int]:
+    """How often workers did what faults make necessary."""
+    kinds = Counter[str]()
+    for worker in workers:
+        for event in worker.events:
+            kinds[event.kind if event.kind in ("resume", "recovered") else f"{event.kind} {event.state}".strip()] += 1
+            kinds["run kept on disk"] += "is kept in" in event.text
+            kinds["run of a killed worker stored"] += "an earlier worker had kept" in event.text
+            kinds["run in memory alone"] += "neither the database nor" in event.text
+    shown = ("resume", "recovered", "end handed back", "end lost", "end left", "run kept on disk")
+    shown += ("run in memory alone", "run of a killed worker stored")
+    return {kind: kinds[kind] for kind in shown}
+
+
+def trained_alone(data: Path, trial: FrozenTrial) -> float:
+    """The value of the trial's configuration and seed, trained in this process without any fault."""
+    config = RunConfig.parse(trial.user_attrs["configuration"])
+    prepared = PREPARED(data, config)
+    run = TrainingRun(config, trial.user_attrs["seed"], prepared)
+    while not run.finished:
+        run.train_epoch()
+    return run.history[run.best_epoch].mean
+
+
+def _prepare() -> Callable[[Path, RunConfig], RunData]:
+    known: dict[tuple[Any, ...], RunData] = {}
+
+    def prepare(data: Path, config: RunConfig) -> RunData:
+        key = (data, config.feature_groups(), config.normalizer)
+        if key not in known:
+            known[key] = RunData.prepare(load_dataset(data), config, "cpu", small_study().validation.report_fraction)
+        return known[key]
+
+    return prepare
+
+
+PREPARED = _prepare()

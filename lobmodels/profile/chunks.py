@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.data import Sequences
-from lobmodels.features import feature_names
+from lobmodels.features import NAMES, feature_names
 from lobmodels.inputs import append_features, available_groups
 from lobmodels.schema import Schema
 
@@ -42,9 +42,15 @@ def column_groups(schema: Schema, groups: tuple[str, ...] | None = None) -> dict
     """Columns of each group of raw columns, then of each group of `groups` appended to them, all that the data allows
     where it is None."""
     groups = available_groups(schema) if groups is None else groups
-    names = schema.features + feature_names(groups)
-    members = {**schema.column_groups, **{group: feature_names((group,)) for group in groups}}
-    return {group: [names.index(name) for name in columns] for group, columns in members.items()}
+    found = {
+        name: [schema.features.index(column) for column in columns] for name, columns in schema.column_groups.items()
+    }
+    first = len(schema.features)
+    for group in groups:  # by place: two groups may compute features of one name
+        count = len(NAMES[group])
+        found[group] = list(range(first, first + count))
+        first += count
+    return found
 
 
 def map_chunks(

@@ -15,12 +15,12 @@ from lobmodels.bootstrap import scores_from, sequence_statistics
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, load_dataset
-from lobmodels.ensemble import blend
+from lobmodels.ensemble import blend, graph
 from lobmodels.ensemble.bundle import Bundle, read_submission, write_submission
 from lobmodels.errors import BundleError, ConfigError, DataError
 from lobmodels.features import GROUPS
 from lobmodels.inputs import InputPipeline, append_features, available_groups, columns_read
-from lobmodels.metric import METRICS, StreamingScore, score
+from lobmodels.metric import METRICS, score
 from lobmodels.profile import profile_dataset
 from lobmodels.schema import LOB, Schema
 from lobmodels.scoring.scoreboard import Tally
@@ -29,6 +29,7 @@ from lobmodels.scoring.verify import verify
 from lobmodels.training.batches import RunData
 from lobmodels.training.losses import LOSSES, build_loss
 from lobmodels.training.run import TrainingRun
+from lobmodels.training.scores import StreamingScore
 from tests.lobmodels.own_data import COLUMNS, FIXED, VARIABLE, write_data
 
 TINY = {"hidden_size": 6, "num_layers": 1, "batch_size": 4, "epochs": 2, "normalizer": "zscore"}
@@ -74,6 +75,15 @@ def test_the_whole_way(schema: Schema, groups: dict[str, bool], tmp_path: Path) 
     again = Tally.load(tmp_path / "score.npz")
     assert again.schema == schema
     assert scores_from(again.statistics.sum(0), schema) == pytest.approx([*found.overall.scores.values()], abs=1e-9)
+
+
+def test_the_graph_follows_the_schema(tmp_path: Path) -> None:
+    """ONNX: its own columns and targets, features of columns in another order."""
+    pytest.importorskip("onnxruntime")
+    dataset = load_dataset(write_data(tmp_path / "data", BOOK))
+    bundle = Bundle.of([trained(dataset, interaction=True, head="mlp_per_target")])
+    data = graph.graph_bytes(bundle)
+    assert graph.check(data, bundle) <= graph.TOLERANCE
 
 
 def test_what_lies_behind_an_end_changes_nothing(tmp_path: Path) -> None:

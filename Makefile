@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+<<<<<<< HEAD
+.PHONY: demo test lint package bench bench-search bench-selection soak gpu clean
+=======
 .PHONY: demo test lint package bench bench-search soak gpu notebook clean
+>>>>>>> main
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -34,6 +38,9 @@ bench: $(STAMP)
 
 bench-search: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
+
+bench-selection: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.selection.arms --data $(DATA) --output selection --seconds $(or $(SECONDS_EACH),3600)
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist

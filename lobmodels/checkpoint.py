@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lobmodels.bootstrap import SUMS
 from lobmodels.config import RunConfig
+from lobmodels.data.partition import SplitRule
 from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
@@ -62,7 +63,8 @@ class Checkpoint:
     """The best weights of a run with all that is needed to predict with them and to know where they come from.
 
     `scores` holds the score of each target and their mean on the `select` sequences and, where some were set aside, on
-    the `report` sequences, which no decision of the run has seen. `weights` are CPU float32 tensors by parameter name.
+    the `report` sequences, which no decision of the run has seen. A refit has no `select` scores: it is trained on
+    these sequences. `weights` are CPU float32 tensors by parameter name.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
+    split: dict[str, Any] | None = None  # `SplitRule.document` of the rule by which the sequences were divided
     valid_fingerprint: str = ""  # of the validation sequences alone: tells whether data has the same split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
     sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, K) of `select` and `report`
@@ -126,6 +129,7 @@ class Checkpoint:
             "scores": self.scores,
             "data_fingerprint": self.data_fingerprint,
             "report_fraction": self.report_fraction,
+            "split": self.split,
             "valid_fingerprint": self.valid_fingerprint,
             "prediction_std": None if self.prediction_std is None else list(self.prediction_std),
             "diagnostics": self.diagnostics,
@@ -156,11 +160,15 @@ class Checkpoint:
             raise CheckpointError(f"{what} lacks or contradicts {error}; fetch it again from its study") from None
 
     @property
-    def score(self) -> float:
-        """Mean score on the selection sequences."""
+    def rule(self) -> SplitRule:
+        """How the run's sequences were divided."""
+        return SplitRule.of(self.report_fraction, self.split)
+
+    @property
+    def score(self) -> float | None:
+        """Mean score on the selection sequences; None for a refit, which was not validated itself."""
         select = self.scores["select"]
-        assert select is not None
-        return select["mean"]
+        return None if select is None else select["mean"]
 
 
 def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Checkpoint:
@@ -193,6 +201,7 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
         scores=document["scores"],
         data_fingerprint=document["data_fingerprint"],
         report_fraction=document["report_fraction"],
+        split=document.get("split"),  # the first versions had the fixed split alone
         valid_fingerprint=document["valid_fingerprint"],
         sequence_sums={name.removeprefix(SUMS): t.numpy() for name, t in tensors.items() if name.startswith(SUMS)},
         prediction_std=None if std is None else tuple(std),

@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -55,6 +55,14 @@ NORMALIZERS: Registry[Callable[[Iterator[Tensor]], Normalizer | None]] = Registr
 
 NORMALIZERS.register("none")(lambda chunks: None)
 NORMALIZERS.register("zscore")(Normalizer.zscore)
+
+
+class RawSequences(Protocol):
+    """Raw sequences that are read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]: ...
 
 
 class _Row:
@@ -173,7 +181,7 @@ class InputPipeline:
 
     @staticmethod
     def fit(
-        features: NDArray[np.float32],
+        features: NDArray[np.float32] | RawSequences,
         groups: tuple[str, ...],
         normalizer: str,
         schema: Schema,
@@ -215,14 +223,16 @@ class InputPipeline:
         return prepare
 
 
-def _chunks(features: NDArray[np.float32], device: torch.device | str) -> Iterator[Tensor]:
+def _chunks(features: NDArray[np.float32] | RawSequences, device: torch.device | str) -> Iterator[Tensor]:
     """Raw rows (B, T, F), a few sequences at a time."""
     return (as_tensor(features[i : i + CHUNK]).to(device) for i in range(0, len(features), CHUNK))
 
 
-def _pieces(features: NDArray[np.float32], lengths: NDArray[np.int64], device: torch.device | str) -> Iterator[Tensor]:
+def _pieces(
+    features: NDArray[np.float32] | RawSequences, lengths: NDArray[np.int64], device: torch.device | str
+) -> Iterator[Tensor]:
     """Raw rows (1, T, F) of one sequence at a time, without what is behind its end."""
-    return (as_tensor(features[i : i + 1, : lengths[i]]).to(device) for i in range(len(features)))
+    return (as_tensor(features[i : i + 1][:, : lengths[i]]).to(device) for i in range(len(features)))
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

@@ -76,20 +76,23 @@ def replicate(
     storage: str | None = None,
     *,
     top: int | None = None,
-    seeds: int = 5,
+    seeds: int | None = None,
+    folds: str | None = None,
     trials: Sequence[int] = (),
     auto: bool = False,
     runs: int | None = None,
     retry: bool = False,
 ) -> Replicated:
-    """`lobtuna replicate`: queue the best configurations, or those of `trials`, under more seeds.
+    """`lobtuna replicate`: queue the best configurations, or those of `trials`, under more seeds and on more folds.
 
     Raises `SearchError` where there are fewer complete configurations.
     """
     from search.study.named import replicate as queue
 
     url, name = _found(study, storage)
-    return Replicated(queue(url, name, top=top, seeds=seeds, trials=trials, auto=auto, runs=runs, retry=retry))
+    return Replicated(
+        queue(url, name, top=top, seeds=seeds, folds=folds, trials=trials, auto=auto, runs=runs, retry=retry)
+    )
 
 
 def rank(study: StudyLike, storage: str | None = None) -> Ranked:

@@ -22,7 +22,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lobmodels.config import RunConfig
 from search.study.create import create_in
-from search.study.replication import open_replicates, seed_list
+from search.study.orders import seed_list
+from search.study.replication import open_replicates
 from search.study.runs import finished_runs
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec

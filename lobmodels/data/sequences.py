@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.data import cache
+from lobmodels.data.partition import Partition, SplitRule
+from lobmodels.data.splits import Indices
 from lobmodels.errors import ConfigError, DataError, Remedy
 from lobmodels.schema import LOB, Schema
 from lobmodels.schema_file import find_schema
@@ -46,6 +49,37 @@ class Sequences:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some sequences of one array of both files. They are copied when a slice is taken, not before. Where one file's
+    longest sequence is shorter than the other's, `padding` stands behind it."""
+
+    train: NDArray[np.float32]  # (N, T, ...)
+    valid: NDArray[np.float32]
+    index: Indices  # (n,) counted through both files
+    padding: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them, (n, T, ...)."""
+        return (len(self), max(self.train.shape[1], self.valid.shape[1]), *self.train.shape[2:])
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+        """The sequences of this slice, (n, ...): all of train.parquet are the mapped array itself."""
+        index, count = self.index[part], len(self.train)
+        first, steps = index < count, self.shape[1]
+        everything = len(index) == count and count and index[-1] == count - 1  # sorted: these are all of train.parquet
+        if everything and self.train.shape[1] == steps:
+            return self.train
+        found = np.full((len(index), *self.shape[1:]), self.padding, np.float32)
+        found[first, : self.train.shape[1]] = self.train[index[first]]
+        found[~first, : self.valid.shape[1]] = self.valid[index[~first] - count]
+        return found
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Train and validation sequences, and the fingerprint that a study keeps of both."""
 
@@ -58,13 +92,30 @@ class Dataset:
         """The schema that both files share."""
         return self.train.schema
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Raise `ConfigError` where a batch would be larger than the train sequences."""
-        if batch_size > len(self.train):
-            raise ConfigError(
-                f"batch_size={batch_size} is larger than the data: there are {len(self.train)} train sequences; "
-                "choose a smaller batch_size"
-            )
+    def partition(self, rule: SplitRule) -> Partition:
+        """The sequences by role, as `rule` divides them. Raises `DataError` where there are too few."""
+        return rule.partition(self.train.seq_ix, self.valid.seq_ix)
+
+    def features(self, index: Indices) -> Rows:
+        """Features (n, T, F) of sequences counted through both files."""
+        return Rows(self.train.features, self.valid.features, index)
+
+    def targets(self, index: Indices) -> Rows:
+        """Targets (n, T, K) of sequences counted through both files."""
+        return Rows(self.train.targets, self.valid.targets, index, padding=math.nan)
+
+    def lengths(self, index: Indices) -> NDArray[np.int64]:
+        """Steps (n,) of sequences counted through both files."""
+        return np.concatenate([self.train.lengths, self.valid.lengths])[index]
+
+
+def check_batch_size(batch_size: int, partition: Partition) -> None:
+    """Raise `ConfigError` where a batch would be larger than the train sequences."""
+    if batch_size > len(partition.train):
+        raise ConfigError(
+            f"batch_size={batch_size} is larger than the data: there are {len(partition.train)} train sequences; "
+            "choose a smaller batch_size"
+        )
 
 
 def load_dataset(folder: Path | str, cache_dir: Path | str | None = None, schema: Schema | None = None) -> Dataset:

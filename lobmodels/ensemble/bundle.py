@@ -263,6 +263,7 @@ class Submission:
                 pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer, self.schema),
                 weights={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
                 history=[],
+                split=origin.get("split"),
                 **{name: origin[name] for name in ORIGIN_FIELDS},
             )
             checkpoint.network()
@@ -321,4 +322,6 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 def _origin(member: Checkpoint) -> dict[str, Any]:
     """Where a member comes from, without anything that differs between two equal runs on one machine."""
     fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
+    if member.split is not None:
+        fields |= {"split": member.split, "validated": member.rule.validated}
     return {"key": member.config.key(), "configuration": member.config.identity(), **fields}

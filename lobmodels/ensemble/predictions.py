@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.data import Sequences, cache_folder
+from lobmodels.data import Dataset, Sequences, cache_folder
+from lobmodels.data.splits import Indices
 from lobmodels.errors import OutputError
 from lobmodels.files import appearing
+
+CHUNK = 128  # sequences whose features are in memory at once
 
 
 def scored_targets(data: Sequences) -> NDArray[np.float32]:
@@ -46,6 +49,25 @@ def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np
     path = cache_folder() / "predictions" / data.fingerprint / f"{digest(member)}.npy"
     shape = (len(data), data.features.shape[1] - data.schema.warmup_steps, len(data.schema.targets))
     return mapped(path, shape, lambda: member.predict(data.features, device)[:, data.schema.warmup_steps :])
+
+
+def predict_held_out(
+    member: Checkpoint, dataset: Dataset, index: Indices, device: str | None = None
+) -> NDArray[np.float32]:
+    """Predictions (n, 901, 2) on the sequences that the run held out: `index`, counted through both files.
+
+    Read-only, mapped from the cache once they are computed.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    schema, rows = dataset.schema, dataset.features(index)
+    name = f"{digest(member)}-{hashlib.blake2b(index.tobytes(), digest_size=8).hexdigest()}.npy"
+
+    def compute() -> NDArray[np.float32]:
+        parts = [member.predict(rows[i : i + CHUNK], device) for i in range(0, len(rows), CHUNK)]
+        return np.concatenate(parts)[:, schema.warmup_steps :]
+
+    path = cache_folder() / "predictions" / dataset.fingerprint / name
+    return mapped(path, (len(index), schema.scored_steps, len(schema.targets)), compute)
 
 
 def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -123,6 +123,10 @@ def _sequences_for(checkpoint: Checkpoint, valid: Sequences) -> tuple[NDArray[np
     if checkpoint.valid_fingerprint != valid.fingerprint:
         return np.arange(len(valid)), "all validation sequences; the run was trained with other validation data"
     select, report = validation_split(len(valid), checkpoint.report_fraction)
+    if checkpoint.split is not None and not len(report):
+        return np.arange(
+            len(valid)
+        ), "all validation sequences, most of which the run was trained on: the score is high"
     if len(report):
         return report, "reporting sequences, which neither training nor selection saw"
     return select, "selection sequences, on which its best epoch was chosen, so the score is too high"

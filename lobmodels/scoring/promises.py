@@ -31,7 +31,8 @@ def promised_scores(manifest: dict[str, Any] | None, data: Sequences) -> dict[st
 
 
 def known_split(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, NDArray[np.int64]]:
-    """Which of `data`'s sequences chose the members (`select`) and which they never saw (`report`), where known."""
+    """Which of `data`'s sequences chose the members (`select`) and which they never saw (`report`), where known. With
+    folds and refits each member has seen other ones, and only `report` is the same for all."""
     if manifest is None:
         return {}
     origins = [member.get("origin", {}) for member in manifest["members"]]
@@ -42,4 +43,6 @@ def known_split(manifest: dict[str, Any] | None, data: Sequences) -> dict[str, N
     if fingerprint != data.fingerprint or not fraction:
         return {}
     select, report = validation_split(len(data), fraction)
+    if any(origin.get("split") for origin in origins):
+        return {"report": report}
     return {"select": select, "report": report}

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.config import RunConfig
-from lobmodels.data import Dataset, Sequences, validation_split
+from lobmodels.data import Dataset, Partition, SplitRule
+from lobmodels.data.partition import FIXED
+from lobmodels.data.sequences import Rows, check_batch_size
+from lobmodels.data.splits import Indices
 from lobmodels.device import memory_errors, resolve_device
 from lobmodels.features import feature_names
 from lobmodels.inputs import CHUNK, InputPipeline, as_tensor
@@ -65,78 +68,94 @@ class Split:
 
 @dataclass(frozen=True)
 class RunData:
-    """Everything a run reads: train sequences, and validation split into selection and report sequences."""
+    """Everything a run reads: the sequences that train, those that select, and those that only report."""
 
     train: Split
     select: Split
     report: Split
     pipeline: InputPipeline
     fingerprint: str
-    report_fraction: float
+    rule: SplitRule
     device: torch.device
     dataset: Dataset
-    select_index: NDArray[np.int64]  # of the validation sequences that selection sees
+    partition: Partition
 
     @staticmethod
     def prepare(
-        dataset: Dataset, config: RunConfig, device: torch.device | str = "cpu", report_fraction: float = 0.25
+        dataset: Dataset,
+        config: RunConfig,
+        device: torch.device | str = "cpu",
+        report_fraction: float = 0.25,
+        rule: SplitRule | None = None,
     ) -> RunData:
         """Fit the input pipeline of `config` on the train rows and lay all sequences out for `device`.
 
-        Features and normalisation are computed once, not per batch: the epoch then only gathers rows. Raw columns
-        without a normaliser stay the memory-mapped array that every process on the machine shares.
+        `rule` divides the sequences; without it they are split as the files are, and `report_fraction` of the
+        validation sequences only report. Features and normalisation are computed once, not per batch: the epoch then
+        only gathers rows. With the fixed split, raw columns without a normaliser stay the memory-mapped array that
+        every process on the machine shares.
 
-        Raises `ConfigError` where the batch is larger than the data, `DeviceError` for a device that is not there,
+        Raises `ConfigError` where the batch is larger than the data, `DataError` where the data is too small for the
+        rule, `DeviceError` for a device that is not there,
         `DeviceMemoryError` where it has too little memory.
         """
-        dataset.check_batch_size(config.batch_size)
+        rule = rule or SplitRule(report_fraction)
+        partition = dataset.partition(rule)
+        check_batch_size(config.batch_size, partition)
         device = resolve_device(device)
-        select, report = validation_split(len(dataset.valid), report_fraction)
         with memory_errors(device):
-            train, schema = dataset.train, dataset.schema
-            lengths = train.lengths if schema.variable_length else None
-            pipeline = InputPipeline.fit(
-                train.features, config.feature_groups(), config.normalizer, schema, device, lengths
-            )
-            lay = _Layout(pipeline, device, device.type == "cpu" or fits(dataset, config, device))
+            rows, schema = dataset.features(partition.train), dataset.schema
+            lengths = dataset.lengths(partition.train) if schema.variable_length else None
+            pipeline = InputPipeline.fit(rows, config.feature_groups(), config.normalizer, schema, device, lengths)
+            lay = _Layout(dataset, pipeline, device, device.type == "cpu" or fits(dataset, config, device))
             return RunData(
-                train=lay.split(dataset.train, None),
-                select=lay.split(dataset.valid, select),
-                report=lay.split(dataset.valid, report),
+                train=lay.split(partition.train),
+                select=lay.split(partition.select),
+                report=lay.split(partition.report),
                 pipeline=pipeline,
                 fingerprint=dataset.fingerprint,
-                report_fraction=report_fraction,
+                rule=rule,
                 device=device,
                 dataset=dataset,
-                select_index=select,
+                partition=partition,
             )
+
+    @property
+    def report_fraction(self) -> float:
+        """Share of the validation sequences that only report."""
+        return self.rule.report_fraction
+
+    @property
+    def select_index(self) -> NDArray[np.int64]:
+        """Which of valid.parquet's sequences select."""
+        select = self.partition.select - len(self.dataset.train)
+        return select[select >= 0]
 
     @property
     def shared(self) -> bool:
         """Whether the train inputs are the memory-mapped arrays that every process of the machine shares, rather than
         memory of this process or of the device."""
-        return not self.train.resident or (self.device.type == "cpu" and self.pipeline.identity)
+        mapped = self.device.type == "cpu" and self.pipeline.identity and self.rule.kind == FIXED
+        return not self.train.resident or mapped
 
 
 @dataclass(frozen=True)
 class _Layout:
+    dataset: Dataset
     pipeline: InputPipeline
     device: torch.device
     resident: bool
 
-    def split(self, sequences: Sequences, index: NDArray[np.int64] | None) -> Split:
-        raw, targets = sequences.features, sequences.targets[:, sequences.schema.warmup_steps :]
-        lengths = sequences.lengths if sequences.schema.variable_length else None
-        if index is not None:
-            raw, targets = raw[index], targets[index]
-            lengths = None if lengths is None else lengths[index]
-        known = None if lengths is None else torch.from_numpy(lengths)
+    def split(self, index: Indices) -> Split:
+        raw, schema = self.dataset.features(index), self.dataset.schema
+        targets = as_tensor(self.dataset.targets(index)[:][:, schema.warmup_steps :])
+        lengths = torch.from_numpy(self.dataset.lengths(index)) if schema.variable_length else None
         if not self.resident:
-            return Split(as_tensor(raw), as_tensor(targets), self.device, self.pipeline, False, known)
-        inputs = as_tensor(raw).to(self.device) if self.pipeline.identity else self._computed(raw)
-        return Split(inputs, as_tensor(targets).to(self.device), self.device, self.pipeline, True, known)
+            return Split(as_tensor(raw[:]), targets, self.device, self.pipeline, False, lengths)
+        inputs = as_tensor(raw[:]).to(self.device) if self.pipeline.identity else self._computed(raw)
+        return Split(inputs, targets.to(self.device), self.device, self.pipeline, True, lengths)
 
-    def _computed(self, raw: NDArray[np.float32]) -> Tensor:
+    def _computed(self, raw: Rows) -> Tensor:
         """Raw (N, T, columns) to inputs (N, T, F) on the device, a few sequences at a time."""
         shape = (*raw.shape[:2], len(self.pipeline.names))
         inputs = own_pages(*shape) if self.device.type == "cpu" else torch.empty(*shape, device=self.device)

@@ -41,8 +41,10 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
     """Scores of `network` on selection rows, per percentile bucket of each of the most shifted features.
 
     Buckets hold equal shares of the selection rows. One entry a bucket: feature, ks (train against valid), bucket
-    (from 0), low and high edge, rows, score of each target, mean.
+    (from 0), low and high edge, rows, score of each target, mean. None for a run without selection sequences.
     """
+    if not len(data.select):
+        return []
     prediction, target = _selection_predictions(network, data)
     schema = data.dataset.schema
     raw = _scored_rows(data)
@@ -86,10 +88,10 @@ def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[n
 
 def _scored_rows(data: RunData) -> NDArray[np.float32]:
     """Raw scored rows (rows, F) of the selection sequences, in the order of `_selection_predictions`."""
-    valid, warmup = data.dataset.valid, data.dataset.schema.warmup_steps
-    raw = valid.features[data.select_index][:, warmup:]
-    if valid.schema.variable_length:
-        there: NDArray[np.float32] = raw[~np.isnan(valid.targets[data.select_index][:, warmup:, 0])]
+    dataset, index, warmup = data.dataset, data.partition.select, data.dataset.schema.warmup_steps
+    raw = dataset.features(index)[:][:, warmup:]
+    if dataset.schema.variable_length:
+        there: NDArray[np.float32] = raw[~np.isnan(dataset.targets(index)[:][:, warmup:, 0])]
         return there
     return raw.reshape(-1, raw.shape[-1])
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from lobmodels.config import RunConfig
 from lobmodels.registry import Registry
+from lobmodels.training.refit import RefitPlan
 
 
 def build_optimizer(network: nn.Module, config: RunConfig) -> Optimizer:
@@ -25,7 +26,8 @@ class Plan:
     """How the learning rate moves: torch's scheduler, and when it is advanced. No scheduler: the rate is constant."""
 
     scheduler: LRScheduler | None
-    every: Literal["step", "epoch"] = "step"  # `epoch`: with the epoch's selection score as the argument
+    # `epoch`: with the epoch's selection score as the argument; `unscored epoch`: without one
+    every: Literal["step", "epoch", "unscored epoch"] = "step"
 
 
 SCHEDULERS: Registry[Callable[[Optimizer, RunConfig, int], Plan]] = Registry("scheduler")
@@ -73,9 +75,16 @@ def _cosine(optimizer: Optimizer, config: RunConfig, steps: int) -> Plan:
 class Schedule:
     """The learning rate over a run, advanced by the training loop. Raises `UnknownNameError`."""
 
-    def __init__(self, optimizer: Optimizer, config: RunConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, config: RunConfig, steps_per_epoch: int, refit: RefitPlan | None = None
+    ) -> None:
         self.optimizer = optimizer
-        self.plan = SCHEDULERS[config.scheduler](optimizer, config, steps_per_epoch)
+        if refit is None:
+            self.plan = SCHEDULERS[config.scheduler](optimizer, config, steps_per_epoch)
+        elif refit.rates:  # a schedule that follows scores: a refit has none, and repeats the rates of earlier runs
+            self.plan = Plan(LambdaLR(optimizer, _Rates(refit.rates, config.lr)), "unscored epoch")
+        else:
+            self.plan = SCHEDULERS[config.scheduler](optimizer, config, refit.schedule_steps)
 
     @property
     def lr(self) -> float:
@@ -91,6 +100,8 @@ class Schedule:
         """Call once after each epoch with the selection score."""
         if self.plan.scheduler is not None and self.plan.every == "epoch":
             self.plan.scheduler.step(score)  # type: ignore[arg-type]
+        elif self.plan.scheduler is not None and self.plan.every == "unscored epoch":
+            self.plan.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings."""
@@ -100,6 +111,17 @@ class Schedule:
         """Inverse of `state_dict`."""
         if self.plan.scheduler is not None:
             self.plan.scheduler.load_state_dict({**self.plan.scheduler.state_dict(), **state})
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Each epoch's learning rate as a multiple of the first one configured."""
+
+    rates: tuple[float, ...]
+    lr: float
+
+    def __call__(self, epoch: int) -> float:
+        return self.rates[min(epoch, len(self.rates) - 1)] / self.lr
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
+from lobmodels.training.refit import RefitPlan
 from lobmodels.training.scores import StreamingScore
 
 FORMAT = 1
@@ -33,7 +34,8 @@ EVALUATION_BATCH = 128
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did. Scores are those of the data's metric on the selection sequences, after the epoch."""
+    """What one epoch did. Scores are those of the data's metric on the selection sequences, after the epoch; NaN in a
+    refit."""
 
     epoch: int  # from 0
     loss: float  # mean training loss, sequences weighted equally
@@ -61,17 +63,21 @@ class TrainingRun:
     """A run in progress. All its state is in this object: a process may hold several.
 
     Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
+    A run without selection sequences is a refit and needs its `plan`: it goes through all its epochs and keeps the
+    last weights.
     """
 
-    def __init__(self, config: RunConfig, seed: int, data: RunData) -> None:
-        self.config, self.seed, self.data = config, seed, data
+    def __init__(self, config: RunConfig, seed: int, data: RunData, plan: RefitPlan | None = None) -> None:
+        assert (plan is None) == data.rule.validated, "a refit has a plan, and a validated run has none"
+        self.config, self.seed, self.data, self.plan = config, seed, data, plan
         self.device, self.schema = data.device, data.dataset.schema
         self.random = RandomStream(self.device)
         self.random.seed(seed, 0)
         with memory_errors(self.device), self.random.drawing():
             self.network = build_network(config, len(data.pipeline.names), len(self.schema.targets)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
-        self.schedule = Schedule(self.optimizer, config, math.ceil(len(data.train) / config.batch_size))
+        steps = math.ceil(len(data.train) / config.batch_size)
+        self.schedule = Schedule(self.optimizer, config, steps, plan)
         self.averages = Averages(self.network, config)
         self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
@@ -87,11 +93,16 @@ class TrainingRun:
         return len(self.history)
 
     @property
+    def epochs(self) -> int:
+        """Most epochs that it will have."""
+        return self.config.epochs if self.plan is None else self.plan.epochs
+
+    @property
     def stop_reason(self) -> str | None:
         """Why the run is over: `early_stopping`, `epochs`, or None while it is not."""
-        if self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
+        if self.plan is None and self.history and self.epoch - 1 - self.best_epoch >= self.config.early_stopping:
             return "early_stopping"
-        return "epochs" if self.epoch >= self.config.epochs else None
+        return "epochs" if self.epoch >= self.epochs else None
 
     @property
     def finished(self) -> bool:
@@ -121,12 +132,12 @@ class TrainingRun:
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
             self.averages.after_epoch()
             trained = time.perf_counter()
-            scores = self._scores(self.data.select)
-        self._refuse_not_finite({"training loss": loss, **{f"score of {name}": x for name, x in scores.items()}})
+            scores = self._scores(self.data.select) if self.plan is None else self._no_scores()
+        self._refuse_not_finite(loss, scores)
         mean = scores.pop("mean")
         end = time.perf_counter()
         record = EpochRecord(self.epoch, loss, scores, mean, lr, grad_norm, trained - start, end - start)
-        if not self.history or mean > self.history[self.best_epoch].mean:
+        if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
             self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
@@ -188,8 +199,13 @@ class TrainingRun:
         values = self._evaluate(split).tolist()
         return {**dict(zip(self.schema.targets, values, strict=True)), "mean": sum(values) / len(values)}
 
-    def _refuse_not_finite(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
+    def _no_scores(self) -> dict[str, float]:
+        """What a refit has instead: it is trained on the sequences that would score it."""
+        return dict.fromkeys((*self.schema.targets, "mean"), math.nan)
+
+    def _refuse_not_finite(self, loss: float, scores: dict[str, float]) -> None:
+        known = scores if self.plan is None else {}
+        for name, value in (("training loss", loss), *((f"score of {name}", value) for name, value in known.items())):
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
@@ -211,9 +227,10 @@ class TrainingRun:
             weights={k: v.float().cpu() for k, v in self.best_weights.items()},
             history=[record.document() for record in self.history],
             best_epoch=self.best_epoch,
-            scores={"select": {**best.scores, "mean": best.mean}, "report": report},
+            scores={"select": None if self.plan else {**best.scores, "mean": best.mean}, "report": report},
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
+            split=self.data.rule.document(),
             valid_fingerprint=self.data.dataset.valid.fingerprint,
             prediction_std=measured.prediction_std,
             sequence_sums=measured.sequence_sums,
@@ -248,11 +265,7 @@ class TrainingRun:
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.identity(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
+            **self._identity(),
             "history": [record.document() for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
@@ -261,20 +274,25 @@ class TrainingRun:
         }
         return pack(tensors, document)
 
+    def _identity(self) -> dict[str, Any]:
+        """What a stored state must agree with to be this run's."""
+        return {
+            "format": FORMAT,
+            "kind": "state",
+            "configuration": self.config.identity(),
+            "seed": self.seed,
+            "data_fingerprint": self.data.fingerprint,
+            "split": self.data.rule.document(),
+            "plan": None if self.plan is None else self.plan.document(),
+        }
+
     def restore(self, blob: bytes) -> None:
         """Go on from `state()` of a run with the same configuration, seed and data.
 
         Raises `CheckpointError` where it is another run's, of another format, or damaged.
         """
         tensors, document = unpack(blob, "the stored state of the run")
-        mine = {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.identity(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
-        }
-        for key, value in mine.items():
+        for key, value in self._identity().items():
             if document.get(key) != value:
                 raise CheckpointError(
                     f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"

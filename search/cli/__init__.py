@@ -22,6 +22,7 @@ COMMANDS: tuple[str, ...] = (
     "status",
     "replicate",
     "rank",
+    "refit",
     "ensemble",
     "export",
     "score",

@@ -59,6 +59,12 @@ def export(
         int | None, typer.Option("--top-t0", min=1, help="Members for t0: the runs that are best on it.")
     ] = None,
     top_t1: Annotated[int | None, typer.Option("--top-t1", min=1, help="Likewise for t1; give both.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Take the configurations' refits: trained on all but report.")
+    ] = False,
+    with_report: Annotated[
+        bool, typer.Option("--with-report", help="With --refit: those that were trained on report too.")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The zip to write.")] = Path(
         "submission.zip"
     ),
@@ -117,6 +123,8 @@ def export(
         configurations=configurations,
         seeds=seeds,
         by_target=() if top_t0 is None or top_t1 is None else (top_t0, top_t1),
+        refit=refit,
+        with_report=with_report,
         force=force,
         members=named_runs(members),
         per_config=per_config,
@@ -149,7 +157,7 @@ def _print(shipment: Shipment) -> None:
     for column, justify in (("run", "left"), ("weight", "right"), ("select", "right"), ("", "left")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for member, weight in zip(members, shipment.bundle.weights, strict=True):
-        table.add_row(member.name, _weight(weight), f"{member.score:.4f}", _shape(member))
+        table.add_row(member.name, _weight(weight), _score(member.score), _shape(member))
     stdout.print(table)
     for part, uniform in (("select", "uniform_select"), ("report", "uniform_report")):
         if part in shipment.scores:
@@ -162,6 +170,10 @@ def _print(shipment: Shipment) -> None:
 def _weight(weight: Any) -> str:
     values = weight.tolist()
     return "/".join(f"{value:.3f}" for value in (values if len(set(values)) > 1 else values[:1]))
+
+
+def _score(score: float | None) -> str:
+    return "not validated" if score is None else f"{score:.4f}"
 
 
 def _shape(member: Any) -> str:

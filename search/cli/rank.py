@@ -20,6 +20,7 @@ from search.cli.common import (
 
 if TYPE_CHECKING:
     from search.study.ranking import RankedConfiguration, Ranking
+    from search.studyfile.spec import ValidationSpec
 
 SHOWN_PARAMETERS = 8
 
@@ -45,7 +46,7 @@ def rank(
     from search.study.ranking import to_csv, to_document
 
     found = ranked(storage, name)
-    ranking, fraction = found.ranking, found.report_fraction
+    ranking, fraction = found.ranking, found.validation.report_fraction
     if csv is not None:
         try:
             csv.write_text(to_csv(ranking), encoding="utf-8")
@@ -54,7 +55,7 @@ def rank(
     if json:
         print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, found.study, fraction, limit)
+        _print(ranking, found.study, found.validation, limit)
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
@@ -64,12 +65,11 @@ def rank(
         )
 
 
-def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
+def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int) -> None:
     from rich.table import Table
 
     from search.study.ranking import varying
 
-    selected = f"{1 - fraction:.0%} of the validation sequences" if fraction else "all validation sequences"
     head = ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
     rows = [head, *((str(i), *_cells(row)) for i, row in enumerate(ranking.rows[:limit], 1))]
     widths = [max(len(row[c]) for row in rows) + 2 for c in range(len(head))]
@@ -82,12 +82,14 @@ def _print(ranking: Ranking, name: str, fraction: float, limit: int) -> None:
         table.add_column(head[c], justify="right", no_wrap=True)
     for cells in rows[1:]:
         table.add_row(*(cells[c] for c in shown))
-    stdout.print(f"{name}: mean weighted Pearson on the selection sequences ({selected})", markup=False, soft_wrap=True)
+    stdout.print(
+        f"{name}: mean weighted Pearson on the selection sequences ({validation.words})", markup=False, soft_wrap=True
+    )
     stdout.print(table)
     names = varying(ranking.rows[:limit])
     for i, row in enumerate(ranking.rows[:limit] if names else (), 1):
         stdout.print(f"{i:>3}  {_parameters(row.configuration, names)}", markup=False, soft_wrap=True)
-    for line in _remarks(ranking, fraction, len(ranking.rows) - limit):
+    for line in _remarks(ranking, validation.report_fraction, len(ranking.rows) - limit):
         stdout.print(line, markup=False, soft_wrap=True)
 
 

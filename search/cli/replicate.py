@@ -1,4 +1,4 @@
-"""`lobtuna replicate`: repeat the best configurations under more seeds."""
+"""`lobtuna replicate`: repeat the best configurations under more seeds and on other folds."""
 
 from __future__ import annotations
 
@@ -37,8 +37,20 @@ def replicate(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=2, help="Runs of each in all; the search's own run is the first of them.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            "--seeds",
+            min=1,
+            help="Runs of each on each fold; the search's own run is the first of them.",
+            show_default="5, or 1 with folds",
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds", metavar="all|K", help="On all of the study's folds, or the first K.", show_default="all"
+        ),
+    ] = None,
     trial: Annotated[
         list[int] | None,
         typer.Option("--trial", metavar="N", help="Repeat this trial instead of the best ones; may be given often."),
@@ -60,26 +72,29 @@ def replicate(
 ) -> None:
     """Queue replicates of the best configurations; running workers take them before anything else.
 
-    All configurations get the same seeds. What was queued before is not queued again.
+    All configurations get the same seeds and folds. What was queued before is not queued again.
     """
     from search.study.named import replicate as queue
     from search.study.open import SEEDS
 
-    done = queue(storage, name, top=top, seeds=seeds, trials=trial or (), auto=auto, runs=runs, retry=retry)
+    done = queue(
+        storage, name, top=top, seeds=seeds, folds=folds, trials=trial or (), auto=auto, runs=runs, retry=retry
+    )
     study, result, plan = done.study, done.queued, done.plan
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [run.number for run in result.chosen]
         print_json({"study": study.study_name + SEEDS, "trials": trials, **counts, "auto_runs": plan and plan.runs})
     else:
-        _print(study, result, seeds, plan, storage)
+        _print(study, result, (done.seeds, done.folds), plan, storage)
 
 
-def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, storage: str) -> None:
+def _print(study: optuna.Study, result: Queued, grid: tuple[int, int], plan: Plan | None, storage: str) -> None:
     from search.study.open import spec_of
-    from search.study.replication import seed_list
+    from search.study.orders import cells
 
-    used = seed_list(spec_of(study), seeds - 1)
+    listed = cells(spec_of(study), *grid)
+    used = sorted({seed for seed, _ in listed})
     name = study.study_name
     queued = "1 run" if result.queued == 1 else f"{result.queued} runs"
     stdout.print(f"{name}.seeds: {queued} queued, {result.present} there already", markup=False)
@@ -88,7 +103,10 @@ def _print(study: optuna.Study, result: Queued, seeds: int, plan: Plan | None, s
     best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
     stdout.print("  (their scores are the search's own, on the selection sequences)", markup=False)
-    stdout.print(f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}", markup=False)
+    on = f", on {grid[1]} folds" if grid[1] > 1 else ""
+    stdout.print(
+        f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}{on}", markup=False
+    )
     if plan is not None:
         stdout.print(f"  then on by elimination, up to {plan.runs} replicates", markup=False)
     flag = storage_flag(storage)

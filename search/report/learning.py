@@ -78,7 +78,7 @@ def curves_figure(study: Study, most: int = MOST) -> Spec:
 
 
 def _groups(study: Study) -> list[tuple[str, list[Trial], str]]:
-    replicated = [t for t in study.replicates if t.state == "complete"]
+    replicated = [t for t in study.replicates if t.state == "complete" and t.refit is None]
     kinds = (("pruned", study.of("pruned"), PRUNED), ("finished", study.of("complete"), COMPLETE))
     kinds_all = (*kinds, ("replicated", replicated, REPLICATE))
     found = [(name, [t for t in trials if t.history], color) for name, trials, color in kinds_all]

@@ -34,6 +34,8 @@ class Request:
     configurations: int | None = None
     seeds: int | None = None
     by_target: tuple[int, ...] = ()
+    refit: bool = False
+    with_report: bool = False
     weights: str = "uniform"
     max_mb: float | None = None
     max_seconds: float | None = None
@@ -44,7 +46,16 @@ class Request:
     @property
     def choice(self) -> Choice:
         """How members are chosen."""
-        return Choice(self.top, self.per_config, self.members, self.configurations, self.seeds, self.by_target)
+        return Choice(
+            self.top,
+            self.per_config,
+            self.members,
+            self.configurations,
+            self.seeds,
+            self.by_target,
+            self.refit,
+            self.with_report,
+        )
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -72,7 +83,12 @@ class Shipment:
             "megabytes": self.bytes / MEGABYTE,
             "weights": self.weights,
             "members": [
-                {"name": member.name, "weight": weight.tolist(), "select": member.score}
+                {
+                    "name": member.name,
+                    "weight": weight.tolist(),
+                    "select": member.score,
+                    "validated": member.rule.validated,
+                }
                 for member, weight in zip(self.bundle.members, self.bundle.weights, strict=True)
             ],
             "scores": self.scores,
@@ -112,6 +128,11 @@ def ship(
 def _check(request: Request, data: Path | None) -> None:
     """Raise `BundleError` for options that contradict each other."""
     kinds = request.kinds
+    if request.with_report and not request.refit:
+        raise BundleError("`with_report` says which refits to take: add `refit`", arguments=["with_report", "refit"])
+    if request.refit and (fitted := [how for how in kinds.values() if how in blend.FITTED]):
+        message = f"{fitted[0]} weights are fitted on sequences held out, and a refit holds none out: use uniform ones"
+        raise BundleError(message, arguments=["weights", "refit"])
     if data is None and (needy := [how for how in kinds.values() if how in blend.FITTED]):
         message = f"{' and '.join(needy)} weights are fitted on validation sequences; name them with `data`"
         raise BundleError(message, arguments=["data"])
@@ -174,7 +195,7 @@ def _ship_one(pool: _Pool, how: str, request: Request, output: Path) -> Shipment
         remarks.append(f"not shipped, because they weigh nothing: {', '.join(idle)}")
     how = "each target's" if request.by_target else how
     judgement = judge(chosen, bundle, how, pool.known)
-    remarks += (*judgement.remarks, *_scale_remarks(chosen))
+    remarks += (*judgement.remarks, *_scale_remarks(chosen), *_refit_remarks(chosen))
     if pool.known is not None:
         bundle = replace(bundle, expected=Expected(pool.known.fingerprint, judgement.expected))
     size = write_submission(output, bundle, request.max_mb or SIZE_LIMIT_MB)
@@ -203,6 +224,19 @@ def _scale_remarks(members: Sequence[Checkpoint]) -> list[str]:
         f"{', '.join(unknown)}: trained by an older lobtuna, which did not store how large a run's predictions are. "
         "Members are averaged as they are; --data brings them to one scale"
     ]
+
+
+def _refit_remarks(members: Sequence[Checkpoint]) -> list[str]:
+    """What to say where members were trained on the sequences that would have validated them."""
+    refits = [member for member in members if not member.rule.validated]
+    if not refits:
+        return []
+    said = f"{len(refits)} of {len(members)} members are refits, not validated themselves: their configurations were"
+    if any(member.report_fraction == 0 for member in refits):
+        said += (
+            "; they were trained on the report sequences too, so no score of this submission on this data means much"
+        )
+    return [said]
 
 
 def _weights(pool: _Pool, members: Sequence[Checkpoint], how: str, request: Request) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from search.study.open import SEEDS, load_study, open_study, schema_of, spec_of
 from search.study.ranking import is_replicate
 from search.study.replication import find_replicates, rank_study
 from search.study.retention import by_value
-from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete
+from search.study.runs import Run, finished_runs, load_checkpoint, nothing_complete, refit_runs
 from storage.optuna_internals import storage_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Choice:
     - the best `top` single runs, at most `per_config` of one configuration (else the default, with `top` 10);
     - for each target as many of the runs that are best on it as `by_target` says;
     - the runs named in `members`.
+
+    With `refit` the first way takes the configurations' refits, those `with_report` or the others.
     """
 
     top: int | None = None
@@ -46,11 +48,13 @@ class Choice:
     configurations: int | None = None
     seeds: int | None = None
     by_target: tuple[int, ...] = ()
+    refit: bool = False
+    with_report: bool = False
 
     def ways(self) -> list[str]:
         """The ways that are asked for, as options."""
         asked = {
-            "--configurations": self.configurations is not None or self.seeds is not None,
+            "--configurations": self.configurations is not None or self.seeds is not None or self.refit,
             "--top": self.top is not None or self.per_config is not None,
             "--top-t0": bool(self.by_target),
             "--members": bool(self.members),
@@ -59,7 +63,8 @@ class Choice:
 
 
 def candidates(study: optuna.Study) -> list[Run]:
-    """Runs that can be members: complete, with weights that are kept, replicates included; best on selection first.
+    """Validated runs that can be members: complete, with weights that are kept, replicates included; best on selection
+    first.
 
     Raises `SearchError` where there is none.
     """
@@ -75,14 +80,34 @@ def choose(study: optuna.Study, choice: Choice) -> list[Run]:
     ways = choice.ways()
     if len(ways) > 1:
         raise SearchError(f"{' and '.join(ways)} are different ways to choose members; give one of them")
+    if choice.refit:
+        return _best_configurations(study, _refits(study, choice), choice)
     runs = candidates(study)
     if choice.members:
-        return _named(runs, choice.members, study.study_name)
+        return _named([*runs, *_all_refits(study)], choice.members, study.study_name)
     if choice.by_target:
         return _best_by_target(runs, choice.by_target, study)
     if ways == ["--configurations"] or (not ways and any(is_replicate(run) for run in runs)):
         return _best_configurations(study, runs, choice)
     return _best_runs(study, runs, choice)
+
+
+def _all_refits(study: optuna.Study) -> list[Run]:
+    seeds = find_replicates(study)
+    return [] if seeds is None else [run for run in refit_runs(seeds) if run.checkpoint is not None]
+
+
+def _refits(study: optuna.Study, choice: Choice) -> list[Run]:
+    """The refits of a study. Raises `SearchError` where there is none of this kind."""
+    orders = [(run, run.refit) for run in _all_refits(study) if run.refit is not None]
+    found = [run for run, order in orders if order.with_report == choice.with_report]
+    if not found:
+        kind = " --with-report" if choice.with_report else ""
+        raise SearchError(
+            f"study {study.study_name!r} has no complete refit of this kind: lobtuna refit {study.study_name}{kind}, "
+            f"then lobtuna work {study.study_name}"
+        )
+    return found
 
 
 def _best_runs(study: optuna.Study, runs: list[Run], choice: Choice) -> list[Run]:
@@ -99,10 +124,10 @@ def _best_runs(study: optuna.Study, runs: list[Run], choice: Choice) -> list[Run
 
 
 def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -> list[Run]:
-    """The runs of the configurations that rank first. A configuration's runs are taken in the order of their seeds,
-    not of their scores: its luckiest ones are no better as members."""
+    """The runs of the configurations that rank first. A configuration's runs are taken in the order of their seeds and
+    folds, not of their scores: its luckiest ones are no better as members."""
     by_key: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (is_replicate(run), run.seed, run.number)):
+    for run in sorted(runs, key=lambda run: (is_replicate(run), run.seed, run.fold or 0, run.number)):
         by_key.setdefault(run.key, []).append(run)
     keys = [row.key for row in rank_study(study).rows if row.key in by_key]
     count = choice.configurations or min(DEFAULT_CONFIGURATIONS, len(keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from lobmodels.bootstrap import FEW, compare, sequence_statistics
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.data import Sequences, load_sequences, member_paths, validation_split
+from lobmodels.data import Dataset, Sequences, load_dataset, load_sequences, member_paths, validation_split
+from lobmodels.data.partition import FIXED
 from lobmodels.ensemble import blend, scale
 from lobmodels.ensemble.bundle import Bundle
+from lobmodels.ensemble.out_of_fold import out_of_fold
 from lobmodels.ensemble.predictions import predict_all, scored_targets
 from lobmodels.errors import BundleError
 from lobmodels.metric import score
@@ -25,7 +28,11 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Validation:
-    """Runs with their predictions on validation, and which sequences selection has seen."""
+    """Runs with their predictions on validation, and which sequences selection has seen.
+
+    With folds each run has selected on other sequences: `select` is then empty, and weights are fitted to predictions
+    of sequences that a run held out, of either file (`held_out`).
+    """
 
     members: tuple[Checkpoint, ...]  # each with the spread of its predictions
     predictions: list[NDArray[np.float32]]  # as trained, one (N, S, K) each
@@ -34,16 +41,19 @@ class Validation:
     report: Index
     fingerprint: str
     schema: Schema
+    dataset: Callable[[], Dataset]  # both files, for what was held out of them
 
     @property
     def parts(self) -> dict[str, Index]:
-        """The sequences of `all`, and of `select` and `report` where some were set aside."""
-        split = {"select": self.select, "report": self.report} if len(self.report) else {"select": self.select}
-        return {"all": np.arange(len(self.targets)), **split}
+        """The sequences of `all`, and of `select` and `report` where there are any."""
+        split = {"select": self.select, "report": self.report}
+        return {"all": np.arange(len(self.targets)), **{name: index for name, index in split.items() if len(index)}}
 
     def fitted(self, how: str, members: Sequence[Checkpoint]) -> NDArray[np.float64]:
-        """Weights (M, targets), one of `blend.FITTED`, of some of the members on one scale, from the selection
-        sequences."""
+        """Weights (M, targets), one of `blend.FITTED`, of some of the members on one scale, from sequences that these
+        were not trained on."""
+        if any(member.rule.kind != FIXED for member in members):
+            return out_of_fold(members, self.dataset()).fitted(how)
         stds = scale.spreads(members)
         factors = scale.factors(stds, blend.uniform(len(members), len(self.schema.targets)))
         places = self._places(members)
@@ -74,10 +84,21 @@ def validate(
     for member in members:
         _same_data(member, valid, fraction)
     select, report = validation_split(len(valid), fraction)
+    if any(member.rule.kind != FIXED for member in members):
+        select = select[:0]
     members = scale.with_spreads(members, lambda: load_sequences(train))
     predictions = predict_all(members, valid, progress=progress)
     targets = scored_targets(valid)
-    return Validation(tuple(members), predictions, targets, select, report, valid.fingerprint, valid.schema)
+    return Validation(
+        tuple(members),
+        predictions,
+        targets,
+        select,
+        report,
+        valid.fingerprint,
+        valid.schema,
+        partial(load_dataset, data),
+    )
 
 
 def _same_data(member: Checkpoint, valid: Sequences, fraction: float) -> None:
@@ -135,6 +156,8 @@ def _verdict(how: str, statistics: dict[str, NDArray[np.float64]], scores: dict[
 
     `statistics` are the sums of both on the report sequences (`lobmodels.bootstrap.sequence_statistics`).
     """
+    if "report" not in scores and "select" not in scores:
+        return f"{how} weights were not compared with uniform ones: the study set no report sequences aside"
     if "report" not in scores:
         return (
             f"{how} weights: {scores['select']:.4f} against {scores['uniform_select']:.4f} of uniform ones, both on "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from lobmodels.config import FEATURE_FLAGS, RunConfig
 from lobmodels.data import Dataset
-from lobmodels.data.splits import validation_split
 from lobmodels.inputs import missing_columns
 from lobmodels.profile.dead import constant_features, group_line, sampled
 from lobmodels.schema import Schema
@@ -19,17 +18,18 @@ from search.studyfile.spec import StudySpec
 
 def require_trainable(spec: StudySpec, dataset: Dataset, *, created: bool = False) -> None:
     """Raise `SearchError` where even the smallest batch size of the space is larger than the data, or where the data's
-    schema does not allow what the study searches; `DataError` where its validation sequences cannot be split.
+    schema does not allow what the study searches; `DataError` where its sequences cannot be divided as the study says.
     `created`: whether the study is in the database already."""
-    validation_split(len(dataset.valid), spec.validation.report_fraction)
+    folds = range(spec.validation.count or 1)
+    least = min(len(dataset.partition(spec.validation.rule(fold)).train) for fold in folds)
     require_allowed(spec, dataset.schema)
     smallest, origin = _smallest_batch(spec)
-    if smallest <= len(dataset.train):
+    if smallest <= least:
         return
-    remedy = f"set batch_size to {len(dataset.train)} or less in the study file"
+    remedy = f"set batch_size to {least} or less in the study file"
     raise SearchError(
         f"study {spec.name!r} cannot be trained on this data: batch_size={smallest:g} ({origin}) is larger than its "
-        f"{len(dataset.train)} train sequences; {remedy}{' and run lobtuna create FILE --revise' if created else ''}"
+        f"{least} train sequences; {remedy}{' and run lobtuna create FILE --revise' if created else ''}"
     )
 
 

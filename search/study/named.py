@@ -10,22 +10,29 @@ import optuna
 
 from search.errors import SearchError
 from search.study.open import SEEDS, open_study, spec_of
+from search.study.orders import NO_FOLDS
 from search.study.ranking import Ranking
 from search.study.replication import Plan, Queued, choose, rank_study, store_plan
 from search.study.replication import replicate as queue
 from search.study.runs import nothing_complete
+from search.studyfile.spec import StudySpec, ValidationSpec
 
 USUAL = 5  # configurations that are repeated where nothing is asked for
-SEEDS_EACH = 5  # runs of each, the search's own included
+SEEDS_EACH = 5  # runs of each with the fixed split, the search's own included
 
 
 @dataclass(frozen=True)
 class StudyRanking:
-    """The ranking of a study's configurations, and the share of the validation sequences that ranking has not seen."""
+    """The ranking of a study's configurations, and how the study divides its sequences."""
 
     study: str
     ranking: Ranking
-    report_fraction: float
+    validation: ValidationSpec
+
+    @property
+    def report_fraction(self) -> float:
+        """Share of the validation sequences that the ranking has not seen."""
+        return self.validation.report_fraction
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Repeated:
     study: optuna.Study
     queued: Queued
     seeds: int
+    folds: int
     plan: Plan | None
 
 
@@ -49,7 +57,7 @@ def rank(url: str, name: str) -> StudyRanking:
     ranking = rank_study(study)
     if not ranking.rows:
         raise SearchError(nothing_complete(study))
-    return StudyRanking(study.study_name, ranking, spec_of(study).validation.report_fraction)
+    return StudyRanking(study.study_name, ranking, spec_of(study).validation)
 
 
 def replicate(
@@ -57,13 +65,15 @@ def replicate(
     name: str,
     *,
     top: int | None = None,
-    seeds: int = SEEDS_EACH,
+    seeds: int | None = None,
+    folds: str | None = None,
     trials: Sequence[int] = (),
     auto: bool = False,
     runs: int | None = None,
     retry: bool = False,
 ) -> Repeated:
-    """Queue replicates of the `top` best configurations, or of those of `trials`, until each has `seeds` runs.
+    """Queue replicates of the `top` best configurations, or of those of `trials`, until each has `seeds` runs on each
+    of `folds` folds: `all` (the default), or the first so many. Without `seeds` each has five runs, or one a fold.
 
     With `auto`, workers then repeat what could still be the best, up to `runs` replicates in all. Raises `SearchError`
     for options that contradict each other, and where the configurations are not there.
@@ -72,11 +82,24 @@ def replicate(
         raise SearchError("--runs is the budget of --auto: add --auto, or choose --top and --seeds")
     study = open_searched(url, name)
     chosen = choose(study, top, trials) if top is not None or trials else choose(study, None)[:USUAL]
-    asked = len(chosen) * (seeds - 1)
+    several = _folds(folds, spec_of(study))
+    seeds = seeds or (SEEDS_EACH if several == 1 else 1)
+    asked = len(chosen) * (seeds * several - 1)
     if runs is not None and runs < asked:
         raise SearchError(f"--runs {runs} is less than the {asked} replicates of --top and --seeds alone: raise it")
-    queued = queue(study, chosen, seeds, retry=retry)
+    queued = queue(study, chosen, seeds, several, retry=retry)
     plan = Plan(tuple(run.key for run in chosen), runs or 2 * asked) if auto else None
     if plan is not None:
         store_plan(study, plan)
-    return Repeated(study, queued, seeds, plan)
+    return Repeated(study, queued, seeds, several, plan)
+
+
+def _folds(asked: str | None, spec: StudySpec) -> int:
+    """How many folds are asked for; all of the study's where nothing was."""
+    if asked == "all" and spec.validation.count is None:
+        raise SearchError(NO_FOLDS.format(name=spec.name))
+    if asked is None or asked == "all":
+        return spec.validation.count or 1
+    if not asked.isdigit() or int(asked) < 1:
+        raise SearchError(f"--folds {asked!r}: give a number of folds, or all")
+    return int(asked)

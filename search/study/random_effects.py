@@ -2,13 +2,13 @@
 
 The value of a run of configuration i under seed j is taken to be
 
-    y_ij = m + c_i + s_j + b [the run is from the search] + e_ij,
+    y_ij = m + f_k + c_i + s_j + b [the run is from the search] + e_ij,
     c_i ~ N(0, tau^2),  s_j ~ N(0, kappa^2 sigma^2),  e_ij ~ N(0, sigma^2).
 
-c_i is the quantity to be estimated. s_j lets configurations that share seeds be compared on common random numbers. b is
-selection bias (luck): a configuration was chosen for the search's own run of it, so these runs are too high on average;
-replicates are not. With b free the search's runs still show which configuration is better, but no longer how good they
-are.
+c_i is the quantity to be estimated. f_k is how much easier than others the fold is that the run was scored on. s_j lets
+configurations that share seeds be compared on common random numbers. b is selection bias (luck): a configuration was
+chosen for the search's own run of it, so these runs are too high on average; replicates are not. With b free the
+search's runs still show which configuration is better, but no longer how good they are.
 
 Given the ratios lambda = tau/sigma and kappa, the estimates are Henderson's mixed-model equations (Henderson 1975;
 Robinson 1991, "That BLUP is a good thing"): for one run each and no seeds, the shrunk mean
@@ -67,8 +67,10 @@ def fit(
     draws: int = DRAWS,
     sampling: Floats | None = None,
     population: Floats | None = None,
+    fold: NDArray[np.int64] | None = None,
 ) -> Fit:
-    """Fit the model to n runs: value, configuration index 0..K-1, seed index 0..S-1, whether it is from the search.
+    """Fit the model to n runs: value, configuration index 0..K-1, seed index 0..S-1, whether it is from the search,
+    and the fold that it was scored on, where there are several.
 
     `sampling` (K, K) is D, the covariance of the configurations' scores under resampling of the sequences; without it
     the estimates are about these sequences alone. What all configurations have in common in it does not count.
@@ -78,27 +80,46 @@ def fit(
     """
     centre = float(values.mean())
     y = values - centre
-    fixed = _fixed_effects(configuration, searched)
+    fixed, has_luck = _fixed_effects(configuration, searched, np.zeros(len(y), np.int64) if fold is None else fold)
     model = _Model(y, fixed, configuration, seed)
     weights, noise, between = model.weigh()
     if sampling is not None:
         model = _Model(y, fixed, configuration, seed, sampling, float(weights @ model.sigma))
         weights, noise, between = model.weigh(population)
     sampled, means = model.sample(weights, draws)
-    luck = float(weights @ model.solutions[:, 1]) if fixed.shape[1] > 1 else None
+    luck = float(weights @ model.solutions[:, 1]) if has_luck else None
     tail = (1 - INTERVAL) / 2
     low, high = np.quantile(sampled, [tail, 1 - tail], axis=0)
     best = np.bincount(sampled.argmax(axis=1), minlength=model.configurations) / len(sampled)
     return Fit(means + centre, low + centre, high + centre, best, noise, between, luck, sampled + centre)
 
 
-def _fixed_effects(configuration: NDArray[np.int64], searched: NDArray[np.bool_]) -> Floats:
-    """Columns (n, 1 or 2): the mean, and the luck of the search's runs where both kinds can be separated."""
-    ones = np.ones(len(searched))
+def _fixed_effects(
+    configuration: NDArray[np.int64], searched: NDArray[np.bool_], fold: NDArray[np.int64]
+) -> tuple[Floats, bool]:
+    """Columns (n, p): the mean, the luck of the search's runs where it can be separated, and how much easier each fold
+    is; and whether luck is among them. The mean is that over the folds that have replicates: where only the search's
+    runs are on a fold, its luck and the fold's difficulty are one number, and neither counts in the mean."""
+    ones = np.ones((len(searched), 1))
+    folds = _fold_columns(fold, searched)
+    if len(searched) <= folds.shape[1] + len(np.unique(configuration)):  # nothing would be left to see the noise by
+        folds = folds[:, :0]
+    lucky = np.concatenate([ones, searched[:, None].astype(float), folds], axis=1)
     both = np.intersect1d(configuration[searched], configuration[~searched])
     if len(both) == 0 or len(searched) < 3:  # two runs cannot separate luck from noise either
-        return ones[:, None]
-    return np.stack([ones, searched.astype(float)], axis=1)
+        return np.concatenate([ones, folds], axis=1), False
+    if np.linalg.matrix_rank(lucky) < lucky.shape[1]:
+        return np.concatenate([ones, folds], axis=1), False
+    return lucky, True
+
+
+def _fold_columns(fold: NDArray[np.int64], searched: NDArray[np.bool_]) -> Floats:
+    """(n, folds - 1): an indicator of each fold without replicates; deviations from their mean for the others."""
+    repeated = np.unique(fold[~searched]) if (~searched).any() else np.unique(fold)
+    alone = [(fold == f).astype(float) for f in np.setdiff1d(fold, repeated)]
+    last = (fold == repeated[-1]).astype(float)
+    deviations = [(fold == f).astype(float) - last for f in repeated[:-1]]
+    return np.stack([*alone, *deviations], axis=1) if alone or deviations else np.zeros((len(fold), 0))
 
 
 class _Model:

@@ -101,7 +101,8 @@ def rank_runs(
         return Ranking(tuple(single))
     sampling = covariance_of(list(repeated.values()), sums or {})
     searched = np.array([run.value for run in runs if not is_replicate(run)])
-    result = fit(*_observed(repeated, failed), sampling=sampling, population=searched)
+    value, configuration, seed, origin, fold = _observed(repeated, failed)
+    result = fit(value, configuration, seed, origin, sampling=sampling, population=searched, fold=fold)
     first = int(result.estimate.argmax())
     rows = [
         replace(
@@ -137,23 +138,26 @@ def repeated_runs(runs: Sequence[Run], failed: Mapping[str, int]) -> dict[str, l
 
 def _observed(
     repeated: Mapping[str, Sequence[Run]], failed: Mapping[str, int]
-) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Value, configuration, seed and origin of each run, as `fit` takes them. A failed replicate has the worst value
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Value, configuration, seed, origin and fold of each run. A failed replicate has the worst value
     of all: its true value is unknown, and without it a configuration would be ranked by its successful seeds alone."""
     flat = [
-        (i, run.value, run.seed, not is_replicate(run)) for i, found in enumerate(repeated.values()) for run in found
+        (i, run.value, run.seed, not is_replicate(run), run.fold or 0)
+        for i, found in enumerate(repeated.values())
+        for run in found
     ]
-    worst, unused = min(value for _, value, _, _ in flat), -1
+    worst, unused = min(flat, key=lambda row: row[1]), -1
     for i, key in enumerate(repeated):
         for _ in range(failed.get(key, 0)):
-            flat.append((i, worst, unused, False))
+            flat.append((i, worst[1], unused, False, worst[4]))
             unused -= 1
-    seeds = {seed: j for j, seed in enumerate(dict.fromkeys(seed for _, _, seed, _ in flat))}
+    seeds = {seed: j for j, seed in enumerate(dict.fromkeys(row[2] for row in flat))}
     return (
-        np.array([value for _, value, _, _ in flat]),
-        np.array([i for i, _, _, _ in flat]),
-        np.array([seeds[seed] for _, _, seed, _ in flat]),
-        np.array([searched for _, _, _, searched in flat]),
+        np.array([row[1] for row in flat]),
+        np.array([row[0] for row in flat]),
+        np.array([seeds[row[2]] for row in flat]),
+        np.array([row[3] for row in flat]),
+        np.array([row[4] for row in flat]),
     )
 
 

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from lobmodels.metric import METRICS
+from search.study.orders import RefitOrder
 from storage.claims import REASON
 
 # Study user attributes. The artifact store's URL is one more: `storage.store.ARTIFACTS`.
@@ -40,6 +41,8 @@ CONFIGURATION = "configuration"  # active values of all parameters, searched or 
 KEY = "key"  # `RunConfig.key()`
 BASELINE = "baseline"  # position in the study file's list, from 1
 PARENT = "parent"  # of a replicate: number of the trial whose configuration it repeats
+FOLD = "fold"  # that the run selects on; missing with the fixed split
+REFIT = "refit"  # of a run on all sequences: `RefitOrder` as JSON
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
@@ -109,6 +112,8 @@ class TrialRecord:
     failure: str | None  # kind of a failure, one of `FAILURES`
     imported: str | None  # "STUDY#NUMBER" of the trial it is a copy of
     parent: int | None  # of a replicate: the trial whose configuration it repeats
+    fold: int | None  # that it selects on; None with the fixed split
+    refit: RefitOrder | None  # of a run that is trained on all sequences
     baseline: int | None
     checkpoint: str | None  # artifact id
     stored_state: StoredState | None
@@ -128,6 +133,12 @@ class TrialRecord:
     def means(self) -> list[float]:
         """Score of each epoch on the selection sequences; NaN where an epoch has none."""
         return [_number(epoch.get("mean"), math.nan) for epoch in self.history]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rate at the start of each epoch; empty where an epoch has none."""
+        rates = tuple(_number(epoch.get("lr"), 0.0) for epoch in self.history)
+        return rates if all(rates) else ()
 
     @cached_property
     def best_so_far(self) -> list[float]:
@@ -169,6 +180,8 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         failure=_text(attrs.get(FAILURE)),
         imported=_text(attrs.get(IMPORTED)),
         parent=_whole(attrs.get(PARENT)),
+        fold=_whole(attrs.get(FOLD)),
+        refit=RefitOrder.from_json(attrs.get(REFIT)),
         baseline=_whole(attrs.get(BASELINE)),
         checkpoint=_text(attrs.get(CHECKPOINT)),
         stored_state=stored_state_of(trial),

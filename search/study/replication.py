@@ -1,8 +1,8 @@
-"""Repeats the best configurations under more seeds, in a study of their own that running workers serve first.
+"""Repeats the best configurations under more seeds and on other folds, in a study that running workers serve first.
 
-All configurations get the same list of seeds, so that they are compared on common random numbers. The search's own run
-of a configuration counts as one of its seeds. With a stored plan, workers continue by successive elimination: in each
-round, every configuration that could still be the best gets one more seed.
+All configurations get the same seeds and folds, so that they are compared on common random numbers. The search's own
+run of a configuration counts as the first seed on fold 0. With a stored plan, workers continue by successive
+elimination: in each round, every configuration that could still be the best gets one more run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,19 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
+from search.study.orders import Cell, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
-from search.study.record import FINGERPRINT, KEY, PARENT_STUDY, PLAN, SEED, is_duplicate, state_of
+from search.study.record import (
+    FINGERPRINT,
+    FOLD,
+    KEY,
+    PARENT_STUDY,
+    PLAN,
+    REFIT,
+    SEED,
+    is_duplicate,
+    state_of,
+)
 from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
 from search.study.writers import queued_replicate
@@ -31,7 +42,6 @@ from storage.store import ARTIFACTS
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered from 0, never reach it
 COULD_BE_BEST = 0.05  # a configuration with a lower probability of being the best gets no further seed
 SETTLED = 0.95  # the plan ends when one configuration is the best with this probability
 
@@ -62,32 +72,27 @@ class Queued:
     failed: int  # queued before and failed; not queued again
 
 
-def seed_list(spec: StudySpec, count: int) -> list[int]:
-    """The first `count` seeds of replicates: the same for every configuration of the study."""
-    return [spec.seed + FIRST_SEED + i for i in range(count)]
+def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int = 1, *, retry: bool = False) -> Queued:
+    """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs on each of the first
+    `folds` folds, its own run included.
 
-
-def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, *, retry: bool = False) -> Queued:
-    """Queue replicates until each of the `chosen` search runs' configurations has `seeds` runs, its own included.
-
-    May be repeated: only missing replicates are queued, and with `retry` those that failed. Raises `SearchError` for
-    fewer than two seeds.
+    May be repeated: only missing replicates are queued, and with `retry` those that failed. Raises `SearchError` where
+    that adds no run, or the study has fewer folds.
     """
-    if seeds < 2:
-        raise SearchError(f"--seeds {seeds} adds no run: the search's own run counts as the first; use 2 or more")
-    target = open_replicates(study)
     spec = spec_of(study)
+    require_folds(spec, seeds, folds)
+    target = open_replicates(study)
     states = _states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
-    # Seed by seed, not configuration by configuration: if the workers stop early, each has about equally many.
-    for seed in seed_list(spec, seeds - 1):
+    # Cell by cell, not configuration by configuration: if the workers stop early, each has about equally many.
+    for cell in cells(spec, seeds, folds):
         for run in chosen:
-            state = states.get((run.key, seed))
+            state = states.get((run.key, *cell))
             new = state is None or (retry and state == "failed")
             if new:
-                _enqueue(target, spec, run, seed)
+                _enqueue(target, spec, run, cell)
             counts["queued" if new else "failed" if state == "failed" else "present"] += 1
-    withdraw_duplicates(target, _pair)
+    withdraw_duplicates(target, identity)
     return Queued(tuple(chosen), **counts)
 
 
@@ -176,7 +181,7 @@ def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Rank
 
 def _failures(target: optuna.Study) -> dict[str, int]:
     """Replicates of each configuration that failed and did not succeed when they were queued again."""
-    return dict(Counter(key for (key, _), state in _states(target).items() if state == "failed"))
+    return dict(Counter(key for (key, *_), state in _states(target).items() if state == "failed"))
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
@@ -202,16 +207,16 @@ def advance(storage: BaseStorage, name: str) -> int:
         return 0
     plan = Plan.from_json(document)
     states = _states(target)
-    attempts = Counter(key for key, _ in states)
+    attempts = Counter(key for key, *_ in states)
     survivors = next_round(plan, finished_runs(study), lambda keys: rank_study(study, keys), attempts)
     spec = spec_of(study)
     for run in survivors:
-        taken = {seed for key, seed in states if key == run.key}
-        seed = next(seed for seed in seed_list(spec, len(taken) + 1) if seed not in taken)
-        _enqueue(target, spec, run, seed)
+        taken = {tuple(cell) for key, *cell in states if key == run.key}
+        listed = cells(spec, len(taken) + 2, spec.validation.count or 1)
+        _enqueue(target, spec, run, next(cell for cell in listed if cell not in taken))
     if not survivors:
         target.set_user_attr(PLAN, None)
-    withdraw_duplicates(target, _pair)
+    withdraw_duplicates(target, identity)
     return len(survivors)
 
 
@@ -236,24 +241,28 @@ def next_round(
     return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
 
 
-def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, seed: int) -> None:
-    target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, seed))
+def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell) -> None:
+    target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, *cell))
 
 
-def _states(target: optuna.Study) -> dict[tuple[str, int], str]:
-    """State of each replicate by (key, seed); of several, the one that is not failed."""
-    states: dict[tuple[str, int], str] = {}
+def _states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:
+    """State of each replicate by (key, seed, fold); of several, the one that is not failed."""
+    states: dict[tuple[str, int, int | None], str] = {}
     for trial in target.get_trials(deepcopy=False):
-        if is_duplicate(trial):
+        if is_duplicate(trial) or REFIT in trial.user_attrs:
             continue
-        pair = _pair(trial)
-        if pair not in states or states[pair] == "failed":
-            states[pair] = state_of(trial)
+        key, seed, fold, _ = identity(trial)
+        if states.get((key, seed, fold), "failed") == "failed":
+            states[key, seed, fold] = state_of(trial)
     return states
 
 
-def _pair(trial: FrozenTrial) -> tuple[str, int]:
-    return trial.user_attrs[KEY], int(trial.user_attrs[SEED])
+def identity(trial: FrozenTrial) -> tuple[str, int, int | None, bool | None]:
+    """Key, seed, fold, and of a refit whether it trains on the report sequences: trials of the study of replicates that
+    agree in all of them are the same run."""
+    attrs = trial.user_attrs
+    order = RefitOrder.from_json(attrs.get(REFIT))
+    return attrs[KEY], int(attrs[SEED]), attrs.get(FOLD), None if order is None else order.with_report
 
 
 def _numbers(numbers: list[int]) -> str:

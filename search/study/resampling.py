@@ -30,19 +30,31 @@ Floats = NDArray[np.float64]
 REPETITIONS = 400
 
 
-def resampled_scores(sums: list[Floats], repetitions: int = REPETITIONS) -> Floats:
-    """Mean correlation (repetitions, R) of R runs, from their sums (N, 6, targets), on sequences drawn again."""
-    count = len(sums[0])
+def resampled_scores(
+    sums: Sequence[Floats], repetitions: int = REPETITIONS, folds: Sequence[int | None] | None = None
+) -> Floats:
+    """Mean correlation (repetitions, R) of R runs, from their sums (N, 6, targets), on sequences drawn again.
+
+    Runs on one of the `folds` are scored on the same draws of its sequences. Folds have no sequence in common, so each
+    is drawn for itself. Without `folds` all runs are scored on the same sequences.
+    """
     random = np.random.default_rng(0)
-    drawn = random.multinomial(count, np.full(count, 1 / count), size=repetitions).astype(np.float64)
-    return np.stack([correlations(np.tensordot(drawn, part, axes=1)).mean(-1) for part in sums], axis=1)
+    drawn: dict[int | None, Floats] = {}
+    scores = []
+    for part, fold in zip(sums, folds or [None] * len(sums), strict=True):
+        if fold not in drawn:
+            counts = random.multinomial(len(part), np.full(len(part), 1 / len(part)), size=repetitions)
+            drawn[fold] = counts.astype(np.float64)
+        scores.append(correlations(np.tensordot(drawn[fold], part, axes=1)).mean(-1))
+    return np.stack(scores, axis=1)
 
 
 def sampling_covariance(scores: Floats, configuration: NDArray[np.int64]) -> Floats:
     """Covariance (K, K) between configurations from resampled scores (B, R) of their runs.
 
-    A configuration's mean over n runs also varies by a share 1/n of what is each run's own. That is part of the
-    spread between its runs, which the model of `search.study.random_effects` knows already, and is taken out.
+    A configuration's mean over n runs also varies by a share 1/n of what is each run's own: its seed and, with runs on
+    several folds, how the fold's sequences suit the configuration. That is part of the spread between its runs, which
+    the model of `search.study.random_effects` knows already, and is taken out.
     """
     members = [np.flatnonzero(configuration == i) for i in range(int(configuration.max()) + 1)]
     centred = scores - scores.mean(0)
@@ -85,10 +97,12 @@ def _sums_of(study: optuna.Study, run: Run, part: str) -> NDArray[np.float32] | 
 
 
 def covariance_of(groups: Sequence[Sequence[Run]], sums: Mapping[str, Floats]) -> Floats | None:
-    """`sampling_covariance` of configurations from their runs; None where one of them has no run with sums, or the
-    runs were scored on different sequences."""
-    known = [(i, sums[run.name]) for i, runs in enumerate(groups) for run in runs if run.name in sums]
-    complete = {i for i, _ in known} == set(range(len(groups)))
-    if not complete or len({part.shape for _, part in known}) != 1:
+    """`sampling_covariance` of configurations from their runs; None where one of them has no run with sums, or runs on
+    one fold were scored on different sequences."""
+    known = [(i, run.fold, sums[run.name]) for i, runs in enumerate(groups) for run in runs if run.name in sums]
+    complete = {i for i, _, _ in known} == set(range(len(groups)))
+    shapes = {(fold, part.shape) for _, fold, part in known}
+    if not complete or len(shapes) != len({fold for fold, _ in shapes}):
         return None
-    return sampling_covariance(resampled_scores([part for _, part in known]), np.array([i for i, _ in known]))
+    scores = resampled_scores([part for *_, part in known], folds=[fold for _, fold, _ in known])
+    return sampling_covariance(scores, np.array([i for i, _, _ in known]))

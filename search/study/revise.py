@@ -153,9 +153,9 @@ def _finish(
 
 def _require_comparable(study: optuna.Study, changes: dict[str, tuple[Any, Any]]) -> None:
     """Refuse a change of the selection sequences: old and new scores could not be compared."""
-    if "validation.report_fraction" in changes:
-        old, new = changes["validation.report_fraction"]
+    for name in [name for name in changes if name.startswith("validation.")]:
+        old, new = ("not given" if value is None else value for value in changes[name])
         raise SearchError(
-            f"validation.report_fraction of study {study.study_name!r} is {old}, the file says {new}: scores on "
+            f"{name} of study {study.study_name!r} is {old}, the file says {new}: scores on "
             "different selection sequences cannot be compared; keep it, or give the study file another name"
         )

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError
+from search.study.orders import RefitOrder
 from search.study.record import TrialRecord, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
@@ -41,6 +42,9 @@ class Run:
     seconds: float
     checkpoint: str | None  # artifact id
     parent: int | None  # of a replicate: number of the trial in the parent study
+    fold: int | None = None  # that it selects on; None with the fixed split
+    rates: tuple[float, ...] = ()  # learning rate at the start of each epoch
+    refit: RefitOrder | None = None  # of a run on all sequences: its value is what its configuration promises
 
     @property
     def name(self) -> str:
@@ -76,11 +80,23 @@ def run_of(record: TrialRecord) -> Run | None:
         seconds=record.seconds,
         checkpoint=record.checkpoint,
         parent=record.parent,
+        fold=record.fold,
+        rates=record.rates,
+        refit=record.refit,
     )
 
 
 def finished_runs(study: optuna.Study, *, pruned: bool = False) -> list[Run]:
-    """Complete runs by trial number; with `pruned`, those that were pruned as well."""
+    """Complete validated runs by trial number; with `pruned`, those that were pruned as well."""
+    return [run for run in _finished(study, pruned) if run.refit is None]
+
+
+def refit_runs(study: optuna.Study) -> list[Run]:
+    """Complete refits in a study of replicates, by trial number."""
+    return [run for run in _finished(study, pruned=False) if run.refit is not None]
+
+
+def _finished(study: optuna.Study, pruned: bool) -> list[Run]:
     states = (TrialState.COMPLETE, TrialState.PRUNED) if pruned else (TrialState.COMPLETE,)
     trials = study.get_trials(deepcopy=False, states=states)
     return [run for trial in trials if (run := run_of(read_trial(study.study_name, trial))) is not None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
+from search.study.orders import RefitOrder
 from search.study.record import (
     ATTEMPT,
     BASELINE,
@@ -17,11 +19,13 @@ from search.study.record import (
     DIVERGED,
     EPOCHS,
     FAILURE,
+    FOLD,
     HISTORY,
     KEY,
     MEMORY,
     PARAMETERS,
     PARENT,
+    REFIT,
     RESUME,
     SECONDS,
     SECONDS_PER_EPOCH,
@@ -40,20 +44,26 @@ def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
     return {KEY: config.key(), BASELINE: position}
 
 
-def queued_replicate(key: str, parent: int, seed: int) -> dict[str, Any]:
+def queued_replicate(key: str, parent: int | None, seed: int, fold: int | None = None) -> dict[str, Any]:
     """User attributes of a replicate in the queue."""
-    return {KEY: key, PARENT: parent, SEED: seed}
+    return {KEY: key, PARENT: parent, SEED: seed, **_fold(fold)}
 
 
-def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int) -> Batch:
+def queued_refit(key: str, parent: int | None, seed: int, order: RefitOrder) -> dict[str, Any]:
+    """User attributes of a refit in the queue, which is that of the replicates."""
+    return {KEY: key, PARENT: parent, SEED: seed, REFIT: order.to_json()}
+
+
+def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt: int, fold: int | None = None) -> Batch:
     """What a worker records before the first epoch."""
-    what = {SEED: seed, CONFIGURATION: config.active(), KEY: config.key()}
+    what = {SEED: seed, CONFIGURATION: config.active(), KEY: config.key(), **_fold(fold)}
     return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
 
 
 def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` is the total over all epochs so far."""
-    return Batch(intermediate={epoch.epoch: epoch.mean}, user_attrs={SECONDS: seconds})
+    """The report of one epoch; `seconds` is the total over all epochs so far. An epoch of a refit has no score."""
+    scored = {} if math.isnan(epoch.mean) else {epoch.epoch: epoch.mean}
+    return Batch(intermediate=scored, user_attrs={SECONDS: seconds})
 
 
 def write_stored_state(artifact: str, epoch: int) -> Batch:
@@ -91,5 +101,11 @@ def write_failure(kind: str, reason: str, epochs: int, worst: float = WORST) -> 
 
 
 def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:
-    """Floats to six significant digits: a history is plotted and read, not computed with."""
-    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in epoch.items()}
+    """Floats to six significant digits: a history is plotted and read, not computed with. Scores that a refit does not
+    have are left out."""
+    known = {key: value for key, value in epoch.items() if not (isinstance(value, float) and math.isnan(value))}
+    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in known.items()}
+
+
+def _fold(fold: int | None) -> dict[str, Any]:
+    return {} if fold is None else {FOLD: fold}

@@ -95,7 +95,7 @@ CLOSING = """\
 - anything else opens `NAME@2`, a new study that imports the finished trials whose configuration lies in the changed
   space, with their scores, histories and checkpoints, and the replicates of these. What does not fit is counted, with
   the reason. Trials of the first study stay where they are. Imported trials do not use up the new budget.
-- `report_fraction` cannot change: scores on different sequences cannot be compared.
+- `validation` cannot change: scores on different sequences cannot be compared.
 """
 
 

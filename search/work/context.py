@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from lobmodels.config import RunConfig
-from lobmodels.data import Dataset
+from lobmodels.data import Dataset, SplitRule
+from lobmodels.data.sequences import check_batch_size
 from lobmodels.training.batches import RunData, fits
 from search.work.device_lock import DeviceLock
 from search.work.events import Emit
@@ -43,17 +44,18 @@ class WorkerContext:
         """`cpu`, or the accelerator's own name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
 
-    def data_for(self, config: RunConfig, report_fraction: float) -> RunData:
-        """The data prepared for the inputs of `config`. Raises `ConfigError` for a batch larger than the data."""
-        self.dataset.check_batch_size(config.batch_size)
-        key = (config.feature_groups(), config.normalizer, report_fraction)
+    def data_for(self, config: RunConfig, rule: SplitRule) -> RunData:
+        """The data prepared for the inputs of `config` and divided by `rule`. Raises `ConfigError` for a batch larger
+        than the data."""
+        check_batch_size(config.batch_size, self.dataset.partition(rule))
+        key = (config.feature_groups(), config.normalizer, rule)
         if key not in self._prepared:
             if self.device.type == "cpu":  # each slot has its own copy, unless the data is shared
                 self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
             while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
                 self._prepared.popitem(last=False)
                 self._empty_cache()
-            self._prepared[key] = RunData.prepare(self.dataset, config, self.device, report_fraction)
+            self._prepared[key] = RunData.prepare(self.dataset, config, self.device, rule=rule)
         self._prepared.move_to_end(key)
         return self._prepared[key]
 

@@ -21,7 +21,7 @@ def epoch_seconds(spec: StudySpec, config: RunConfig, dataset: Dataset) -> float
     """
     tune_host(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = RunData.prepare(dataset, config, device, spec.validation.report_fraction)
+    data = RunData.prepare(dataset, config, device, rule=spec.validation.rule())
     return TrainingRun(config, spec.seed, data).train_epoch().seconds
 
 

@@ -107,7 +107,8 @@ class Progress:
         elif event.kind == "epoch":
             row.trial, row.state = str(event.trial), "training"
             row.epoch = f"{(event.epoch or 0) + 1}/{event.epochs}"
-            row.score, row.seconds = f"{event.score:.4f}", f"{event.seconds:.1f}"
+            row.score = "" if event.score is None else f"{event.score:.4f}"
+            row.seconds = f"{event.seconds:.1f}"
         elif event.kind == "end":
             row.state = event.state
         elif event.kind in ("ready", "wait", "stop"):
@@ -135,4 +136,5 @@ class Progress:
             return ""
         self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
-        return f"{name}  {where}  {event.score:.4f}, best {event.best:.4f}  {event.seconds:.1f} s"
+        scores = "" if event.score is None else f"  {event.score:.4f}, best {event.best:.4f}"
+        return f"{name}  {where}{scores}  {event.seconds:.1f} s"

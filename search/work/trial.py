@@ -33,6 +33,7 @@ from search.work.outage import await_end, outlast
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.task import Task
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
 from storage.errors import ClaimLost, Unavailable
@@ -88,26 +89,27 @@ class TrialInProgress:
     def _attempt(self) -> Outcome:
         try:
             config = outlast(lambda: suggest(self.session.spec, self.trial), self.context.stop, self._note)
-            return self._on_device(config, self._start(config))
+            return self._on_device(self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
 
-    def _start(self, config: RunConfig) -> int:
-        """Record configuration, seed, worker and device; returns the seed."""
-        queued = read_trial(self.session.name, self.storage.own()).seed
-        seed = self.session.spec.trial_seed(self.number) if queued is None else queued
-        self.storage.put(write_start(config, seed, self.context.worker, self.context.device_name, self.attempt))
-        self._emit("start", epochs=config.epochs)
-        return seed
+    def _start(self, config: RunConfig) -> Task:
+        """Record configuration, seed, fold, worker and device; returns what is to be trained."""
+        task = Task.of(self.session.spec, read_trial(self.session.name, self.storage.own()), config)
+        worker, device = self.context.worker, self.context.device_name
+        self.storage.put(write_start(config, task.seed, worker, device, self.attempt, task.fold))
+        plan = task.plan(self.context.dataset)
+        self._emit("start", epochs=config.epochs if plan is None else plan.epochs)
+        return task
 
-    def _on_device(self, config: RunConfig, seed: int) -> Outcome:
+    def _on_device(self, task: Task) -> Outcome:
         """Train beside other slots; where memory was too small for that, train once more with the device to itself."""
         lock, stopped = self.context.device_lock, self.context.stop.due
         try:
             with lock.shared(stopped, self._release) as ready:
-                return self._train(config, seed) if ready else self._hand_back()
+                return self._train(task) if ready else self._hand_back()
         except (DeviceMemoryError, torch.OutOfMemoryError) as error:
             if lock.name is None:
                 raise
@@ -115,7 +117,7 @@ class TrialInProgress:
         self.training = None
         self.context.free_memory()
         with lock.exclusive(stopped) as ready:
-            return self._train(config, seed) if ready else self._hand_back()
+            return self._train(task) if ready else self._hand_back()
 
     def _release(self) -> None:
         """Free the device's memory for a slot that waits to have it alone; history and scores of the run stay."""
@@ -123,11 +125,11 @@ class TrialInProgress:
             self.training.release()
         self.context.free_memory()
 
-    def _train(self, config: RunConfig, seed: int) -> Outcome:
+    def _train(self, task: Task) -> Outcome:
         with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
             with watchdog.watch():
-                data = self.context.data_for(config, self.session.spec.validation.report_fraction)
-                run = self.training = TrainingRun(config, seed, data)
+                data = self.context.data_for(task.config, task.rule)
+                run = self.training = TrainingRun(task.config, task.seed, data, task.plan(self.context.dataset))
             if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
@@ -136,7 +138,7 @@ class TrialInProgress:
                 return ended
             with watchdog.watch():
                 checkpoint = run.result(f"{self.session.name}#{self.number}")
-        return self._finish(run, checkpoint)
+        return self._finish(run, checkpoint, task)
 
     def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
@@ -162,15 +164,16 @@ class TrialInProgress:
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
-        best, of = run.history[run.best_epoch].mean, run.config.epochs
-        self._emit("epoch", epoch=record.epoch, epochs=of, score=record.mean, best=best, seconds=record.seconds)
+        scored = run.plan is None  # a refit has no scores
+        score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
+        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
 
         Not asked after the last epoch: nothing is left to save then, and the weights are worth keeping.
         """
-        pruner = self.session.spec.pruner
+        pruner = self.session.spec.pruner  # replicates and refits are in a study without one
         if pruner.name == "none" or epoch < pruner.warmup_epochs:
             return False
         study, known = self.session.study, copy.deepcopy(self.storage.own())
@@ -186,8 +189,9 @@ class TrialInProgress:
 
     # Ends -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: TrainingRun, checkpoint: Checkpoint) -> Outcome:
-        value = float(checkpoint.scores["select"]["mean"])  # type: ignore[index]
+    def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
+        value = checkpoint.score if task.order is None else task.order.promised
+        assert value is not None, "a validated run has a score"
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
         batch.state, batch.values = TrialState.COMPLETE, [value]
@@ -209,6 +213,8 @@ class TrialInProgress:
                 return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
         ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
+        if task.order is not None:
+            return Outcome("complete", f"refit on {len(run.data.train)} sequences, {run.epoch} epochs")
         return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:

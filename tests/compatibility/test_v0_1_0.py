@@ -168,3 +168,12 @@ def test_the_report_and_the_analysis_are_written(run: Run, data: Path, tmp_path:
     assert run("report", "before", "--output", "report")[0] == 0
     assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
     assert run("ensemble", "before", "--data", data, "--output", "analysis")[0] == 0
+
+
+def test_configurations_are_what_they_were(run: Run) -> None:
+    """Recipes that came later change neither the key of an old configuration nor its checkpoint."""
+    study = open_study(STORAGE, "before")
+    for each in finished_runs(study):
+        stored = study.trials[each.number].user_attrs
+        assert each.config.key() == stored["key"]
+        assert load_checkpoint(study, each).config.identity() == stored["configuration"]

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lobmodels.data import Dataset, load_dataset, load_sequences
+from lobmodels.data import Dataset, SplitRule, load_dataset, load_sequences
+from lobmodels.data.sequences import check_batch_size
 from lobmodels.errors import ConfigError, DataError
 from lobmodels.schema import LOB
 
@@ -77,6 +78,7 @@ def test_another_schema(good: pa.Table, tmp_path: Path) -> None:
 
 def test_a_batch_larger_than_the_data(small_dataset: Dataset) -> None:
     """Refused with both numbers; all sequences in one batch are fine."""
-    small_dataset.check_batch_size(24)
+    everything = small_dataset.partition(SplitRule())
+    check_batch_size(24, everything)
     with pytest.raises(ConfigError, match=r"batch_size=25 is larger than the data: there are 24 train sequences"):
-        small_dataset.check_batch_size(25)
+        check_batch_size(25, everything)

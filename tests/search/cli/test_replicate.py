@@ -30,7 +30,11 @@ def test_replicate_queues_and_repeats_nothing(run: Run, tmp_path: Path) -> None:
     ):
         status, out, err = run(*arguments, *wrong)
         assert (status, out) == (1, "") and piece in err
-    assert run(*arguments[:4], "--seeds", "1")[0] == 2
+    status, _, err = run(*arguments[:4], "--seeds", "1")
+    assert status == 1 and "--seeds 1 adds no run" in err
+    status, _, err = run(*arguments[:4], "--folds", "all")
+    assert status == 1 and "has the fixed split; write validation: {folds: 5}" in err
+    assert "give a number of folds, or all" in run(*arguments[:4], "--folds", "x")[2]
 
 
 def test_replicate_takes_what_there_is(run: Run) -> None:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_study, withdraw_duplicates
 from search.study.open import open_study, spec_of
+from search.study.orders import seed_list
 from search.study.ranking import rank_runs
 from search.study.replication import (
     Plan,
@@ -19,7 +20,6 @@ from search.study.replication import (
     pool,
     rank_study,
     replicate,
-    seed_list,
     store_plan,
 )
 from search.study.runs import Run

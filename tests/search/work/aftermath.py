@@ -46,8 +46,9 @@ def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
     assert_sound(url)
     done = trials(url)
     assert {trial.state for trial in done} == {TrialState.COMPLETE}, Counter(t.state.name for t in done)
-    wrong = [trial.number for trial in done if trial.value != trained_alone(data, trial)]
-    assert not wrong, f"other values than the same seed trained alone: {wrong}"
+    pairs = [(trial.number, trial.value, trained_alone(data, trial)) for trial in done]
+    wrong = [pair for pair in pairs if pair[1] != pair[2]]
+    assert not wrong, f"(number, value, value of the same seed trained alone): {wrong}"
     foreign.assert_untouched()
     attempts = Counter(int(trial.user_attrs["attempt"]) for trial in done)
     again = sum(count for attempt, count in attempts.items() if attempt > 1)

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from lobmodels.config import RunConfig
-from lobmodels.data import Dataset
+from lobmodels.data import Dataset, SplitRule
 from search.work.context import WorkerContext
 from search.work.device_lock import DeviceLock
 from search.work.stopping import Stop
+
+FIXED = SplitRule()
 
 
 @pytest.fixture
@@ -27,31 +29,31 @@ def config(**values: Any) -> RunConfig:
 
 def test_inputs_are_laid_out_once(context: WorkerContext) -> None:
     """Trials that read the same inputs share them, whatever else differs; the least recently used go first."""
-    plain = context.data_for(config(), 0.25)
-    assert context.data_for(config(lr=1e-2, hidden_size=8), 0.25) is plain
-    derived = context.data_for(config(derived=True), 0.25)
-    assert context.data_for(config(), 0.25) is plain
-    context.data_for(config(normalizer="zscore"), 0.25)
-    assert context.data_for(config(), 0.25) is plain
-    assert context.data_for(config(derived=True), 0.25) is not derived
+    plain = context.data_for(config(), FIXED)
+    assert context.data_for(config(lr=1e-2, hidden_size=8), FIXED) is plain
+    derived = context.data_for(config(derived=True), FIXED)
+    assert context.data_for(config(), FIXED) is plain
+    context.data_for(config(normalizer="zscore"), FIXED)
+    assert context.data_for(config(), FIXED) is plain
+    assert context.data_for(config(derived=True), FIXED) is not derived
 
 
 def test_a_cpu_slot_holds_one_layout_of_its_own(context: WorkerContext) -> None:
     """Computed inputs are a slot's own memory: those of the trial before leave first. Raw columns are the arrays that
     all processes share, and stay."""
-    plain = context.data_for(config(), 0.25)
-    derived = context.data_for(config(derived=True), 0.25)
+    plain = context.data_for(config(), FIXED)
+    derived = context.data_for(config(derived=True), FIXED)
     assert plain.shared and not derived.shared
-    context.data_for(config(lag=True), 0.25)
+    context.data_for(config(lag=True), FIXED)
     assert [data.shared for data in context._prepared.values()] == [True, False]
-    assert context.data_for(config(), 0.25) is plain
-    assert context.data_for(config(derived=True), 0.25) is not derived
+    assert context.data_for(config(), FIXED) is plain
+    assert context.data_for(config(derived=True), FIXED) is not derived
 
 
 def test_where_memory_is_short_one_is_kept(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data of the trial before leaves when its successor's would not fit beside it."""
     monkeypatch.setattr("lobmodels.training.batches.free_memory", lambda _: 1 << 20)
-    plain = context.data_for(config(), 0.25)
-    assert context.data_for(config(), 0.25) is plain
-    context.data_for(config(derived=True), 0.25)
-    assert context.data_for(config(), 0.25) is not plain
+    plain = context.data_for(config(), FIXED)
+    assert context.data_for(config(), FIXED) is plain
+    context.data_for(config(derived=True), FIXED)
+    assert context.data_for(config(), FIXED) is not plain

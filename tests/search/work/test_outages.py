@@ -93,6 +93,44 @@ def test_an_outage_between_two_trials(own_postgres: Postgres, small_data: Path, 
     assert_sound(url)
 
 
+def test_told_to_end_in_an_outage(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """A worker in the middle of a run that is told to end while the server is down ends without an error, and says
+    what becomes of the trial; another one resumes it."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=1, epochs=6))
+    worker = Worker(url, "small", small_data, tmp_path, hook=_half_second_epochs, grace=2.0, patience=0.5)
+    worker.wait_epoch(1)
+    own_postgres.stop("fast")
+    worker.terminate()
+    assert worker.join() == 0, worker.error
+    (end,) = [event for event in worker.events if event.kind == "end"]
+    assert (end.state, "resumes this trial" in end.text) == ("left", True)
+    own_postgres.start()
+    peer = Worker(url, "small", small_data, tmp_path, grace=2.0)
+    assert peer.wait_for(lambda event: event.kind == "resume").trial == 0
+    assert peer.join() == 0, peer.error
+    assert_sound(url)
+
+
+def test_a_worker_killed_with_a_finished_run(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """The server is down, the finished run is on disk, and its worker is killed while it waits: the next worker in
+    that folder stores it, and nothing is trained twice."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=1, epochs=3))
+    worker = Worker(url, "small", small_data, tmp_path, hook=_half_second_epochs, grace=2.0, patience=0.5)
+    worker.wait_epoch(0)
+    own_postgres.stop("fast")
+    worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
+    worker.kill()
+    own_postgres.start()
+    peer = Worker(url, "small", small_data, tmp_path, grace=2.0)
+    peer.wait_for(lambda event: event.kind == "note" and "an earlier worker had kept" in event.text)
+    assert peer.join() == 0, peer.error
+    assert not [event for event in peer.events if event.kind == "epoch"]
+    assert not list(tmp_path.glob("*.run"))
+    assert_sound(url)
+
+
 def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
     """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in
     once there is a server again: same number, same weights; a second hand-in changes nothing."""

@@ -10,33 +10,9 @@ from search.errors import SearchError
 from search.work.rescue import SavedRun, submit
 from storage.artifacts import download
 from storage.backends.registry import open_storage
-from storage.claims import Batch, Claim
-from storage.store import artifacts_of, store_of
-from storage.worker.background import BackgroundStorage
+from storage.store import artifacts_of
 from tests.machines import create, small_study
-
-
-def _saved(study: optuna.Study, state: TrialState | None) -> SavedRun:
-    """A saved run whose trial has meanwhile become `state` (None: still running)."""
-    own = BackgroundStorage(store_of(study), study._study_id, Claim("host:1"))
-    trial = optuna.Study(study.study_name, own).ask()
-    trial.suggest_float("lr", 1e-3, 1e-2, log=True)
-    record = own.own()
-    whole = Batch(
-        params={name: (d.to_internal_repr(record.params[name]), d) for name, d in record.distributions.items()},
-        intermediate={0: 0.1, 1: 0.2},
-        user_attrs={"key": "k", "seed": 0},
-        state=TrialState.COMPLETE,
-        values=[0.2],
-    )
-    if state is not None:
-        own.end(Batch(state=state))
-    else:
-        assert own.running is not None
-        own.running.channel.flush(5)
-        own.drop()
-    files = [("w.safetensors", "application/octet-stream", b"weights")]
-    return SavedRun("small", record.number, record._trial_id, whole, files)
+from tests.search.work.faults import saved_run
 
 
 @pytest.mark.parametrize("state", [None, TrialState.WAITING, TrialState.FAIL])
@@ -44,7 +20,7 @@ def test_a_saved_run_is_stored_whatever_became_of_its_trial(state: TrialState | 
     """Still claimed, queued again, or failed: the run is stored once, with weights, reports and parameters."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = create(url, small_study())
-    path = _saved(study, state).save(tmp_path)
+    path = saved_run(study, state).save(tmp_path)
     number, _ = submit(SavedRun.load(path), open_storage(url), "host:2")
     assert number == (1 if state == TrialState.FAIL else 0)
     trial = optuna.load_study(study_name="small", storage=open_storage(url)).trials[number]
@@ -59,7 +35,7 @@ def test_a_saved_run_is_stored_whatever_became_of_its_trial(state: TrialState | 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     """A missing file, another file, a truncated one."""
     study = create(f"sqlite:///{tmp_path / 'study.db'}", small_study())
-    path = _saved(study, None).save(tmp_path)
+    path = saved_run(study, None).save(tmp_path)
     path.write_bytes(path.read_bytes()[:-40])
     (tmp_path / "notes.run").write_text("notes")
     for bad in (path, tmp_path / "notes.run", tmp_path / "absent.run"):

@@ -1,0 +1,71 @@
+"""What a replicate is asked for beyond its configuration: the seed and fold of a run, or the terms of a refit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from search.errors import SearchError
+from search.studyfile.spec import StudySpec
+
+Cell = tuple[int, int | None]  # seed and fold of a replicate; no fold with the fixed split
+FIRST_SEED = 1_000_000  # above the study's base seed: search trials, numbered from 0, never reach it
+NO_FOLDS = "--folds: study {name!r} has the fixed split; write validation: {{folds: 5}} in a new study's file"
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """What a refit is told about a validated run of its configuration."""
+
+    fold: int | None
+    best: int  # epochs up to the best one, that one included
+    rates: tuple[float, ...] = ()  # learning rate by epoch, where the schedule follows scores
+
+
+@dataclass(frozen=True)
+class RefitOrder:
+    """What is to be trained on all sequences: for how long the earlier runs say, and what they promise."""
+
+    runs: tuple[EarlierRun, ...]
+    promised: float  # score of the configuration on sequences held out; the refit itself is not validated
+    with_report: bool = False  # whether the report sequences are trained on as well
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        runs = [[run.fold, run.best, list(run.rates)] for run in self.runs]
+        return {"runs": runs, "promised": self.promised, "with_report": self.with_report}
+
+    @staticmethod
+    def from_json(document: Any) -> RefitOrder | None:
+        """What `to_json` made; None for anything else."""
+        try:
+            runs = tuple(EarlierRun(fold, int(best), tuple(rates)) for fold, best, rates in document["runs"])
+            return RefitOrder(runs, float(document["promised"]), bool(document["with_report"]))
+        except (TypeError, KeyError, ValueError):
+            return None
+
+
+def seed_list(spec: StudySpec, count: int) -> list[int]:
+    """The first `count` seeds of replicates: the same for every configuration of the study."""
+    return [spec.seed + FIRST_SEED + i for i in range(count)]
+
+
+def cells(spec: StudySpec, seeds: int, folds: int = 1) -> list[Cell]:
+    """Seeds and folds of a configuration's replicates, so that with the search's own run it has `seeds` runs on each
+    of `folds` folds: a new fold before a new seed."""
+    first, *others = range(folds)
+    listed = seed_list(spec, seeds)
+    if spec.validation.count is None:
+        return [(seed, None) for seed in listed[:-1]]
+    return [(seed, fold) for seed in listed for fold in (*others, first) if (seed, fold) != (listed[-1], first)]
+
+
+def require_folds(spec: StudySpec, seeds: int, folds: int) -> None:
+    """Raise `SearchError` where the study has fewer folds, or `seeds` runs on each of `folds` add none."""
+    count = spec.validation.count
+    if folds > 1 and count is None:
+        raise SearchError(NO_FOLDS.format(name=spec.name))
+    if folds > (count or 1):
+        raise SearchError(f"--folds {folds} is more than the {count} folds of study {spec.name!r}; --folds all")
+    if seeds * folds < 2:
+        raise SearchError(f"--seeds {seeds} adds no run: the search's own run counts as the first; use 2 or more")

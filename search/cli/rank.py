@@ -19,8 +19,8 @@ from search.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from search.study.named import StudyRanking
     from search.study.ranking import RankedConfiguration, Ranking
-    from search.studyfile.spec import ValidationSpec
 
 SHOWN_PARAMETERS = 8
 
@@ -55,7 +55,7 @@ def rank(
     if json:
         print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, found.study, found.validation, limit)
+        _print(found, limit)
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
@@ -65,11 +65,13 @@ def rank(
         )
 
 
-def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int) -> None:
+def _print(found: StudyRanking, limit: int) -> None:
     from rich.table import Table
 
+    from lobmodels.metric import metric_of
     from search.study.ranking import varying
 
+    ranking, title = found.ranking, metric_of(found.schema).title.removesuffix(" correlation")
     head = ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
     rows = [head, *((str(i), *_cells(row)) for i, row in enumerate(ranking.rows[:limit], 1))]
     widths = [max(len(row[c]) for row in rows) + 2 for c in range(len(head))]
@@ -83,7 +85,9 @@ def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int) 
     for cells in rows[1:]:
         table.add_row(*(cells[c] for c in shown))
     stdout.print(
-        f"{name}: mean weighted Pearson on the selection sequences ({validation.words})", markup=False, soft_wrap=True
+        f"{found.study}: mean {title} on the selection sequences ({found.validation.words})",
+        markup=False,
+        soft_wrap=True,
     )
     stdout.print(table)
     names = varying(ranking.rows[:limit])

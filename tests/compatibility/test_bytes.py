@@ -1,4 +1,5 @@
-"""The challenge's own data states no schema anywhere: what is written for it has the bytes that it had before schemas."""
+"""The challenge's own data states no schema anywhere: what is written for it has the bytes that it had before
+schemas."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _print(found: StudyRanking, limit: int) -> None:
     names = varying(ranking.rows[:limit])
     for i, row in enumerate(ranking.rows[:limit] if names else (), 1):
         stdout.print(f"{i:>3}  {_parameters(row.configuration, names)}", markup=False, soft_wrap=True)
-    for line in _remarks(ranking, validation.report_fraction, len(ranking.rows) - limit):
+    for line in _remarks(ranking, found.report_fraction, len(ranking.rows) - limit):
         stdout.print(line, markup=False, soft_wrap=True)
 
 

@@ -182,7 +182,7 @@ def targets_section(study: Study) -> Section:
     names = study.schema.targets[:2]
     if len(names) < 2:
         return Section("targets", "Targets", f"The data has one target, {names[0]}.")
-    title, (a, b) = " against ".join(names), map(safe, names)
+    title, (a, b) = " against ".join(names), map(named, names)
     runs = [t for t in study.finished if set(names) <= set(t.select)]
     if len(runs) < LEAST:
         return Section("targets", title, f"{plural(len(runs), 'finished run')} with both scores: too few to compare.")
@@ -191,9 +191,9 @@ def targets_section(study: Study) -> Section:
     correlation = spearman(first, second)
     together = "go together" if correlation > 0.5 else "compete" if correlation < -0.2 else "are nearly independent"
     text = (
-        f"Over {len(runs)} finished runs the two targets {together} (rank correlation {correlation:.2f}). {a} varies by "
-        f"{first.std():.4f} between runs, {b} by {second.std():.4f}. The best run for {a} is trial {runs[best0].number} "
-        f"({score(first[best0])}, {b} {score(second[best0])}); for {b} trial {runs[best1].number} "
+        f"Over {len(runs)} finished runs the two targets {together} (rank correlation {correlation:.2f}). {a} varies "
+        f"by {first.std():.4f} between runs, {b} by {second.std():.4f}. The best run for {a} is trial "
+        f"{runs[best0].number} ({score(first[best0])}, {b} {score(second[best0])}); for {b} trial {runs[best1].number} "
         f"({score(second[best1])}, {a} {score(first[best1])})."
     )
     hidden = int(((first < _padded(first)[0]) | (second < _padded(second)[0])).sum())
@@ -213,13 +213,12 @@ def _targets(study: Study, runs: Sequence[Trial], first: Floats, second: Floats)
     kinds: dict[str, list[int]] = {}
     for i, trial in enumerate(runs):
         kinds.setdefault(str(trial.configuration.get(split, "")) if split else "finished", []).append(i)
-    traces, (a, b) = _equal_means(first, second), map(safe, study.schema.targets[:2])
+    traces, (a, b) = _equal_means(first, second), map(named, study.schema.targets[:2])
     for (kind, members), color in zip(kinds.items(), SERIES * (1 + len(kinds) // len(SERIES)), strict=False):
         dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], named(kind), color)
         hover = [f"trial {runs[i].number}" for i in members]
-        traces.append(
-            {**dots, "text": hover, "hovertemplate": f"%{{text}}: {a} %{{x:.4f}}, {b} %{{y:.4f}}<extra></extra>"}
-        )
+        template = f"%{{text}}: {a} %{{x:.4f}}, {b} %{{y:.4f}}<extra></extra>"
+        traces.append({**dots, "text": hover, "hovertemplate": template})
     x, y = (axis(name, range=_padded(values)) for name, values in ((a, first), (b, second)))
     return figure(traces, height=400, x=x, y=y)
 

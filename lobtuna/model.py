@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from lobmodels.checkpoint import Checkpoint
-    from lobmodels.training.run import EpochRecord
+    from lobmodels.training.epochs import EpochRecord
 
 
 class Model(Shown):

@@ -122,7 +122,8 @@ def _convert(path: Path, entry: Path, schema: Schema) -> None:
 
     The caller holds the file's lock, so that a temporary folder found here was left by a killed process.
     """
-    from lobmodels.data.parquet import column_problems, open_parquet
+    from lobmodels.data.columns import column_problems
+    from lobmodels.data.parquet import open_parquet
 
     file = open_parquet(path)
     _raise_problems(path, column_problems(file.schema_arrow.names, file.schema_arrow.types, schema))

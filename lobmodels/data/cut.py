@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lobmodels.data.parquet import column_problems, open_parquet
+from lobmodels.data.columns import column_problems
+from lobmodels.data.parquet import open_parquet
 from lobmodels.data.sequences import MEMBERS
 from lobmodels.errors import DataError
 from lobmodels.files import appearing, writable_folder, write_atomically

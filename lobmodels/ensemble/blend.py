@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.ensemble.bundle import check_weights
+from lobmodels.ensemble.weights import check_weights
 from lobmodels.errors import BundleError
 from lobmodels.metric import WEIGHT_FLOOR
 from lobmodels.schema import Schema

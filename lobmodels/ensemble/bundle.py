@@ -21,6 +21,7 @@ from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
+from lobmodels.ensemble.weights import valid_weights
 from lobmodels.errors import BundleError, ConfigError, Remedy
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
@@ -72,7 +73,7 @@ class Bundle:
         Members stay as they are where one of them does not hold the spread of its predictions. Raises `BundleError`
         for weights that are no average.
         """
-        values = _valid_weights(members, weights)
+        values = valid_weights(members, weights)
         factors = scale.factors(scale.spreads(members), values)
         scaled = tuple(scale.rescaled(member, factor) for member, factor in zip(members, factors, strict=True))
         return Bundle(scaled, values, factors)
@@ -80,7 +81,7 @@ class Bundle:
     @staticmethod
     def shipped(members: Sequence[Checkpoint], weights: ArrayLike, factors: NDArray[np.float64]) -> Bundle:
         """A bundle of a submission's members, which `factors` have already brought to one scale."""
-        return Bundle(tuple(members), _valid_weights(members, weights), factors)
+        return Bundle(tuple(members), valid_weights(members, weights), factors)
 
     @property
     def schema(self) -> Schema:
@@ -144,36 +145,6 @@ class Bundle:
         for member, weight in zip(self.members, self.weights, strict=True):
             total += weight * member.predict(raw, device)
         return total
-
-
-def _valid_weights(members: Sequence[Checkpoint], weights: ArrayLike | None) -> NDArray[np.float64]:
-    """(K, targets); uniform where there are none. Raises `BundleError` where they are no average of these members."""
-    if not members:
-        raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
-    names = [member.name for member in members]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise BundleError(f"members named twice: {', '.join(repeated)}; name each once and give it a larger weight")
-    if len({member.schema for member in members}) > 1:
-        raise BundleError("members were trained on data of different schemas; choose members of one study")
-    targets = members[0].schema.targets
-    values = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if values.shape not in {(len(members),), (len(members), len(targets))}:
-        raise BundleError(f"weights of shape {values.shape} for {len(members)} members; one each, or one per target")
-    if values.ndim == 1:
-        values = np.repeat(values[:, None], len(targets), 1)
-    check_weights(values, names, targets)
-    return values
-
-
-def check_weights(weights: NDArray[np.float64], names: list[str], targets: Sequence[str]) -> None:
-    """Raise `BundleError` unless each column of `weights` (K, targets) is a weighted average over `names`."""
-    for name, row in zip(names, weights, strict=True):
-        if not np.isfinite(row).all() or (row < 0).any():
-            raise BundleError(f"weight {row.tolist()} of {name}: weights are finite and not negative")
-    sums = weights.sum(0)
-    if (np.abs(sums - 1) > 1e-6).any():
-        raise BundleError(f"weights sum to {sums.tolist()} for {' and '.join(targets)}; they must sum to 1")
 
 
 def submission_bytes(bundle: Bundle) -> bytes:

@@ -11,16 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.data.parquet import (
-    Block,
-    RowAudit,
-    blocks,
-    column_notes,
-    column_problems,
-    is_readable,
-    open_parquet,
-    rows_of_block,
-)
+from lobmodels.data.columns import column_notes, column_problems, is_readable
+from lobmodels.data.parquet import Block, RowAudit, blocks, open_parquet, rows_of_block
 from lobmodels.distributions import ks_distance
 from lobmodels.errors import DataError
 from lobmodels.profile.dead import DeadData, DeadSearch

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
+from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
@@ -30,33 +29,6 @@ from lobmodels.training.scores import StreamingScore
 
 FORMAT = 1
 EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch did. Scores are those of the data's metric on the selection sequences, after the epoch; NaN in a
-    refit."""
-
-    epoch: int  # from 0
-    loss: float  # mean training loss, sequences weighted equally
-    scores: dict[str, float]  # by target
-    mean: float
-    lr: float  # at the start of the epoch
-    grad_norm: float  # mean over the steps taken, before clipping
-    train_seconds: float
-    seconds: float  # validation included
-
-    def document(self) -> dict[str, Any]:
-        """Plain values by name, the score of each target under the target's name."""
-        values = dataclasses.asdict(self)
-        return {"epoch": values.pop("epoch"), "loss": values.pop("loss"), **values.pop("scores"), **values}
-
-    @staticmethod
-    def of(document: dict[str, Any]) -> EpochRecord:
-        """The record of a `document()`."""
-        own = {field.name for field in dataclasses.fields(EpochRecord)}
-        values = {name: value for name, value in document.items() if name in own}
-        return EpochRecord(scores={name: value for name, value in document.items() if name not in own}, **values)
 
 
 class TrainingRun:

@@ -36,7 +36,7 @@ from search.study.record import (
 from storage.claims import REASON, Batch
 
 if TYPE_CHECKING:
-    from lobmodels.training.run import EpochRecord
+    from lobmodels.training.epochs import EpochRecord
 
 
 def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:

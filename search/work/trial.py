@@ -16,7 +16,8 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError, InterruptedTraining
 from lobmodels.metric import metric_of
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of

@@ -13,7 +13,8 @@ from lobmodels.data import Dataset
 from lobmodels.errors import CheckpointError, ConfigError, TrainingError
 from lobmodels.metric import weighted_pearson
 from lobmodels.training.batches import RunData
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 
 BASE = {"hidden_size": 8, "num_layers": 2, "batch_size": 8, "epochs": 4, "lr": 3e-3, "dropout": 0.1}
 RECIPES = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.pruners import PercentilePruner
 from optuna.trial import TrialState
 
-from lobmodels.training.run import EpochRecord
+from lobmodels.training.epochs import EpochRecord
 from search.errors import SearchError
 from search.report.importance import importance
 from search.report.record import read_study

@@ -18,7 +18,7 @@ class EpochRecord:
     mean: float
     lr: float  # at the start of the epoch
     grad_norm: float  # mean over the steps taken, before clipping
-    train_seconds: float
+    train_seconds: float  # of this run alone, where several take turns
     seconds: float  # validation included
 
     def document(self) -> dict[str, Any]:

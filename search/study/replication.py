@@ -33,6 +33,7 @@ from search.study.record import (
 )
 from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
+from search.study.smoothing import smoothed_scores
 from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
 from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
@@ -99,6 +100,8 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
 def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] = ()) -> list[Run]:
     """The search runs whose configurations to repeat: the `top` best, or those of the given trials.
 
+    The best are those whose scores, smoothed over the space, are highest: the highest raw scores are mostly luck.
+
     Raises `SearchError` where there are fewer, or a trial is not complete.
     """
     runs = finished_runs(study)
@@ -113,7 +116,8 @@ def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] =
             )
         runs = [by_number[number] for number in numbers]
     else:
-        runs = sorted(runs, key=lambda run: (-run.value, run.number))
+        worth = smoothed_scores(study.get_trials(deepcopy=False))
+        runs = sorted(runs, key=lambda run: (-worth.get(run.number, run.value), run.number))
     first: dict[str, Run] = {}
     for run in runs:
         first.setdefault(run.key, run)

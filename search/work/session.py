@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import optuna
@@ -38,6 +39,7 @@ class StudySession:
     storage: BackgroundStorage
     artifacts: Artifacts
     last_recovery: float = float("-inf")  # time.monotonic()
+    siblings: list[StudySession] = field(default_factory=list)
 
     @staticmethod
     def open(inner: BaseStorage, name: str, claim: Claim, *, patience: float, background: bool = True) -> StudySession:
@@ -57,6 +59,14 @@ class StudySession:
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored))
+
+    def sibling(self) -> StudySession:
+        """The same session for another trial at once: what it reads of other workers' trials is shared."""
+        study = self.study
+        storage = self.storage.sibling()
+        twin = optuna.Study(study.study_name, storage, copy.deepcopy(study.sampler), copy.deepcopy(study.pruner))
+        self.siblings.append(StudySession(self.spec, twin, storage, self.artifacts))
+        return self.siblings[-1]
 
     @property
     def name(self) -> str:
@@ -85,6 +95,8 @@ class StudySession:
         changed = [name for name in CHANGEABLE if getattr(terms, name) != getattr(self.spec, name)]
         if changed:
             self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
+            for sibling in self.siblings:
+                sibling.spec = self.spec
         return [name for name in changed if name != "question"]
 
     def spent(self) -> str | None:

@@ -32,7 +32,8 @@ from search.study.preview import sample_configurations
 from search.study.refit import choose_ranked, refit
 from search.study.replication import choose, find_replicates, pool, replicate
 from search.study.runs import refit_runs
-from search.studyfile.spec import StudySpec, ValidationSpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.validation import ValidationSpec
 from search.work.options import WorkOptions
 from search.work.worker import work
 

@@ -54,7 +54,7 @@ def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np
 def predict_held_out(
     member: Checkpoint, dataset: Dataset, index: Indices, device: str | None = None
 ) -> NDArray[np.float32]:
-    """Predictions (n, 901, 2) on the sequences that the run held out: `index`, counted through both files.
+    """Predictions (n, S, K) on the sequences that the run held out: `index`, counted through both files.
 
     Read-only, mapped from the cache once they are computed.
     """
@@ -67,7 +67,7 @@ def predict_held_out(
         return np.concatenate(parts)[:, schema.warmup_steps :]
 
     path = cache_folder() / "predictions" / dataset.fingerprint / name
-    return mapped(path, (len(index), schema.scored_steps, len(schema.targets)), compute)
+    return mapped(path, (len(index), rows.shape[1] - schema.warmup_steps, len(schema.targets)), compute)
 
 
 def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

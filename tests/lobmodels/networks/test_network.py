@@ -104,7 +104,7 @@ def test_the_convolution_is_torchs(kernel: int) -> None:
 
 def test_heads_per_target_share_nothing() -> None:
     """`mlp_per_target` computes what two mlps of one output each compute, and a target's loss moves its own alone."""
-    head = HEADS["mlp_per_target"](RunConfig.parse({"head": "mlp_per_target", "hidden_size": 6}))
+    head = HEADS["mlp_per_target"](RunConfig.parse({"head": "mlp_per_target", "hidden_size": 6}), 2)
     assert isinstance(head, nn.Sequential)
     x = torch.randn(4, 3, 6)
     for k in (0, 1):

@@ -97,7 +97,7 @@ class StudySession:
         """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data, or where none of
         its configurations can be trained on it."""
         require_trainable(self.spec, dataset, created=True)
-        bind_data(self.study, dataset.fingerprint)
+        bind_data(self.study, dataset.fingerprint, dataset.schema)
         bind_data(self.study, dataset.fingerprint)  # again: of two first workers that write at once, the later counts
 
     def trials(self) -> list[FrozenTrial]:

@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.metric import metric_of
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 from lobmodels.training.turns import JobDropped
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import needs_news
@@ -223,7 +225,8 @@ class TrialInProgress:
 
     def _fail(self, failure: Failure) -> Outcome:
         """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
-        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note))
+        worst = metric_of(self.context.dataset.schema).lowest
+        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note, worst))
         self._clean_up()
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 

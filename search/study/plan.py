@@ -141,7 +141,7 @@ def queue_first(study: optuna.Study, plan: EnsemblePlan) -> int:
     """
     queued = 0
     for count in range(1, plan.seeds + 1):
-        queued += sum(repeat(study, number, count) is not None for number in plan.chosen)
+        queued += sum(repeat(study, number, count) for number in plan.chosen)
     return queued
 
 

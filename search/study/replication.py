@@ -20,7 +20,7 @@ from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.orders import Cell, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
-from search.study.record import (
+from search.study.record import DRAW, (
     FINGERPRINT,
     FOLD,
     KEY,
@@ -186,20 +186,31 @@ def _failures(target: optuna.Study) -> dict[str, int]:
     return dict(Counter(key for (key, *_), state in _states(target).items() if state == "failed"))
 
 
-def repeat(study: optuna.Study, number: int, most: int) -> int | None:
-    """Queue one more replicate of the complete trial `number`; returns its seed, or None where its configuration has
-    `most` replicates already."""
+def repeat(study: optuna.Study, number: int, most: int, draw: int | None = None) -> bool:
+    """Queue one more replicate of the complete trial `number`; False where its configuration has `most` already, or the
+    trial is not complete.
+
+    `draw` is the trial in whose place the replicate runs. Two draws of one configuration at the same moment get two
+    replicates: the one whose replicate is withdrawn as equal to the other's queues the next. Without `draw`, two calls
+    at the same moment queue one.
+    """
     run = next((run for run in finished_runs(study) if run.number == number), None)
-    if run is None:
-        return None
     target, spec = open_replicates(study), spec_of(study)
-    states = _states(target)
-    if sum(key == run.key for key, *_ in states) >= most:
-        return None
-    cell = _next_cell(spec, states, run.key)
-    _enqueue(target, spec, run, cell)
-    withdraw_duplicates(target, identity)
-    return cell[0]
+    while run is not None:
+        states = _states(target)
+        if sum(key == run.key for key, *_ in states) >= most:
+            return False
+        _enqueue(target, spec, run, _next_cell(spec, states, run.key), draw)
+        withdraw_duplicates(target, identity)
+        if draw is None or _has_replicate(target, draw):
+            return True
+    return False
+
+
+def _has_replicate(target: optuna.Study, draw: int) -> bool:
+    """Whether a replicate that was queued in place of trial `draw` is still there."""
+    trials = target.get_trials(deepcopy=False)
+    return any(trial.user_attrs.get(DRAW) == draw and not is_duplicate(trial) for trial in trials)
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
@@ -264,8 +275,9 @@ def _next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]],
     return next(cell for cell in listed if cell not in taken)
 
 
-def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell) -> None:
-    target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, *cell))
+def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell, draw: int | None = None) -> None:
+    attributes = queued_replicate(run.key, run.number, *cell) | ({} if draw is None else {DRAW: draw})
+    target.enqueue_trial(to_params(spec, run.config), user_attrs=attributes)
 
 
 def _states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:

@@ -123,7 +123,7 @@ class StudySession:
         """Queue a replicate of a trial; False where it is not complete, or has enough of them."""
         if earlier.state != TrialState.COMPLETE:
             return False
-        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST) is not None
+        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST, self.storage.own().number)
 
     def spent(self) -> str | None:
         """Why the study's budget, or the search's share of it where there is a plan, allows no further trial."""

@@ -20,7 +20,8 @@ from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.orders import Cell, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
-from search.study.record import DRAW, (
+from search.study.record import (
+    DRAW,
     FINGERPRINT,
     FOLD,
     KEY,
@@ -187,12 +188,10 @@ def _failures(target: optuna.Study) -> dict[str, int]:
 
 
 def repeat(study: optuna.Study, number: int, most: int, draw: int | None = None) -> bool:
-    """Queue one more replicate of the complete trial `number`; False where its configuration has `most` already, or the
-    trial is not complete.
+    """Queue one more replicate of trial `number`; False where there are `most`, or it is not complete.
 
-    `draw` is the trial in whose place the replicate runs. Two draws of one configuration at the same moment get two
-    replicates: the one whose replicate is withdrawn as equal to the other's queues the next. Without `draw`, two calls
-    at the same moment queue one.
+    `draw` is the trial in whose place the replicate runs: two draws at the same moment get two replicates, while two
+    calls without it get one.
     """
     run = next((run for run in finished_runs(study) if run.number == number), None)
     target, spec = open_replicates(study), spec_of(study)
@@ -202,15 +201,10 @@ def repeat(study: optuna.Study, number: int, most: int, draw: int | None = None)
             return False
         _enqueue(target, spec, run, _next_cell(spec, states, run.key), draw)
         withdraw_duplicates(target, identity)
-        if draw is None or _has_replicate(target, draw):
+        own = [t for t in target.get_trials(deepcopy=False) if t.user_attrs.get(DRAW) == draw and not is_duplicate(t)]
+        if draw is None or own:
             return True
     return False
-
-
-def _has_replicate(target: optuna.Study, draw: int) -> bool:
-    """Whether a replicate that was queued in place of trial `draw` is still there."""
-    trials = target.get_trials(deepcopy=False)
-    return any(trial.user_attrs.get(DRAW) == draw and not is_duplicate(trial) for trial in trials)
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:

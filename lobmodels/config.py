@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,11 +16,29 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
+class Above:
+    """All numbers above `bound`, where a condition would otherwise list values."""
+
+    bound: float
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(value > self.bound)
+
+
+Allowed = tuple[Any, ...] | Above
+
+
+def in_words(allowed: Allowed, show: Callable[[Any], str] = str) -> str:
+    """What a condition allows, for messages: `a or b`, `above 0`."""
+    return f"above {allowed.bound:g}" if isinstance(allowed, Above) else " or ".join(map(show, allowed))
+
+
+@dataclass(frozen=True)
 class Needs:
     """Marks a parameter that means something only while the parameter `parent` has one of `values`."""
 
     parent: str
-    values: tuple[Any, ...]
+    values: Allowed
 
 
 class _FeatureFlag:
@@ -127,7 +145,7 @@ class RunConfig(NetworkConfig):
     ema_decay: Probability = Field(
         0.0, description="of the moving average of the weights, which is then validated and kept; 0: none"
     )
-    ema_ramp: Annotated[bool, LATER] = Field(
+    ema_ramp: Annotated[bool, Needs("ema_decay", Above(0.0)), LATER] = Field(
         False, description="the decay grows to `ema_decay`, so that the first weights are soon forgotten"
     )
     swa_epochs: Annotated[int, Field(ge=0, le=64), LATER] = Field(
@@ -151,8 +169,7 @@ class RunConfig(NetworkConfig):
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
         problems = [
-            f"{name}={getattr(self, name)!r} needs {parent} to be {' or '.join(map(str, allowed))}, "
-            f"not {getattr(self, parent)!r}"
+            f"{name}={getattr(self, name)!r} needs {parent} to be {in_words(allowed)}, not {getattr(self, parent)!r}"
             for name, (parent, allowed) in REQUIRES.items()
             if name in self.model_fields_set and getattr(self, name) is not False
             if getattr(self, parent) not in allowed
@@ -183,7 +200,6 @@ class RunConfig(NetworkConfig):
             name: value
             for name, value in self.model_dump().items()
             if name not in REQUIRES or getattr(self, REQUIRES[name][0]) in REQUIRES[name][1]
-            if name != "ema_ramp" or self.ema_decay > 0
         }
 
     def identity(self) -> dict[str, Any]:
@@ -206,13 +222,13 @@ class RunConfig(NetworkConfig):
         return tuple(name for name in FEATURE_FLAGS if getattr(self, name))
 
 
-def _needs(metadata: list[Any]) -> tuple[str, tuple[Any, ...]] | None:
+def _needs(metadata: list[Any]) -> tuple[str, Allowed] | None:
     return next(((mark.parent, mark.values) for mark in metadata if isinstance(mark, Needs)), None)
 
 
 # A parameter on the left means something only while the one it names has one of these values. Study files, trial
 # configurations and checkpoints all read this table, which is made from the marks above.
-REQUIRES: dict[str, tuple[str, tuple[Any, ...]]] = {
+REQUIRES: dict[str, tuple[str, Allowed]] = {
     name: needs for name, field in RunConfig.model_fields.items() if (needs := _needs(field.metadata))
 }
 FEATURE_FLAGS = tuple(name for name, field in RunConfig.model_fields.items() if FEATURE_FLAG in field.metadata)

@@ -75,10 +75,6 @@ class DeviceMemoryError(TrainingError):
     """The accelerator has too little free memory for this run; another moment or a smaller run may do."""
 
 
-class InterruptedTraining(LobModelsError):
-    """An epoch was left in the middle because the caller asked for it."""
-
-
 class CheckpointError(LobModelsError):
     """A checkpoint is incomplete, damaged, or of a format this version does not read."""
 

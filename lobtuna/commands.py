@@ -49,7 +49,6 @@ def work(
     storage: str | None = None,
     *,
     gpus: str | None = None,
-    trials_per_gpu: int = 1,
     slots: int | None = None,
     **options: Any,
 ) -> Worked:
@@ -65,7 +64,7 @@ def work(
     from search.work.start import start
 
     url, name = _found(study, storage)
-    places: dict[str, Any] = {"gpus": gpus, "trials_per_gpu": trials_per_gpu, "slots": slots}
+    places: dict[str, Any] = {"gpus": gpus, "slots": slots}
     console = Console(stderr=True, highlight=False, force_jupyter=False)  # a notebook shows lines, not boxes
     done = start(url, name, Path(data), WorkOptions(**options), console, **places)
     return Worked(Study(url, name), done)

@@ -28,7 +28,7 @@ from storage.store import artifacts_of
 
 # The server imports torch once; a worker is then a fork of it, up in a moment, and still a process to be killed.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["search.work.worker", "tests.machines"])
+CONTEXT.set_forkserver_preload(["search.work.worker", "tests.machines", "tests.preloaded"])
 
 Hook = Callable[..., None]
 

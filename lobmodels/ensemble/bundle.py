@@ -296,6 +296,5 @@ def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
 def _origin(member: Checkpoint) -> dict[str, Any]:
     """Where a member comes from, without anything that differs between two equal runs on one machine."""
     fields = {name: getattr(member, name) for name in ORIGIN_FIELDS}
-    if member.split is not None:
-        fields |= {"split": member.split, "validated": member.rule.validated}
-    return {"key": member.config.key(), "configuration": member.config.identity(), **fields}
+    split = {} if member.split is None else {"split": member.split, "validated": member.rule.validated}
+    return {"key": member.config.key(), "configuration": member.config.identity(), **fields, **split}

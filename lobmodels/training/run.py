@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
-from lobmodels.errors import CheckpointError, InterruptedTraining, TrainingError
+from lobmodels.errors import CheckpointError, TrainingError
 from lobmodels.networks import build_network
 from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
@@ -27,6 +25,8 @@ from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.pearson import StreamingPearson
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.refit import RefitPlan
+from lobmodels.training.stopwatch import Stopwatch
+from lobmodels.training.turns import Job, until_computed
 
 FORMAT = 1
 EVALUATION_BATCH = 128
@@ -43,7 +43,7 @@ class EpochRecord:
     mean: float
     lr: float  # at the start of the epoch
     grad_norm: float  # mean over the steps taken, before clipping
-    train_seconds: float
+    train_seconds: float  # of this run alone, where several take turns
     seconds: float  # validation included
 
 
@@ -73,7 +73,7 @@ class TrainingRun:
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
-        self.interrupted: Callable[[], bool] = lambda: False  # asked before every batch
+        self.clock = Stopwatch()
 
     @property
     def epoch(self) -> int:
@@ -101,37 +101,46 @@ class TrainingRun:
         """Train one epoch, validate, remember the weights if they are the best so far.
 
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
-        memory, `InterruptedTraining` between two batches once `interrupted()`: only a stored state can go on then.
+        memory. After an error only a stored state can go on.
         """
         for _ in self.steps():
-            if self.interrupted():
-                raise InterruptedTraining(f"interrupted in epoch {self.epoch + 1}")
+            pass
         return self.history[-1]
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Job[None]:
         """`train_epoch` one training step at a time, for several runs that alternate on one device.
 
-        Nothing between two steps waits for the device; the last pause is followed by validation, which does.
+        Nothing between two steps waits for the device, and the seconds between them are not counted as this run's.
         """
-        lr, start = self.schedule.lr, time.perf_counter()
+        return self.clock.counting(self._epoch())
+
+    def _epoch(self) -> Job[None]:
+        lr = self.schedule.lr
         self.random.seed(self.seed, self.epoch + 1)
         with memory_errors(self.device):
-            loss, grad_norm, stepped = (yield from self._train()).tolist()  # waits for the device
+            sums = yield from self.train_pass()
+            yield from until_computed(self.device)
+            loss, grad_norm, stepped = sums.tolist()
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
             self.averages.after_epoch()
-            trained = time.perf_counter()
-            t0, t1 = self._evaluate(self.data.select).tolist() if self.plan is None else (math.nan, math.nan)
+            trained = self.clock.seconds
+            t0, t1 = (yield from self._selection()) if self.plan is None else (math.nan, math.nan)
         self._refuse_not_finite(loss, t0, t1)
         mean = (t0 + t1) / 2
-        end = time.perf_counter()
-        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained - start, end - start)
+        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained, self.clock.seconds)
         if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
             self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
 
-    def _train(self) -> Generator[None, None, Tensor]:
+    def _selection(self) -> Job[list[float]]:
+        """Score per target on the selection sequences."""
+        score = self._evaluate(self.data.select)
+        yield from until_computed(self.device)
+        return score.tolist()
+
+    def train_pass(self) -> Job[Tensor]:
         """One pass over the train sequences. Returns (3,) on the device, summed over sequences: the loss, the gradient
         norm of steps in which it was finite, and 1 for these. The scaler skips the other steps."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -145,7 +154,7 @@ class TrainingRun:
         return sums
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `_train` sums, (3,)."""
+        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `train_pass` sums, (3,)."""
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
             prediction = self.network(self._augmented(x))
         loss = self.loss(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
@@ -230,12 +239,6 @@ class TrainingRun:
         buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
         evaluated.load_state_dict(current)
         return report, buckets, measured
-
-    def release(self) -> None:
-        """Let go of the data and of everything on the device. History, best epoch and configuration can still be read;
-        training, results and states cannot be had any more."""
-        for name in ("data", "network", "averages", "optimizer", "schedule", "scaler", "loss", "best_weights"):
-            self.__dict__.pop(name, None)
 
     def state(self) -> bytes:
         """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""

@@ -10,7 +10,12 @@ import typer
 from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stderr, stdout
 
 Workers = Annotated[int, typer.Option(min=1, help="How many workers.")]
-PerGpu = Annotated[int, typer.Option(min=1, help="Slots on each GPU.")]
+PerDevice = Annotated[
+    str,
+    typer.Option(
+        "--runs-per-device", "--trials-per-gpu", metavar="N|auto", help="Runs at once on each GPU; auto measures."
+    ),
+]
 WheelOption = Annotated[
     Path | None,
     typer.Option(
@@ -42,7 +47,7 @@ def kaggle(
     dataset: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Kaggle data set with both parquet files.")],
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = 1,
-    trials_per_gpu: PerGpu = 1,
+    runs_per_device: PerDevice = "1",
     accelerator: Annotated[str, typer.Option(help="Kaggle's name of the GPU.")] = "NvidiaTeslaT4",
     time_limit: Annotated[str, typer.Option(metavar="DURATION", help="Work no longer than this.")] = "11h30m",
     wheel: WheelOption = None,
@@ -56,7 +61,7 @@ def kaggle(
     from search.launch import kaggle as target
     from search.launch.job import SECRET, prepare, write
 
-    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
+    job = prepare(storage, study, workers=workers, runs_per_device=runs_per_device, time_limit=time_limit, wheel=wheel)
     written = []
     for number in range(1, workers + 1):
         written += write(target.kernel(job, number, user, dataset, accelerator, output))
@@ -76,7 +81,7 @@ def sky(
     storage: StorageOption = DEFAULT_STORAGE,
     gpu: Annotated[str, typer.Option(help="Accelerator as SkyPilot names it.")] = "T4:1",
     workers: Workers = 1,
-    trials_per_gpu: PerGpu = 1,
+    runs_per_device: PerDevice = "1",
     time_limit: Annotated[str | None, typer.Option(metavar="DURATION", help="Work no longer than this.")] = None,
     wheel: WheelOption = None,
     output: Output = Path("sky"),
@@ -85,7 +90,7 @@ def sky(
     from search.launch import sky as target
     from search.launch.job import prepare, write
 
-    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, time_limit=time_limit, wheel=wheel)
+    job = prepare(storage, study, workers=workers, runs_per_device=runs_per_device, time_limit=time_limit, wheel=wheel)
     _print(write(target.files(job, data, gpu, output)))
 
 
@@ -93,7 +98,7 @@ def compose(
     study: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = 1,
-    trials_per_gpu: PerGpu = 1,
+    runs_per_device: PerDevice = "1",
     gpus: Annotated[bool, typer.Option("--gpus/--no-gpus", help="Give the workers the host's NVIDIA GPUs.")] = False,
     wheel: WheelOption = None,
     output: Output = Path("compose"),
@@ -105,7 +110,7 @@ def compose(
     from search.launch import compose as target
     from search.launch.job import prepare, write
 
-    job = prepare(storage, study, workers=workers, trials_per_gpu=trials_per_gpu, wheel=wheel, far=False)
+    job = prepare(storage, study, workers=workers, runs_per_device=runs_per_device, wheel=wheel, far=False)
     _print(write(target.files(job, gpus, output)))
 
 

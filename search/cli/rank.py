@@ -20,7 +20,7 @@ from search.cli.common import (
 
 if TYPE_CHECKING:
     from search.study.ranking import RankedConfiguration, Ranking
-    from search.studyfile.terms import ValidationSpec
+    from search.studyfile.validation import ValidationSpec
 
 SHOWN_PARAMETERS = 8
 

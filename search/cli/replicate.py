@@ -102,7 +102,9 @@ def _print(study: optuna.Study, result: Queued, grid: tuple[int, int], plan: Pla
         stdout.print(f"  {result.failed} failed before: --retry queues them again", markup=False)
     best = ", ".join(f"{run.number} ({run.value:.4f})" for run in result.chosen[:8])
     stdout.print(f"  configurations of trials {best}{', ...' if len(result.chosen) > 8 else ''}", markup=False)
-    stdout.print("  (their scores are the search's own, on the selection sequences)", markup=False)
+    values = [run.value for run in result.chosen]
+    order = "" if values == sorted(values, reverse=True) else "; chosen by scores smoothed over the space"
+    stdout.print(f"  (their scores are the search's own, on the selection sequences{order})", markup=False)
     on = f", on {grid[1]} folds" if grid[1] > 1 else ""
     stdout.print(
         f"  each under its own seed and {used[0]}{f' to {used[-1]}' if len(used) > 1 else ''}{on}", markup=False

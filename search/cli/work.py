@@ -22,9 +22,17 @@ def work(
     data: DataOption,
     storage: StorageOption = DEFAULT_STORAGE,
     gpus: Annotated[
-        str | None, typer.Option(metavar="all|0,1,..", help="One supervised process for each slot of these GPUs.")
+        str | None, typer.Option(metavar="all|0,1,..", help="One supervised process for each of these GPUs.")
     ] = None,
-    trials_per_gpu: Annotated[int, typer.Option(min=1, help="Slots on each GPU, with --gpus.")] = 1,
+    runs_per_device: Annotated[
+        str,
+        typer.Option(
+            "--runs-per-device",
+            "--trials-per-gpu",
+            metavar="N|auto",
+            help="Runs at once in each process; auto measures which number is fastest.",
+        ),
+    ] = "1",
     slots: Annotated[
         int | None, typer.Option(min=1, help="Supervised processes on the CPU; one a core is best.")
     ] = None,
@@ -63,7 +71,7 @@ def work(
     from search.work.posix import require_posix
 
     require_posix()
-    from search.work.options import WorkOptions
+    from search.work.options import WorkOptions, parse_runs_per_device
     from search.work.start import start
     from search.work.stopping import parse_duration
 
@@ -77,7 +85,8 @@ def work(
         checkpoint_every=checkpoint_every,
         patience=patience,
         keep_folder=keep,
+        runs_per_device=parse_runs_per_device(runs_per_device),
     )
-    summary = start(storage, study, data, options, stderr, gpus=gpus, trials_per_gpu=trials_per_gpu, slots=slots)
+    summary = start(storage, study, data, options, stderr, gpus=gpus, slots=slots)
     if json:
         print_json({"outcomes": summary.outcomes, "trials": summary.trials, "stopped": summary.stopped})

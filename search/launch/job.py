@@ -17,6 +17,7 @@ from search.launch.wheel import Wheel
 from search.study.open import open_study, spec_of
 from search.study.record import VERSION
 from search.studyfile.spec import StudySpec
+from search.work.options import parse_runs_per_device
 from search.work.session import require_version
 from search.work.stopping import parse_duration
 from storage.backends.registry import parse_url
@@ -33,7 +34,7 @@ class Job:
     spec: StudySpec
     package: Package
     workers: int = 1
-    trials_per_gpu: int = 1
+    runs_per_device: str = "1"
     time_limit: str | None = None
 
     @property
@@ -49,8 +50,8 @@ class Job:
     def arguments(self, data: str) -> list[str]:
         """The worker's command line after `lobtuna`; the URL comes from the environment."""
         limit = ["--time-limit", self.time_limit] if self.time_limit else []
-        per_gpu = ["--trials-per-gpu", str(self.trials_per_gpu)]
-        return ["work", self.study, "--data", data, "--gpus", "all", *per_gpu, *limit]
+        at_once = ["--runs-per-device", self.runs_per_device]
+        return ["work", self.study, "--data", data, "--gpus", "all", *at_once, *limit]
 
 
 def prepare(
@@ -58,7 +59,7 @@ def prepare(
     study: str,
     *,
     workers: int = 1,
-    trials_per_gpu: int = 1,
+    runs_per_device: str = "1",
     time_limit: str | None = None,
     wheel: Path | None = None,
     far: bool = True,
@@ -66,8 +67,10 @@ def prepare(
     """Look the study up in the database `url` and pack what its workers need.
 
     `far` workers are on other machines and must reach that database. Raises `SearchError` for an unknown study, one of
-    another version of lobtuna, a database file where other machines must reach the database, a bad duration or wheel.
+    another version of lobtuna, a database file where other machines must reach the database, a bad duration, number
+    of runs or wheel.
     """
+    parse_runs_per_device(runs_per_device)
     if time_limit is not None:
         parse_duration(time_limit)
     found = open_study(url, study)
@@ -80,7 +83,7 @@ def prepare(
         )
     package = make_package(_extras(where, found.user_attrs.get(ARTIFACTS)), wheel)
     _require_same(package.wheel, found, wheel)
-    return Job(spec_of(found).model_copy(update={"name": study}), package, workers, trials_per_gpu, time_limit)
+    return Job(spec_of(found).model_copy(update={"name": study}), package, workers, runs_per_device, time_limit)
 
 
 def _extras(where: StorageUrl, artifacts: str | None) -> set[str]:

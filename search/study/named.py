@@ -16,7 +16,7 @@ from search.study.replication import Plan, Queued, choose, rank_study, store_pla
 from search.study.replication import replicate as queue
 from search.study.runs import nothing_complete
 from search.studyfile.spec import StudySpec
-from search.studyfile.terms import ValidationSpec
+from search.studyfile.validation import ValidationSpec
 
 USUAL = 5  # configurations that are repeated where nothing is asked for
 SEEDS_EACH = 5  # runs of each with the fixed split, the search's own included

@@ -34,6 +34,7 @@ from search.study.record import (
 )
 from search.study.resampling import stored_sums
 from search.study.runs import Run, finished_runs, nothing_complete
+from search.study.smoothing import smoothed_scores
 from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
@@ -84,7 +85,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
     spec = spec_of(study)
     require_folds(spec, seeds, folds)
     target = open_replicates(study)
-    states = _states(target)
+    states = replicate_states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
     # Cell by cell, not configuration by configuration: if the workers stop early, each has about equally many.
     for cell in cells(spec, seeds, folds):
@@ -92,7 +93,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
             state = states.get((run.key, *cell))
             new = state is None or (retry and state == "failed")
             if new:
-                _enqueue(target, spec, run, cell)
+                enqueue_replicate(target, spec, run, cell)
             counts["queued" if new else "failed" if state == "failed" else "present"] += 1
     withdraw_duplicates(target, identity)
     return Queued(tuple(chosen), **counts)
@@ -100,6 +101,8 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
 
 def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] = ()) -> list[Run]:
     """The search runs whose configurations to repeat: the `top` best, or those of the given trials.
+
+    The best are those whose scores, smoothed over the space, are highest: the highest raw scores are mostly luck.
 
     Raises `SearchError` where there are fewer, or a trial is not complete.
     """
@@ -115,7 +118,8 @@ def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] =
             )
         runs = [by_number[number] for number in numbers]
     else:
-        runs = sorted(runs, key=lambda run: (-run.value, run.number))
+        worth = smoothed_scores(study.get_trials(deepcopy=False))
+        runs = sorted(runs, key=lambda run: (-worth.get(run.number, run.value), run.number))
     first: dict[str, Run] = {}
     for run in runs:
         first.setdefault(run.key, run)
@@ -184,27 +188,7 @@ def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Rank
 
 def _failures(target: optuna.Study) -> dict[str, int]:
     """Replicates of each configuration that failed and did not succeed when they were queued again."""
-    return dict(Counter(key for (key, *_), state in _states(target).items() if state == "failed"))
-
-
-def repeat(study: optuna.Study, number: int, most: int, draw: int | None = None) -> bool:
-    """Queue one more replicate of trial `number`; False where there are `most`, or it is not complete.
-
-    `draw` is the trial in whose place the replicate runs: two draws at the same moment get two replicates, while two
-    calls without it get one.
-    """
-    run = next((run for run in finished_runs(study) if run.number == number), None)
-    target, spec = open_replicates(study), spec_of(study)
-    while run is not None:
-        states = _states(target)
-        if sum(key == run.key for key, *_ in states) >= most:
-            return False
-        _enqueue(target, spec, run, _next_cell(spec, states, run.key), draw)
-        withdraw_duplicates(target, identity)
-        own = [t for t in target.get_trials(deepcopy=False) if t.user_attrs.get(DRAW) == draw and not is_duplicate(t)]
-        if draw is None or own:
-            return True
-    return False
+    return dict(Counter(key for (key, *_), state in replicate_states(target).items() if state == "failed"))
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
@@ -229,12 +213,12 @@ def advance(storage: BaseStorage, name: str) -> int:
     if target.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
         return 0
     plan = Plan.from_json(document)
-    states = _states(target)
+    states = replicate_states(target)
     attempts = Counter(key for key, *_ in states)
     survivors = next_round(plan, finished_runs(study), lambda keys: rank_study(study, keys), attempts)
     spec = spec_of(study)
     for run in survivors:
-        _enqueue(target, spec, run, _next_cell(spec, states, run.key))
+        enqueue_replicate(target, spec, run, next_cell(spec, states, run.key))
     if not survivors:
         target.set_user_attr(PLAN, None)
     withdraw_duplicates(target, identity)
@@ -262,19 +246,20 @@ def next_round(
     return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
 
 
-def _next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]], key: str) -> Cell:
+def next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]], key: str) -> Cell:
     """The first seed and fold under which a configuration was not repeated yet."""
     taken = {(seed, fold) for other, seed, fold in states if other == key}
     listed = cells(spec, len(taken) + 2, spec.validation.count or 1)
     return next(cell for cell in listed if cell not in taken)
 
 
-def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell, draw: int | None = None) -> None:
+def enqueue_replicate(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell, draw: int | None = None) -> None:
+    """Queue a replicate of `run`; `draw` is the trial in whose place it runs, if there is one."""
     attributes = queued_replicate(run.key, run.number, *cell) | ({} if draw is None else {DRAW: draw})
     target.enqueue_trial(to_params(spec, run.config), user_attrs=attributes)
 
 
-def _states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:
+def replicate_states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:
     """State of each replicate by (key, seed, fold); of several, the one that is not failed."""
     states: dict[tuple[str, int, int | None], str] = {}
     for trial in target.get_trials(deepcopy=False):

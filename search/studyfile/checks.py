@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from lobmodels.config import RunConfig
+from lobmodels.config import RunConfig, in_words
 from lobmodels.errors import ConfigError
 from search.studyfile.conditions import assign, check_when, conditions, dead_parameters, ordered
 from search.studyfile.parameters import Fixed, FloatRange, IntRange, Parameter, Problem, parse_parameter
@@ -134,7 +134,7 @@ def _unmet(parameters: Mapping[str, Parameter], name: str, values: Mapping[str, 
         if parent in parameters and parent not in values:
             return f"it needs {parent}, which is not used either"
         if value not in allowed:
-            return f"it needs {parent} to be {' or '.join(map(show, allowed))}, and {parent} is {show(value)}"
+            return f"it needs {parent} to be {in_words(allowed, show)}, and {parent} is {show(value)}"
     return "its conditions do not hold"
 
 

@@ -1,10 +1,10 @@
 """When a parameter means something: the study file's own conditions and those every configuration obeys."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lobmodels.config import REQUIRES, RunConfig
-from search.studyfile.parameters import Fixed, FloatRange, Parameter, Problem
+from lobmodels.config import REQUIRES, Above, Allowed, RunConfig, in_words
+from search.studyfile.parameters import Fixed, FloatRange, IntRange, Parameter, Problem
 from search.studyfile.values import NAMES, coerce, show, suggestion
 
 Parameters = Mapping[str, Parameter]
@@ -14,7 +14,7 @@ class Condition(NamedTuple):
     """The parameter it belongs to means something only while `parent` has one of the values `allowed`."""
 
     parent: str
-    allowed: tuple[Any, ...]
+    allowed: Allowed
 
 
 def conditions(parameters: Parameters, name: str) -> tuple[Condition, ...]:
@@ -127,13 +127,20 @@ def _never(parameters: Parameters, name: str, broken: set[str]) -> str | None:
         return None
     for parent, found in needed.items():
         possible = get(parameters, parent)
-        values = possible.values()
-        if values is None:  # a real range: conditions can name only values that were checked to lie in it
-            values = found[0].allowed
-        if not any(all(value in condition.allowed for condition in found) for value in values):
-            wanted = " and ".join(" or ".join(map(show, condition.allowed)) for condition in found)
+        if not any(all(value in condition.allowed for condition in found) for value in _tried(possible, found)):
+            wanted = " and ".join(in_words(condition.allowed, show) for condition in found)
             return f"it needs {parent} to be {wanted}, and {parent} is {possible}"
     return None
+
+
+def _tried(possible: Parameter, found: list[Condition]) -> Iterable[Any]:
+    """Values of a parameter among which one meets all its conditions, if any does."""
+    values = possible.values()
+    if values is not None:
+        return values
+    assert isinstance(possible, FloatRange | IntRange)  # conditions name only values that were checked to lie in it
+    named = [value for condition in found if not isinstance(condition.allowed, Above) for value in condition.allowed]
+    return (*named, *possible.extra, *possible.bounds)
 
 
 def assign(parameters: Parameters, order: tuple[str, ...], choose: Callable[[str, Parameter], Any]) -> dict[str, Any]:

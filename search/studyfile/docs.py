@@ -13,7 +13,7 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from lobmodels.config import REQUIRES, RunConfig
+from lobmodels.config import REQUIRES, RunConfig, in_words
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import (
     BudgetSpec,
@@ -23,8 +23,8 @@ from search.studyfile.terms import (
     SamplerSpec,
     SecondLookSpec,
     StalledSpec,
-    ValidationSpec,
 )
+from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import NAMES, allowed_words, field_type, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
@@ -142,7 +142,7 @@ def _needs(name: str) -> str:
     if name not in REQUIRES:
         return ""
     parent, allowed = REQUIRES[name]
-    return f"`{parent}`: " + " or ".join(f"`{show(value)}`" for value in allowed)
+    return f"`{parent}`: {in_words(allowed, lambda value: f'`{show(value)}`')}"
 
 
 def _bounds(field: FieldInfo) -> str:

@@ -20,8 +20,8 @@ from search.studyfile.terms import (
     PrunerSpec,
     SamplerSpec,
     SecondLookSpec,
-    ValidationSpec,
 )
+from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
 from storage.url import redact

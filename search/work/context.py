@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -14,9 +15,11 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, SplitRule
 from lobmodels.data.sequences import check_batch_size
 from lobmodels.training.batches import RunData, fits
-from search.work.device_lock import DeviceLock
+from lobmodels.training.turns import Turns
 from search.work.events import Emit
 from search.work.exits import Exit
+from search.work.failure import failure_of
+from search.work.room import Room
 from search.work.stopping import Stop
 
 PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
@@ -31,13 +34,16 @@ class WorkerContext:
     worker: str  # HOST:PID
     stop: Stop
     emit: Emit
-    device_lock: DeviceLock
+    room: Room
+    undecided: bool = False  # how many runs at once are fastest here is not measured yet
     checkpoint_every: float = 60.0  # seconds between two uploads of a running trial's state
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
     end_process: Callable[[Exit], object] = lambda _: (
         None
     )  # called from a thread when a run hangs: nothing else ends it
+    turns: Turns = field(default_factory=lambda: Turns(lambda error: failure_of(error).broken_device))
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
+    _used: WeakValueDictionary[Any, RunData] = field(default_factory=WeakValueDictionary)  # by runs, prepared or not
 
     @property
     def device_name(self) -> str:
@@ -49,15 +55,31 @@ class WorkerContext:
         than the data."""
         check_batch_size(config.batch_size, self.dataset.partition(rule))
         key = (config.feature_groups(), config.normalizer, rule)
-        if key not in self._prepared:
-            if self.device.type == "cpu":  # each slot has its own copy, unless the data is shared
-                self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
-            while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
-                self._prepared.popitem(last=False)
-                self._empty_cache()
-            self._prepared[key] = RunData.prepare(self.dataset, config, self.device, rule=rule)
+        data = self._used.get(key)
+        if data is None:
+            self._make_room(config)
+            data = self._used[key] = self._on_default_stream(config, rule)
+        self._prepared[key] = data
         self._prepared.move_to_end(key)
-        return self._prepared[key]
+        return data
+
+    def _make_room(self, config: RunConfig) -> None:
+        if self.device.type == "cpu":  # each slot has its own copy, unless the data is shared
+            self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
+        while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
+            self._prepared.popitem(last=False)
+            self._empty_cache()
+
+    def _on_default_stream(self, config: RunConfig, rule: SplitRule) -> RunData:
+        """The data prepared. On a GPU all streams are waited for before and after: runs on any of them read the data,
+        and memory of data that has left may be used again."""
+        if self.device.type != "cuda":
+            return RunData.prepare(self.dataset, config, self.device, rule=rule)
+        torch.cuda.synchronize(self.device)
+        with torch.cuda.stream(torch.cuda.default_stream(self.device)):
+            data = RunData.prepare(self.dataset, config, self.device, rule=rule)
+        torch.cuda.synchronize(self.device)
+        return data
 
     def free_memory(self) -> None:
         """Release the memory that the device holds between trials."""

@@ -23,10 +23,16 @@ class Event:
     seconds: float | None = None  # of this epoch
     state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
     text: str = ""
+    lane: int = 0  # which of the worker's runs at once
 
     def to_line(self) -> bytes:
         """One line of JSON without the empty fields."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v not in (None, "")}).encode() + b"\n"
+        return (
+            json.dumps(
+                {k: v for k, v in asdict(self).items() if v not in (None, "") and (k, v) != ("lane", 0)}
+            ).encode()
+            + b"\n"
+        )
 
     @staticmethod
     def from_line(line: bytes) -> Event:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.errors import SearchError
 from storage.backends.registry import PATIENCE
 from storage.claims import DEFAULT_GRACE
+
+MOST_AT_ONCE = 8  # runs of a worker, where the number is measured
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,12 @@ class WorkOptions:
     patience: float = PATIENCE  # with a database that cannot be reached
     background: bool = True  # send reports and states from a thread, so that training does not wait for the database
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
-    shared_device: str | None = None  # name under which slots share a device
+    runs_per_device: int | None = 1  # trained at once by a worker; None: as many as are measured to be fastest
     follow_parent: bool = False  # stop when the process that started this one has ended
+
+    def runs_at_once(self) -> tuple[int, int]:
+        """Most runs at once of a worker, and how many may begin before a measurement allows more."""
+        return (MOST_AT_ONCE, 1) if self.runs_per_device is None else (self.runs_per_device, self.runs_per_device)
 
     def to_json(self) -> dict[str, Any]:
         """Every field as plain JSON."""
@@ -35,6 +43,15 @@ class WorkOptions:
     def from_json(document: dict[str, Any]) -> WorkOptions:
         """What `to_json` made."""
         return WorkOptions(**{**document, "keep_folder": Path(document["keep_folder"])})
+
+
+def parse_runs_per_device(text: str) -> int | None:
+    """The number of runs at once that `text` gives, None for `auto`. Raises `SearchError`."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+        raise SearchError(f"--runs-per-device {text!r} is neither auto nor a number of runs from 1 to 999")
+    return int(text)
 
 
 @dataclass

@@ -18,7 +18,7 @@ LINE_EVERY = 60.0  # seconds between two lines about a running trial where there
 
 @dataclass
 class Row:
-    """One slot's line of the table."""
+    """One line of the table: a slot, or one of the runs that it trains at once."""
 
     trial: str = ""
     epoch: str = ""
@@ -32,9 +32,10 @@ class Progress:
 
     def __init__(self, console: Console, slots: int = 1) -> None:
         self.console = console
-        self.rows = [Row() for _ in range(slots)]
+        self.slots = slots
+        self.rows = {(slot, 0): Row() for slot in range(slots)}  # by slot and lane
         self.live: Live | None = None
-        self._printed = [0.0] * slots
+        self._printed: dict[int, float] = {}
 
     @contextmanager
     def display(self) -> Iterator[Progress]:
@@ -65,10 +66,10 @@ class Progress:
 
     def handle(self, event: Event, slot: int = 0) -> None:
         """Update the table, and print what should stay in the log."""
-        self._update(self.rows[slot], event)
+        self._update(self.rows.setdefault((slot, event.lane), Row()), event)
         line = self._line(event, slot)
         if line:
-            self.print((f"[{slot}] " if len(self.rows) > 1 else "") + line)
+            self.print((f"[{slot}] " if self.slots > 1 else "") + line)
         self._refresh()
 
     def print(self, text: str) -> None:
@@ -83,7 +84,9 @@ class Progress:
 
     def set_state(self, slot: int, state: str) -> None:
         """Show a state that the supervisor, not the slot, knows."""
-        self.rows[slot].state = state
+        for number, lane in list(self.rows):
+            if number == slot:
+                self.rows[number, lane].state = state
         self._refresh()
 
     def _refresh(self) -> None:
@@ -92,12 +95,13 @@ class Progress:
                 self.live.update(self.table())
 
     def table(self) -> Table:
-        """One line a slot."""
+        """One line a slot, or a run where a slot trains several at once."""
         table = Table(box=None, pad_edge=False)
         for name in ("slot", "trial", "epoch", "score", "s/epoch", "state"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
-        for number, row in enumerate(self.rows):
-            table.add_row(str(number), row.trial, row.epoch, row.score, row.seconds, row.state)
+        for (slot, lane), row in sorted(self.rows.items(), key=lambda item: item[0]):
+            name = f"{slot}.{lane}" if (slot, 1) in self.rows else str(slot)
+            table.add_row(name, row.trial, row.epoch, row.score, row.seconds, row.state)
         return table
 
     def _update(self, row: Row, event: Event) -> None:
@@ -132,7 +136,7 @@ class Progress:
 
     def _epoch_line(self, event: Event, slot: int, name: str) -> str:
         """A line about a running trial, once in `LINE_EVERY` seconds, where no table shows it."""
-        if self.live is not None or time.monotonic() - self._printed[slot] < LINE_EVERY:
+        if self.live is not None or time.monotonic() - self._printed.get(slot, 0.0) < LINE_EVERY:
             return ""
         self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"

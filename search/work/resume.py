@@ -40,22 +40,26 @@ class ResumeState:
         """Remember the state of `run` after an epoch."""
         self.latest, self.epoch = run.state(), run.epoch
 
-    def restore(self, run: TrainingRun) -> bool:
-        """Set `run` to the last epoch that is in memory or stored; False where there is none that can be read.
-
-        Raises `Unavailable` where the store cannot be reached.
-        """
+    def fetch(self) -> None:
+        """Bring the stored state into memory. Raises `Unavailable` where the store cannot be reached."""
+        if self.latest is not None or self.artifact is None:
+            return
         try:
-            blob = self.latest
-            if blob is None and self.artifact is not None:
-                blob = download(self.store, self.artifact)
-            if blob is None:
-                return False
-            run.restore(blob)
-        except (ArtifactError, CheckpointError) as error:
+            self.latest = download(self.store, self.artifact)
+        except ArtifactError as error:
             self.note(f"{error}; starting over")
+
+    def restore(self, run: TrainingRun) -> bool:
+        """Set `run` to the last epoch that is in memory; False where there is none that can be read."""
+        if self.latest is None:
             return False
-        self.latest, self.epoch = blob, run.epoch
+        try:
+            run.restore(self.latest)
+        except CheckpointError as error:
+            self.note(f"{error}; starting over")
+            self.latest = None
+            return False
+        self.epoch = run.epoch
         return True
 
     def due(self, every: float) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import optuna
@@ -16,6 +17,7 @@ from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent, without_end
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
+from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.pruners import reads_running
@@ -33,10 +35,10 @@ from search.study.record import (
     VERSION,
 )
 from search.study.repeated import MOST, ran_before
-from search.study.replication import repeat
 from search.study.second_look import queue_second_look, worth_keeping
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import BudgetSpec
+from search.work.events import Emit, Event
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
 from storage.fleet import Recovered
@@ -58,6 +60,7 @@ class StudySession:
     artifacts: Artifacts
     plan: EnsemblePlan | None = None
     last_recovery: float = float("-inf")  # time.monotonic()
+    siblings: list[StudySession] = field(default_factory=list)
 
     @staticmethod
     def open(inner: BaseStorage, name: str, claim: Claim, *, patience: float, background: bool = True) -> StudySession:
@@ -77,6 +80,14 @@ class StudySession:
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored), EnsemblePlan.of(stored.user_attrs))
+
+    def sibling(self) -> StudySession:
+        """The same session for another trial at once: what it reads of other workers' trials is shared."""
+        study = self.study
+        storage = self.storage.sibling()
+        twin = optuna.Study(study.study_name, storage, copy.deepcopy(study.sampler), copy.deepcopy(study.pruner))
+        self.siblings.append(StudySession(self.spec, twin, storage, self.artifacts, self.plan))
+        return self.siblings[-1]
 
     @property
     def name(self) -> str:
@@ -105,7 +116,14 @@ class StudySession:
         changed = [name for name in CHANGEABLE if getattr(terms, name) != getattr(self.spec, name)]
         if changed:
             self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
+            for sibling in self.siblings:
+                sibling.spec = self.spec
         return [name for name in changed if name != "question"]
+
+    def follow(self, plan: EnsemblePlan | None) -> None:
+        """The plan that says what share of the budget the search has."""
+        for session in (self, *self.siblings):
+            session.plan = plan
 
     def ran_before(self, config: RunConfig) -> FrozenTrial | None:
         """The earlier trial that makes the running one, if it has not begun yet, a repetition.
@@ -183,3 +201,12 @@ def require_version(study: optuna.Study) -> None:
         f"study {study.study_name!r} was created by lobtuna {made}, this is {here}: their runs may differ; "
         f"use a wheel of lobtuna {made} (lobtuna wheel writes one where it is installed), or create the study anew"
     )
+
+
+def recover(session: StudySession, every: float, emit: Emit) -> int:
+    """`session.recover`, with an event for each trial; returns how many were queued again."""
+    found = session.recover(every)
+    for trial in found:
+        what = "given up" if trial.given_up else "queued again"
+        emit(Event("recovered", session.name, trial.number, text=f"{trial.worker} fell silent: {what}"))
+    return sum(not trial.given_up for trial in found)

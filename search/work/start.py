@@ -22,7 +22,6 @@ def start(
     console: Console,
     *,
     gpus: str | None = None,
-    trials_per_gpu: int = 1,
     slots: int | None = None,
 ) -> WorkSummary:
     """Work on `study` here until its budget is spent, a limit is reached or a signal arrives; progress goes to
@@ -33,7 +32,7 @@ def start(
     """
     require_posix()
     one = gpus is None and slots is None
-    planned = single(options.device, options.threads) if one else plan(gpus, trials_per_gpu, slots, options.threads)
+    planned = single(options.device, options.threads) if one else plan(gpus, slots, options.threads)
     if planned:
         return supervise(url, study, data, options, planned, console)
     return _in_this_process(url, study, data, options, console)

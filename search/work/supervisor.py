@@ -37,26 +37,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one process works. Slots with the same `shared` name share a device."""
+    """Where one process works."""
 
     device: str
     threads: int
-    shared: str = ""
 
 
-def plan(gpus: str | None, trials_per_gpu: int, slots: int | None, threads: int = 1) -> list[Slot]:
-    """The slots of `--gpus` and `--trials-per-gpu`, or of `--slots` on the CPU, with `threads` CPU threads each.
+def plan(gpus: str | None, slots: int | None, threads: int = 1) -> list[Slot]:
+    """A slot for each of `--gpus`, or the `--slots` on the CPU, with `threads` CPU threads each.
 
     Raises `SearchError` for GPUs that are not there.
     """
     if gpus is None:
-        devices, shared = ["cpu"] * (slots or 1), [""] * (slots or 1)
-    else:
-        if slots is not None:
-            raise SearchError("--slots is for the CPU: with --gpus use --trials-per-gpu")
-        devices = [name for name in _gpus(gpus) for _ in range(trials_per_gpu)]
-        shared = [name.replace(":", "") if trials_per_gpu > 1 else "" for name in devices]
-    return [Slot(device, threads, name) for device, name in zip(devices, shared, strict=True)]
+        return [Slot("cpu", threads)] * (slots or 1)
+    if slots is not None:
+        raise SearchError("--slots is for the CPU: with --gpus use --runs-per-device")
+    return [Slot(device, threads) for device in _gpus(gpus)]
 
 
 def single(device: str | None, threads: int) -> list[Slot]:
@@ -188,7 +184,6 @@ class _Supervisor:
             device=slot.device,
             threads=slot.threads,
             time_limit=None if deadline is None else max(1.0, deadline - time.monotonic()),
-            shared_device=slot.shared or None,
             follow_parent=True,
         )
 

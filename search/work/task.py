@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, SplitRule
 from lobmodels.training.refit import PastRun, RefitPlan, plan_refit
+from lobmodels.training.run import TrainingRun
 from search.study.orders import RefitOrder
 from search.study.record import TrialRecord
 from search.studyfile.spec import StudySpec
-from search.studyfile.terms import ValidationSpec
+from search.studyfile.validation import ValidationSpec
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,16 @@ class Task:
 
         past = [PastRun(run.best, steps(self.validation.rule(run.fold)), run.rates) for run in self.order.runs]
         return plan_refit(self.config, past, steps(self.rule))
+
+    def value(self, checkpoint: Checkpoint) -> float:
+        """The run's value in its study: its score on the selection sequences, or what the configuration promises."""
+        value = checkpoint.score if self.order is None else self.order.promised
+        assert value is not None, "a validated run has a score"
+        return value
+
+    def words(self, run: TrainingRun) -> str:
+        """How a finished run of this task ended."""
+        if self.order is not None:
+            return f"refit on {len(run.data.train)} sequences, {run.epoch} epochs"
+        ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
+        return f"{ended}, best epoch {run.best_epoch + 1} of {run.epoch}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 from typing import Any
 
 import optuna
@@ -13,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
-from lobmodels.errors import DeviceMemoryError, InterruptedTraining
+from lobmodels.errors import DeviceMemoryError
 from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.turns import JobDropped
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
@@ -22,11 +22,13 @@ from search.study.retention import drop_states, make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
+from search.work.device_work import DeviceWork
 from search.work.events import Event
-from search.work.exits import Exit
 from search.work.failure import Failure, batch_of, failure_of
 from search.work.history import history_csv
+from search.work.hung import leave
 from search.work.kept import KeptRun, store_kept
+from search.work.lane import Lane
 from search.work.outage import end_trial, outlast
 from search.work.outcome import Outcome
 from search.work.rescue import SavedRun, store_files
@@ -40,18 +42,19 @@ from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
 
-HAND_BACK = 10.0  # seconds that a hung worker spends on handing its trial back
-
 log = logging.getLogger(__name__)
 
 File = tuple[str, str, bytes]  # name, type, content
 
 
 class TrialInProgress:
-    """One trial that this worker has taken. `run` trains it to its outcome."""
+    """One trial that this worker has taken. `run` trains it to its outcome, in the thread of its lane.
 
-    def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial) -> None:
-        self.context, self.session, self.trial = context, session, trial
+    `DeviceWork` computes, in turns with the worker's other runs; all else (database, files, decisions) delays none.
+    """
+
+    def __init__(self, context: WorkerContext, session: StudySession, trial: optuna.Trial, lane: Lane) -> None:
+        self.context, self.session, self.trial, self.lane = context, session, trial, lane
         self.storage = session.storage
         frozen = self.storage.own()
         self.number, self.trial_id = frozen.number, trial_id_of(frozen)
@@ -103,54 +106,45 @@ class TrialInProgress:
         return task
 
     def _on_device(self, task: Task) -> Outcome:
-        """Train beside other slots; where memory was too small for that, train once more with the device to itself."""
-        lock, stopped = self.context.device_lock, self.context.stop.due
-        try:
-            with lock.shared(stopped, self._release) as ready:
-                return self._train(task) if ready else self._hand_back()
-        except (DeviceMemoryError, torch.OutOfMemoryError) as error:
-            if lock.name is None:
-                raise
-            self._note(f"{error}; trying once more alone")
-        self.training = None
-        self.context.free_memory()
-        with lock.exclusive(stopped) as ready:
-            return self._train(task) if ready else self._hand_back()
-
-    def _release(self) -> None:
-        """Free the device's memory for a slot that waits to have it alone; history and scores of the run stay."""
-        if self.training is not None:
-            self.training.release()
-        self.context.free_memory()
+        """Train beside the worker's other runs; where memory was too small for that, go on when fewer train at once."""
+        room, stopped = self.context.room, self.context.stop.due
+        while True:
+            try:
+                return self._train(task)
+            except JobDropped as dropped:  # another run lost the device or hangs
+                return self._hand_back(str(dropped))
+            except (DeviceMemoryError, torch.OutOfMemoryError) as error:
+                if not room.set_aside():
+                    raise
+                self._note(f"{error}; goes on from its last epoch when fewer runs train at once")
+            self.training = None
+            self.context.turns.call(self.context.free_memory)
+            if not room.again(stopped):
+                return self._hand_back()
 
     def _train(self, task: Task) -> Outcome:
-        with Watchdog(self._hung, lambda: self.context.stop.urgent) as watchdog:
-            with watchdog.watch():
-                data = self.context.data_for(task.config, task.rule)
-                run = self.training = TrainingRun(task.config, task.seed, data, task.plan(self.context.dataset))
-            if outlast(lambda: self.resume.restore(run), self.context.stop, self._note):
+        hung = lambda waited: leave(self.context, self.storage, self._note, waited)  # noqa: E731
+        with Watchdog(hung, lambda: self.context.stop.urgent) as watchdog:
+            device = DeviceWork(self.context, self.lane, watchdog, self._note)
+            run = self.training = device.build(task)
+            outlast(self.resume.fetch, self.context.stop, self._note)
+            if device.call(lambda: self.resume.restore(run)):
                 self.storage.forget_reports(run.epoch)
                 self._emit("resume", epoch=run.epoch)
-            ended = self._epochs(run, watchdog)
+            ended = self._epochs(run, device)
             if ended is not None:
                 return ended
-            with watchdog.watch():
-                checkpoint = run.result(f"{self.session.name}#{self.number}")
+            checkpoint = device.call(lambda: run.result(f"{self.session.name}#{self.number}"))
         return self._finish(run, checkpoint, task)
 
-    def _epochs(self, run: TrainingRun, watchdog: Watchdog) -> Outcome | None:
+    def _epochs(self, run: TrainingRun, device: DeviceWork) -> Outcome | None:
         """Train to the last epoch; returns None there, or the outcome of a run that ended before it."""
-        run.interrupted = lambda: self.context.stop.at_once
         while not run.finished:
-            if self.context.stop.due(run.history[-1].seconds if run.history else 0.0):
+            if self.context.stop.due(device.lasted or (run.history[-1].seconds if run.history else 0.0)):
                 return self._hand_back()
-            try:
-                with watchdog.watch():
-                    record = run.train_epoch()
-                    self.resume.take(run)  # waits for the device, too
-            except InterruptedTraining:
+            record = device.epoch(run, self.resume)
+            if record is None:
                 return self._hand_back()
-            watchdog.epoch_ended(record.seconds)
             self._report(run, record)
             if run.finished:
                 break
@@ -188,8 +182,7 @@ class TrialInProgress:
     # Ends -------------------------------------------------------------------------------------------------------
 
     def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
-        value = checkpoint.score if task.order is None else task.order.promised
-        assert value is not None, "a validated run has a score"
+        value = task.value(checkpoint)
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
         batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
         batch.state, batch.values = TrialState.COMPLETE, [value]
@@ -210,10 +203,7 @@ class TrialInProgress:
                     raise kept.problem from error
                 return Outcome("kept", f"{kept.path} ({error})", value)
         self._clean_up()
-        ended = "stopped early" if run.stop_reason == "early_stopping" else "all epochs"
-        if task.order is not None:
-            return Outcome("complete", f"refit on {len(run.data.train)} sequences, {run.epoch} epochs")
-        return Outcome("complete", f"{ended}, best epoch {checkpoint.best_epoch + 1} of {run.epoch}", value)
+        return Outcome("complete", task.words(run), None if task.order else value)
 
     def _files(self, checkpoint: Checkpoint, batch: Batch) -> list[File]:
         """What is stored with a complete trial; the checkpoint is the first."""
@@ -241,31 +231,11 @@ class TrialInProgress:
     def _end(self, batch: Batch) -> None:
         end_trial(self.storage, batch, self.context.stop, self._note)
 
-    def _hung(self, waited: float) -> None:
-        """Leave the trial and end the process: a step that hangs cannot be ended. Runs in the watchdog's thread.
-
-        After a signal the trial is handed back. Otherwise it counts as the loss of a worker: others take it over after
-        the grace, and one that hangs every time is given up after `max_retries`.
-        """
-        running, stopping = self.storage.running, self.context.stop.urgent
-        what = "hands it back at its last stored epoch" if stopping else "gives the trial up"
-        self._note(f"no epoch has ended for {waited:.0f} s: this worker {what} and ends")
-        if running is not None:
-            running.heartbeat.stop()
-        if running is not None and stopping:
-            handed_back = Batch(state=TrialState.WAITING)
-            write = threading.Thread(
-                target=self.storage.fleet.write, args=(self.trial_id, running.claim, handed_back), daemon=True
-            )
-            write.start()
-            write.join(HAND_BACK)  # not longer: the database itself may hang
-        self.context.end_process(Exit.DONE if stopping else Exit.RESTART)
-
-    def _hand_back(self) -> Outcome:
+    def _hand_back(self, why: str = "") -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""
         self.resume.save()
         self.storage.end(Batch(state=TrialState.WAITING))
-        return Outcome("handed back", self.context.stop.reason or "")
+        return Outcome("handed back", why or self.context.stop.reason or "")
 
     def _keep(self, batch: Batch, files: list[File], error: Unavailable) -> KeptRun:
         """Save the finished run to disk, because the database cannot be reached and this process may end before it."""
@@ -294,4 +264,4 @@ class TrialInProgress:
         self._emit("note", text=text)
 
     def _emit(self, kind: str, **fields: Any) -> None:
-        self.context.emit(Event(kind, self.session.name, self.number, **fields))
+        self.context.emit(Event(kind, self.session.name, self.number, lane=self.lane.number, **fields))

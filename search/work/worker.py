@@ -1,4 +1,4 @@
-"""A worker: takes trials, runs them one after another, and queues trials of silent workers again."""
+"""A worker: takes trials, trains one or several at once, and queues trials of silent workers again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,27 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
-from search.ship.gains import Predictions
 from search.study.open import SEEDS, existing_storage
 from search.study.plan import EnsemblePlan
 from search.study.record import SPEC
 from search.study.replication import advance
 from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
-from search.work.device_lock import DeviceLock
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
+from search.work.lane import Lane, lanes, run_lanes, store_states
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
-from search.work.planned import Step, follow
+from search.work.planned import PlanFollower
 from search.work.repeats import Repeats, too_many
-from search.work.session import StudySession
+from search.work.room import Room
+from search.work.session import StudySession, recover
 from search.work.stopping import Stop
 from search.work.trial import TrialInProgress
 from search.work.watch import EVERY, Watch
 from storage.claims import Claim
-from storage.errors import StorageError, Unavailable
+from storage.errors import Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
@@ -97,12 +98,12 @@ class _Worker:
             stop=stop,
             emit=emit,
             end_process=end_process,
-            device_lock=DeviceLock(options.shared_device),
+            room=Room(*options.runs_at_once()),
+            undecided=options.runs_per_device is None,
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
-        self.predictions = Predictions(dataset.valid, str(device))
-        self.phase = ""  # of the study's plan, as it was last shown
+        self.planned = PlanFollower(self.inner, name, dataset, device, emit)
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
@@ -112,10 +113,11 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
-        self.current: TrialInProgress | None = None
+        self.lanes = lanes(self.session, self.context.room.most, device)
+        self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
-        self.stop.when_asked(self._store_state)
+        self.stop.when_asked(lambda: store_states(self.lanes, self.stop))
         self.emit(
             Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
         )
@@ -123,30 +125,43 @@ class _Worker:
         notes.start()
         try:
             with self.watch:
-                self._work()
+                run_lanes(self.lanes, self._lane, self.context.turns, self.stop)
         finally:
             notes.stop()
         self.emit(Event("stop", self.name, text=self.summary.stopped))
         return self.summary
 
-    def _work(self) -> None:
+    def _lane(self, lane: Lane) -> None:
+        """Take trials one after another, each while there is room for one more run."""
+        room = self.context.room
         while not self._enough():
-            found = self._found()
-            if found is None:
+            if not room.enter(self.stop.due):
                 continue
-            self.current = TrialInProgress(self.context, *found)
-            outcome = self.current.run()
-            self.current = None
+            try:
+                with self.taking:
+                    why = self._found(lane)
+                if lane.current is not None:
+                    self._run(lane, lane.current)
+            finally:
+                lane.current = None
+                room.leave()
+            if why:
+                self._wait_or_leave(lane, why)
+
+    def _run(self, lane: Lane, trial: TrialInProgress) -> None:
+        outcome = trial.run()
+        with self.taking:
+            lane.current = None
             self.summary.count(outcome.state)
-            if outcome.state == "withdrawn" and self.replicates is not None:
-                self.replicates.storage.forget()  # a replicate was queued in its place
+            if outcome.state == "withdrawn" and lane.replicates is not None:
+                lane.replicates.storage.forget()  # a replicate was queued in its place
             repeated = self.failures.add(outcome.state, outcome.text)
-            if outcome.state == "kept":
-                raise RunSavedError(outcome.text)
-            if outcome.broken_device:
-                raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
-            if repeated:
-                raise SearchError(too_many(outcome.text))
+        if outcome.state == "kept":
+            raise RunSavedError(outcome.text)
+        if outcome.broken_device:
+            raise RestartNeeded(f"the device cannot be used in this process any more: {outcome.text}")
+        if repeated:
+            raise SearchError(too_many(outcome.text))
 
     def _enough(self) -> bool:
         if self.stop.due():
@@ -155,63 +170,81 @@ class _Worker:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
 
-    def _found(self) -> tuple[StudySession, optuna.Trial] | None:
-        """`_next`, after an outage where there is one; None where a stop is due before it is over."""
-        try:
-            return outlast(self._next, self.stop, lambda text: self.emit(Event("note", self.name, text=text)))
-        except Unavailable:
-            return None  # no trial is held yet, so nothing is lost
+    @property
+    def _sessions(self) -> list[StudySession]:
+        """The study's, and that of its replicates where there is one."""
+        return [self.session] if self.replicates is None else [self.session, self.replicates]
 
-    def _next(self) -> tuple[StudySession, optuna.Trial] | None:
-        """The next trial: a replicate where one is queued, else the study's; None after a wait, or at the end."""
+    def _busy(self) -> int:
+        """How many lanes have a trial."""
+        return sum(lane.current is not None for lane in self.lanes)
+
+    def _found(self, lane: Lane) -> str:
+        """Give `lane` its next trial, after an outage where there is one. Returns why there is none; empty where a stop
+        came before the outage was over: no trial is held yet, so nothing is lost."""
+        if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
+            return f"{self.options.trials} trials are done or running here"
+        note = lambda text: self.emit(Event("note", self.name, text=text))  # noqa: E731
+        try:
+            found = outlast(lambda: self._next(lane), self.stop, note)
+        except Unavailable:
+            return ""
+        if isinstance(found, str):
+            return found
+        lane.current = TrialInProgress(self.context, *found, lane)
+        return ""
+
+    def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
+        """The next trial: a replicate where one is queued, else the study's; or why there is none."""
         self._store_leftovers()
         self._recover(every=self.options.grace / 4)
-        replicates = self._replicates()
+        replicates = self._replicates(lane)
         trial = replicates.take() if replicates is not None else None
         if replicates is not None and trial is None and self._news() and advance(self.inner, self.name):
             replicates.storage.forget()
             trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
-        why = self.session.spent()
+        why = lane.session.spent()
         if why is None:
-            return self.session, self.session.ask()
-        if self._plan_goes_on(why):
-            return None
-        self._wait_or_leave(why)
-        return None
+            return lane.session, lane.session.ask()
+        return self._next(lane) if self._plan_goes_on(lane) else why
 
-    def _plan_goes_on(self, why: str) -> bool:
-        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
-        if self.session.plan is None:
-            return False
-        step, phase = follow(self.inner, self.name, self.predictions)
-        if phase.partition(",")[0] != self.phase:
-            self.phase = phase.partition(",")[0]
-            self.emit(Event("note", self.name, text=f"plan: {phase}"))
-        if step == Step.TAKE and self.replicates is not None:
-            self.replicates.storage.forget()
-        if step == Step.WAIT:
-            self.emit(Event("wait", self.name, text=why))
-            self.stop.sleep(min(LOOK_AGAIN, self.options.grace / 4))
-        return step != Step.LEAVE
+    def _plan_goes_on(self, lane: Lane) -> bool:
+        """Whether the study has a plan that has just queued something."""
+        queued = lane.session.plan is not None and self.planned.go_on()
+        if queued and lane.replicates is not None:
+            lane.replicates.storage.forget()
+        return queued
 
-    def _wait_or_leave(self, why: str) -> None:
-        """With `wait`, stay. Otherwise leave once every trial that runs elsewhere has had a new beat: if the last
-        worker left before that, a dead worker's trial would never be queued again."""
-        self.emit(Event("wait", self.name, text=why))
-        if self.context.device_lock.name is not None:  # the other slots of the device can use the memory
-            self.context.free_memory()
-        if self.options.wait:
+    def _wait_or_leave(self, lane: Lane, why: str) -> None:
+        """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
+        new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
+        self.emit(Event("wait", self.name, text=why, lane=lane.number))
+        if self._busy() or self.planned.waits:
+            self.stop.sleep(self._soon)
+        elif self.options.wait:
             self._idle()
-            return
-        sessions = [session for session in (self.session, self.replicates) if session is not None]
-        since = {session.name: session.storage.fleet.now() for session in sessions}
-        while any(s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in sessions):
-            self.stop.sleep(min(LOOK_AGAIN, self.options.grace / 4))
+        elif self._all_heard():
+            with self.taking:
+                if not self._busy():
+                    self.summary.stopped = why
+
+    def _all_heard(self) -> bool:
+        """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
+        since = {session.name: session.storage.fleet.now() for session in self._sessions}
+        while any(
+            s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in self._sessions if s.name in since
+        ):
+            self.stop.sleep(self._soon)
             if self.stop.due() or self._recover(every=0.0):
-                return
-        self.summary.stopped = why
+                return False
+        return True
+
+    @property
+    def _soon(self) -> float:
+        """Seconds until a lane without work looks again."""
+        return min(LOOK_AGAIN, self.options.grace / 4)
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""
@@ -221,33 +254,23 @@ class _Worker:
 
     def _news(self) -> bool:
         """Whether a trial or the definition has changed since the plan of replicates was last looked at."""
-        sessions = [self.session, self.replicates]
-        now = [self.watch.attributes, *(s.storage.others.version for s in sessions if s is not None)]
+        now = [self.watch.attributes, *(s.storage.others.version for s in self._sessions)]
         news, self.seen = now != self.seen, now
         return news
 
     def _store_leftovers(self) -> None:
         """Store finished runs in the working folder whose worker ended before it could."""
-        for session in (self.session, self.replicates):
-            if session is not None:
-                note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
-                self.leftovers.store(self.inner, session.name, note)
+        for session in self._sessions:
+            note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
+            self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
-        count = 0
-        for session in (self.session, self.replicates):
-            if session is None:
-                continue
-            for found in session.recover(every):
-                what = "given up" if found.given_up else "queued again"
-                self.emit(Event("recovered", session.name, found.number, text=f"{found.worker} fell silent: {what}"))
-                count += not found.given_up
-        return count
+        return sum(recover(session, every, self.emit) for session in self._sessions)
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
-        self.session.plan = EnsemblePlan.of(attributes)
+        self.session.follow(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return
@@ -260,8 +283,8 @@ class _Worker:
             text = f"follows the changed study: {', '.join(changed)}"
             self.emit(Event("note", self.name, text=text))
 
-    def _replicates(self) -> StudySession | None:
-        """The study of this study's replicates, from the moment it exists."""
+    def _replicates(self, lane: Lane) -> StudySession | None:
+        """The study of this study's replicates as `lane` sees it, from the moment it exists."""
         if self.replicates is None and not self.name.endswith(SEEDS):
             try:
                 self.inner.get_study_id_from_name(self.name + SEEDS)
@@ -269,18 +292,10 @@ class _Worker:
                 return None
             self.replicates = self._open(self.name + SEEDS)
             self.replicates.bind(self.context.dataset)
-        return self.replicates
+        if lane.replicates is None and self.replicates is not None:
+            lane.replicates = self.replicates if lane.number == 0 else self.replicates.sibling()
+        return lane.replicates
 
     def _open(self, name: str) -> StudySession:
         options = self.options
         return StudySession.open(self.inner, name, self.claim, patience=options.patience, background=options.background)
-
-    def _store_state(self) -> None:
-        """At a first signal: store the epochs so far, because a second signal ends the process at once."""
-        current = self.current
-        if current is None or not self.stop.urgent:
-            return
-        try:
-            current.resume.save()
-        except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
-            log.debug("nothing to store: %s", error)

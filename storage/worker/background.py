@@ -95,6 +95,12 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self._fetched = float("-inf")  # time.monotonic() of the last read, while no trial runs
         self._looked = float("-inf")  # time.monotonic() of the last read
 
+    def sibling(self) -> BackgroundStorage:
+        """The same storage for another trial of this process. Both read the others' trials through one copy."""
+        twin = copy.copy(self)
+        twin.running, twin._fetched = None, float("-inf")
+        return twin
+
     # The running trial ------------------------------------------------------------------------------------------
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:

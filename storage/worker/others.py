@@ -6,6 +6,7 @@ fleet. A pruner needs the finished trials alone, a sampler the parameters of the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
@@ -32,12 +33,17 @@ class Others:
         self.version = 0  # counts the reads that found a trial new or in another state
         self._newest = -1  # the highest trial id known after the last read of unfinished trials
         self._known: dict[int, FrozenTrial] = {}  # by trial id
+        self._reading = threading.Lock()  # trials of one process share this object
 
     def read(self, *, running: bool = True) -> list[FrozenTrial]:
         """All trials by number, after reading what has changed; changes of running trials only with `running`.
 
         Raises `KeyError` where the study was deleted, `Unavailable` in an outage.
         """
+        with self._reading:
+            return self._read(running)
+
+    def _read(self, running: bool) -> list[FrozenTrial]:
         engine = self.store.engine
         if engine is None:
             self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)

@@ -17,23 +17,28 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
+from lobmodels.training.throughput import epoch_seconds
+from lobmodels.training.turns import Job
 from tests.benchmarks.test_training import bare, interleaved, ratio
 from tests.lobmodels.training.short_data import short_dataset
 
 NETWORKS = {"3x64": {"hidden_size": 64, "num_layers": 3}, "2x144": {"hidden_size": 144, "num_layers": 2}}
-RUNS_AT_ONCE = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is computed: sequences of an epoch, those of a batch, steps of a sequence."""
+    """How much is computed: sequences of an epoch, those of a batch, steps of a sequence; the least seconds of a
+    measurement, and how many runs at once are measured."""
 
     train: int
     batch: int
     steps: int
+    seconds: float
+    at_once: tuple[int, ...]
 
 
-REAL, TINY = Size(768, 192, 1000), Size(2, 2, 101)
+REAL, TINY = Size(768, 192, 1000, 5.0, (1, 2, 4, 8)), Size(2, 2, 101, 0.0, (1, 2))
+EPOCHS, BATCHES = 20, 56  # of a run on the challenge's 10,721 sequences, in batches of 192
 
 
 def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
@@ -56,7 +61,8 @@ def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
             ("attention / its gru", name, ratio(seconds["attention"], seconds["ours"])),
             ("milliseconds a batch", name, 1000 * float(np.median(seconds["ours"])) * size.batch / size.train),
         ]
-    rows += _at_once(device, size)
+    rows += _runs_at_once(dataset, device, size)
+    rows += _networks_at_once(device, size)
     return rows
 
 
@@ -65,12 +71,41 @@ def _epoch(config: RunConfig, dataset: Dataset, device: torch.device) -> Callabl
     return lambda: run.train_epoch().train_seconds
 
 
-def _at_once(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
-    """How many times the networks a second of one alone, for several in one process with a stream each."""
-    functions = {str(count): _streams(count, device, size) for count in RUNS_AT_ONCE}
+def _runs_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """Runs an hour of a worker with K runs at once (`--runs-per-device K`), and how many times those of one at a time:
+    each K is measured right after K = 1, so that a warm card is compared with a warm card."""
+    config = RunConfig.parse(NETWORKS["3x64"] | {"batch_size": size.batch})
+    data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+    batches = size.train // size.batch
+
+    def seconds(count: int) -> float:
+        found = _result(epoch_seconds(config, data, count, size.seconds))
+        return found / batches * BATCHES * EPOCHS  # of one run on the challenge's data, validation left out
+
+    rows = []
+    for count in size.at_once:
+        alone, together = seconds(1), seconds(count)
+        rows += [(f"runs an hour, {count} at once", "3x64", 3600 / together)]
+        rows += [(f"runs an hour, {count} at once / one at a time", "3x64", alone / together)]
+    return rows
+
+
+def _result(job: Job[float]) -> float:
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            return float(end.value)
+
+
+def _networks_at_once(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """How many times the bare networks a second of one alone, for several in one process with a stream each."""
+    functions = {str(count): _streams(count, device, size) for count in size.at_once}
     seconds = interleaved(functions)
     alone = seconds["1"]
-    return [(f"throughput of {k} networks at once / one", "3x64", int(k) * ratio(alone, seconds[k])) for k in functions]
+    return [
+        (f"throughput of {k} bare nn.GRU at once / one", "3x64", int(k) * ratio(alone, seconds[k])) for k in functions
+    ]
 
 
 def _streams(count: int, device: torch.device, size: Size) -> Callable[[], float]:

@@ -1,8 +1,6 @@
 """A GPU computes what a CPU computes, in both precisions, wherever the data lies and the run began; a full GPU ends one
-trial; several slots share one. Last, a table of ratios. `make gpu` needs about five minutes on a T4."""
+trial; several runs share one. Last, a table of ratios. `make gpu` needs about five minutes on a T4."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,13 @@ import torch
 from optuna.trial import TrialState
 
 from lobmodels.config import RunConfig
-from lobmodels.data import Dataset
+from lobmodels.data import Dataset, load_dataset
 from lobmodels.device import float32_arithmetic
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
-from search.work.worker import WorkOptions, work
+from search.work.events import Event
+from search.work.options import WorkOptions
+from search.work.worker import work
 from tests.device.ratios import REAL, TINY, ratios, show
 from tests.lobmodels.training.short_data import short_dataset
 from tests.machines import create, small_study, trials
@@ -139,29 +139,29 @@ def _short_of_memory(step: Any, size: int) -> Any:
     return limited
 
 
-@pytest.mark.parametrize(
-    "slots",
-    [
-        pytest.param(("--slots", "2"), id="cpu"),
-        pytest.param(("--gpus", "0", "--trials-per-gpu", "2"), id="gpu", marks=pytest.mark.gpu),
-    ],
-)
-def test_two_slots_of_one_device(slots: tuple[str, ...], small_data: Path, tmp_path: Path) -> None:
-    """Two supervised slots share a device and finish a study between them."""
-    if "--gpus" in slots and not torch.cuda.is_available():
-        pytest.skip(f"torch {torch.__version__} finds no GPU here")
+def test_runs_at_once(gpu: torch.device, is_real: bool, small_data: Path, tmp_path: Path) -> None:
+    """A worker trains several runs at once, each on a stream of its own; each ends near the run alone: exactly there
+    where the kernels are the host's."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, small_study(trials=4, epochs=2))
-    command = [sys.executable, "-c", "from search.cli import main; main()", "work", "small", "--storage", url]
-    done = subprocess.run([*command, "--data", str(small_data), *slots], capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
-    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE] * 4
-    assert len({trial.user_attrs["worker"] for trial in trials(url)}) == 2
+    create(url, small_study(trials=2, epochs=2))
+    events: list[Event] = []
+    summary = work(
+        url, "small", small_data, options=WorkOptions(device=str(gpu), runs_per_device=2), emit=events.append
+    )
+    assert summary.outcomes == {"complete": 2}
+    assert {event.lane for event in events if event.kind == "epoch"} == {0, 1}
+    for trial in trials(url):
+        config = RunConfig.parse(trial.user_attrs["configuration"])
+        alone = TrainingRun(config, trial.user_attrs["seed"], RunData.prepare(load_dataset(small_data), config, gpu))
+        while not alone.finished:
+            alone.train_epoch()
+        assert trial.value == pytest.approx(alone.history[alone.best_epoch].mean, abs=0.02 if is_real else 0.0)
 
 
 def test_ratios(gpu: torch.device, is_real: bool) -> None:
     """Prints the table. On a real GPU the figures are worth reading; elsewhere they only have to be there."""
-    rows = ratios(gpu, REAL if is_real else TINY)
-    assert len(rows) == 12 and all(value > 0 for _, _, value in rows)
+    size = REAL if is_real else TINY
+    rows = ratios(gpu, size)
+    assert len(rows) == 8 + 3 * len(size.at_once) and all(value > 0 for _, _, value in rows)
     if is_real:
         show(rows, gpu)

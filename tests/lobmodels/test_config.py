@@ -12,6 +12,7 @@ KEY_OF_THE_DEFAULTS = "5c677afa8a82"  # in version 0.1.0
     ("values", "message"),
     [
         ({"attention_window": 64}, "attention_window=64 needs architecture to be gru_attention"),
+        ({"ema_ramp": True}, "ema_ramp=True needs ema_decay to be above 0, not 0.0"),
         ({"temporal": True}, "temporal=True needs derived to be True"),
         ({"scheduler": "linear"}, "scheduler='linear'"),
         ({"architecture": "gru_attention", "hidden_size": 30}, "multiple of attention_heads"),
@@ -58,7 +59,9 @@ def test_later_parameters_leave_old_configurations_what_they_are() -> None:
     assert RunConfig.parse({"swa_epochs": 3}).key() != KEY_OF_THE_DEFAULTS
 
 
-def test_a_ramp_of_no_average_is_no_other_configuration() -> None:
-    """`ema_ramp` means something only while there is a moving average."""
-    assert RunConfig.parse({"ema_ramp": True}).key() == RunConfig.parse({}).key()
-    assert RunConfig.parse({"ema_ramp": True, "ema_decay": 0.9}).key() != RunConfig.parse({"ema_decay": 0.9}).key()
+def test_a_ramp_is_another_configuration() -> None:
+    """Off, it leaves a moving average's key alone; on, it gives another."""
+    plain = RunConfig.parse({"ema_decay": 0.9})
+    assert RunConfig.parse({"ema_ramp": False, "ema_decay": 0.9}).key() == plain.key()
+    assert RunConfig.parse({"ema_ramp": True, "ema_decay": 0.9}).key() != plain.key()
+    assert "ema_ramp" not in RunConfig.parse({}).active()

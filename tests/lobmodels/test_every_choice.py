@@ -61,7 +61,9 @@ def configuration(name: str, value: Any) -> RunConfig:
     values = {name: value, **RECIPES.get((name, value), {})}
     while name in REQUIRES:
         name, allowed = REQUIRES[name]
-        values[name] = allowed[0]
+        if name not in values:
+            assert isinstance(allowed, tuple), f"add {name} to RECIPES"
+            values[name] = allowed[0]
     return RunConfig.parse(SMALL | values)
 
 

@@ -33,7 +33,7 @@ from search.study.refit import choose_ranked, refit
 from search.study.replication import choose, find_replicates, pool, replicate
 from search.study.runs import refit_runs
 from search.studyfile.spec import StudySpec, load_spec
-from search.studyfile.terms import ValidationSpec
+from search.studyfile.validation import ValidationSpec
 from search.work.options import WorkOptions
 from search.work.worker import work
 

@@ -148,6 +148,13 @@ class FakeCuda:
         self.syncs.append(what)
         self.streams.current(device).synchronize()
 
+    def waits_for_all(self, device: torch.device) -> None:
+        """The host waits for every stream of `device`."""
+        self.syncs.append("synchronize")
+        for stream in self.streams.made:
+            if stream.device == device:
+                stream.synchronize()
+
     def _wait_if_needed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], operands: list[Tensor]) -> None:
         gpus = [d for x in operands if (d := self.device_of(x)).type == "cuda"]
         if not gpus:
@@ -212,10 +219,11 @@ class FakeCuda:
             "get_arch_list": lambda: ["sm_75"],
             "mem_get_info": lambda device=None: (self.free, 1 << 34),
             "empty_cache": lambda: None,
-            "synchronize": lambda device=None: self.waits(self.streams.normal(device), "synchronize"),
+            "synchronize": lambda device=None: self.waits_for_all(self.streams.normal(device)),
             "Stream": Stream,
             "Event": Event,
             "current_stream": self.streams.current,
+            "default_stream": self.streams.default,
             "stream": self.streams.entered,
             "get_rng_state": lambda device="cuda": generators[self.full(device).index].get_state(),
             "set_rng_state": lambda state, device="cuda": generators[self.full(device).index].set_state(state),

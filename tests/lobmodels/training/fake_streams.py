@@ -95,6 +95,7 @@ class Streams:
         self.made: list[Stream] = []
         self.current_device = current_device
         self._current: dict[torch.device, Stream] = {}
+        self._default: dict[torch.device, Stream] = {}
         Stream.streams = self
 
     def normal(self, device: torch.device | str | int | None) -> torch.device:
@@ -107,9 +108,14 @@ class Streams:
     def current(self, device: torch.device | str | int | None = None) -> Stream:
         """Stands for `torch.cuda.current_stream`."""
         place = self.normal(device)
-        if place not in self._current:
-            self._current[place] = Stream(place)
-        return self._current[place]
+        return self._current.get(place) or self.default(place)
+
+    def default(self, device: torch.device | str | int | None = None) -> Stream:
+        """Stands for `torch.cuda.default_stream`."""
+        place = self.normal(device)
+        if place not in self._default:
+            self._default[place] = Stream(place)
+        return self._default[place]
 
     @contextmanager
     def entered(self, stream: Stream) -> Iterator[None]:

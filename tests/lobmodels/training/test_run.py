@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import weakref
 
 import pytest
 import torch
@@ -179,15 +178,3 @@ def test_runs_take_turns(small_dataset: Dataset) -> None:
     for one, other in zip(alone, together, strict=True):
         assert [without_time(r) for r in one.history] == [without_time(r) for r in other.history]
         assert all(torch.equal(one.best_weights[name], other.best_weights[name]) for name in one.best_weights)
-
-
-def test_a_released_run_keeps_its_history(small_dataset: Dataset) -> None:
-    """Data and network can be freed while what the run has measured is still to be recorded."""
-    config = RunConfig.parse({"hidden_size": 4, "num_layers": 1, "batch_size": 12, "epochs": 1})
-    data = RunData.prepare(small_dataset, config)
-    run = TrainingRun(config, 0, data)
-    record = run.train_epoch()
-    alive = weakref.ref(run.network)
-    run.release()
-    assert alive() is None and not hasattr(run, "data")
-    assert run.history == [record] and run.best_epoch == 0 and run.stop_reason == "epochs"

@@ -6,7 +6,7 @@ import pytest
 
 from search.errors import SearchError
 from search.study.orders import EarlierRun, RefitOrder, cells, require_folds
-from search.studyfile.terms import ValidationSpec
+from search.studyfile.validation import ValidationSpec
 from tests.search.study.made_replicates import SPEC
 
 FOLDS = SPEC.model_copy(update={"validation": ValidationSpec(folds=3)})

@@ -9,6 +9,7 @@ from tests.search.studyfile.made_files import refused
     ("lines", "piece"),
     [
         ("temporal: true", "it needs derived to be true, and derived is always false"),
+        ("ema_ramp: true", "it needs ema_decay to be above 0, and ema_decay is always 0"),
         ("attention_window: 64", "attention_window is never used"),
         ("onecycle_peak: {float: [5, 20]}", "onecycle_peak is never used"),
         ("loss: {choices: [mse, huber]}\nlag: {choices: [false, true], when: {loss: combined}}", "loss is never"),

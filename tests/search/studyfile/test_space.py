@@ -33,18 +33,39 @@ SPEC = StudySpec.from_json(
 )
 
 
+RECIPES = StudySpec.from_json(
+    {
+        "name": "s",
+        "parameters": {
+            "input_block": {"choices": ["none", "convolution"]},
+            "conv_kernel": {"int": [2, 8]},
+            "head": {"choices": ["mlp", "mlp_per_target"]},
+            "rolling_mean": {"choices": [False, True]},
+            "rolling_delta": {"choices": [False, True]},
+            "loss": {"choices": ["mse", "weighted_huber"]},
+            "huber_delta": {"float": [0.3, 3.0], "log": True},
+            "target_clip": {"float": [2.0, 8.0], "or": 0.0},
+            "ema_decay": {"float": [0.9, 0.999], "or": 0.0},
+            "ema_ramp": {"choices": [False, True]},
+            "swa_epochs": {"int": [2, 6], "or": 0},
+        },
+    }
+)
+
+
+@pytest.mark.parametrize("spec", [SPEC, RECIPES], ids=["conditions", "recipes"])
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31))
-def test_a_suggested_configuration_goes_back_to_its_parameters(seed: int) -> None:
+@given(seed=st.integers(0, 2**31))
+def test_a_suggested_configuration_goes_back_to_its_parameters(spec: StudySpec, seed: int) -> None:
     """`to_params` gives exactly what Optuna was asked, so that an enqueued configuration is the same trial."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     trial = study.ask()
-    config = suggest(SPEC, trial)
-    params = to_params(SPEC, config)
+    config = suggest(spec, trial)
+    params = to_params(spec, config)
     assert params == trial.params
     study.enqueue_trial(params)
     again = study.ask()
-    assert suggest(SPEC, again) == config and again.params == trial.params
+    assert suggest(spec, again) == config and again.params == trial.params
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,6 +80,13 @@ def test_conditions_hold_in_every_configuration(seed: int) -> None:
     assert config.num_layers in (1, 2, 3, 5) and (config.weight_decay == 0 or 1e-6 <= config.weight_decay <= 3e-4)
     assert config.weighted_ratio == (0.5 if config.loss == "mse" else 0.62)
     assert config.attention_window == (64 if config.architecture == "gru_attention" else 128)
+
+
+def test_a_ramp_is_asked_only_with_a_moving_average() -> None:
+    """A condition may be a bound: `ema_ramp` needs `ema_decay` above 0, also where that is searched over a range."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    for trial in (study.ask() for _ in range(20)):
+        assert (suggest(RECIPES, trial).ema_decay > 0) == ("ema_ramp" in trial.params)
 
 
 def test_an_or_value_is_drawn_as_often_as_the_range() -> None:

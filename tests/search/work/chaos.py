@@ -51,13 +51,13 @@ def prepare(clock: Path | None, epoch: float) -> None:
 
     if clock is not None:
         follow(clock)
-    train_epoch = TrainingRun.train_epoch
+    steps = TrainingRun.steps
 
     def slow(self: TrainingRun) -> Any:
         time.sleep(epoch)
-        return train_epoch(self)
+        return steps(self)
 
-    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
+    TrainingRun.steps = slow  # type: ignore[method-assign]
 
 
 class Attack:

@@ -154,22 +154,22 @@ def hang(kind: str) -> None:
 
 def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None:
     """The first attempt at each of the first trials hangs in its second epoch, and leaves a file there that says so."""
-    train, begin = TrainingRun.train_epoch, TrialInProgress.__init__
-    number = -1
+    train, begin = TrainingRun.steps, TrialInProgress.__init__
+    numbers: dict[int, int] = {}  # by seed: several trials may train at once
 
     def begun(this: TrialInProgress, *arguments: Any) -> None:
-        nonlocal number
         begin(this, *arguments)
-        number = this.number
+        numbers[this.session.spec.trial_seed(this.number)] = this.number
 
-    def train_epoch(run: TrainingRun) -> Any:
+    def steps(run: TrainingRun) -> Any:
+        number = numbers[run.seed]
         if run.epoch == 1 and number < len(HANGS) and not (folder / f"{number}.hung").exists():
             (folder / f"{number}.hung").touch()
             hang(HANGS[number])
         return train(run)
 
     patch.setattr(TrialInProgress, "__init__", begun)
-    patch.setattr(TrainingRun, "train_epoch", train_epoch)
+    patch.setattr(TrainingRun, "steps", steps)
     patch.setattr(watchdog, "LEAST", limit)
     patch.setattr(watchdog, "LEAST_STOPPING", 1.0)
     patch.setattr(watchdog, "TICK", 0.1)

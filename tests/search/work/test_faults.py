@@ -139,14 +139,14 @@ def _slow_epochs() -> None:
     """Epochs that take longer than the test has patience."""
     from lobmodels.training.run import TrainingRun
 
-    train_epoch = TrainingRun.train_epoch
+    steps = TrainingRun.steps
 
     def slow(self):  # type: ignore[no-untyped-def]
         if self.epoch >= 1:
             time.sleep(30.0)
-        return train_epoch(self)
+        return steps(self)
 
-    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
+    TrainingRun.steps = slow  # type: ignore[method-assign]
 
 
 def test_a_second_signal_ends_at_once(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

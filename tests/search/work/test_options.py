@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "patience": 3.0,
     "background": False,
     "keep_folder": Path("saved/runs"),
-    "shared_device": "cuda1",
+    "runs_per_device": 3,
     "follow_parent": True,
 }
 

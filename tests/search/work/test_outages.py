@@ -42,13 +42,13 @@ def _half_second_epochs() -> None:
     """Epochs slow enough for the server to stop in the middle of a run."""
     from lobmodels.training.run import TrainingRun
 
-    train_epoch = TrainingRun.train_epoch
+    steps = TrainingRun.steps
 
     def slow(self):  # type: ignore[no-untyped-def]
         time.sleep(0.5)
-        return train_epoch(self)
+        return steps(self)
 
-    TrainingRun.train_epoch = slow  # type: ignore[method-assign]
+    TrainingRun.steps = slow  # type: ignore[method-assign]
 
 
 def test_an_outage_longer_than_patience(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:

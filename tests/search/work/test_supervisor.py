@@ -200,10 +200,10 @@ def test_a_card_that_breaks_under_every_trial_does_not_use_up_the_budget(
 
 def test_slots_are_planned() -> None:
     """One thread a slot unless more are asked for; GPUs that are not there are refused."""
-    assert plan(None, 1, 2) == [Slot("cpu", 1)] * 2
-    assert plan(None, 1, 3, 4) == [Slot("cpu", 4)] * 3
+    assert plan(None, 2) == [Slot("cpu", 1)] * 2
+    assert plan(None, 3, 4) == [Slot("cpu", 4)] * 3
     import torch
 
     if not torch.cuda.is_available():
         with pytest.raises(SearchError, match="no GPU here"):
-            plan("all", 1, None)
+            plan("all", None)

@@ -91,14 +91,14 @@ def test_a_failed_trial_keeps_the_epochs_before(small_data: Path, url: str, monk
     from lobmodels.errors import TrainingError
     from lobmodels.training.run import TrainingRun
 
-    train_epoch = TrainingRun.train_epoch
+    steps = TrainingRun.steps
 
     def diverge(self: TrainingRun) -> Any:
         if self.epoch == 2:
             raise TrainingError("the loss is not finite\nin epoch 2")
-        return train_epoch(self)
+        return steps(self)
 
-    monkeypatch.setattr(TrainingRun, "train_epoch", diverge)
+    monkeypatch.setattr(TrainingRun, "steps", diverge)
     create(url, small_study(trials=1, epochs=4))
     assert run(url, small_data).outcomes == {"failed": 1}
     (record,) = records(url)

@@ -1,0 +1,89 @@
+"""The runs that a worker trains at once: a lane for each, with its trial, its sessions and its stream on the GPU."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lobmodels.training.turns import Turns
+from search.errors import SearchError
+from search.work.session import StudySession
+from search.work.stopping import Stop
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from search.work.trial import TrialInProgress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Lane:
+    """Takes one trial after another. Lanes share all but what is named here."""
+
+    number: int
+    session: StudySession
+    replicates: StudySession | None = None  # from the moment that the study has any
+    stream: torch.cuda.Stream | None = None  # None: the device's default stream, or a CPU
+    current: TrialInProgress | None = None
+
+    def on_stream(self) -> AbstractContextManager[Any]:
+        """Inside, the thread computes on this lane's stream."""
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+
+
+def lanes(session: StudySession, count: int, device: torch.device) -> list[Lane]:
+    """So many lanes of one worker. A single one computes on the default stream."""
+    streams = count > 1 and device.type == "cuda"
+    return [
+        Lane(
+            number,
+            session if number == 0 else session.sibling(),
+            stream=torch.cuda.Stream(device) if streams else None,
+        )
+        for number in range(count)
+    ]
+
+
+def run_lanes(lanes: Sequence[Lane], work: Callable[[Lane], None], turns: Turns, stop: Stop) -> None:
+    """`work(lane)` for each lane in a thread of its own, while what they compute is computed here, in turns.
+
+    Raises what ended the first lane that failed; the others then hand their trials back.
+    """
+    errors: list[BaseException] = []
+
+    def guarded(lane: Lane) -> None:
+        try:
+            work(lane)
+        except BaseException as error:  # raised below, in the worker's own thread
+            errors.append(error)
+            if len(lanes) > 1:
+                stop.ask("another run ended this worker")
+
+    names = [f"lobtuna-run-{lane.number}" for lane in lanes]
+    threads = [
+        threading.Thread(target=guarded, args=(lane,), name=name, daemon=True)
+        for lane, name in zip(lanes, names, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    turns.serve(lambda: any(thread.is_alive() for thread in threads))
+    if errors:
+        raise errors[0]
+
+
+def store_states(lanes: Sequence[Lane], stop: Stop) -> None:
+    """At a first signal: store the epochs so far, because a second signal ends the process at once."""
+    for current in [lane.current for lane in lanes]:
+        if current is None or not stop.urgent:
+            continue
+        try:
+            current.resume.save()
+        except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
+            log.debug("nothing to store: %s", error)

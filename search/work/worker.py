@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -40,8 +39,6 @@ from search.work.watch import EVERY, Watch
 from storage.claims import Claim
 from storage.errors import Unavailable
 from storage.optuna_internals import study_id_of
-
-log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more

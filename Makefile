@@ -4,11 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-<<<<<<< HEAD
-.PHONY: demo test lint package bench bench-search bench-selection soak gpu clean
-=======
-.PHONY: demo test lint package bench bench-search soak gpu notebook clean
->>>>>>> main
+.PHONY: demo test lint package bench bench-search bench-selection soak gpu notebook clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }

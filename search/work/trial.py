@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -17,7 +18,7 @@ from lobmodels.metric import metric_of
 from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.turns import JobDropped
-from search.errors import WorkerCannotGoOn
+from search.errors import SearchError, WorkerCannotGoOn
 from search.study.pruners import needs_news
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import drop_states, make_room
@@ -36,10 +37,11 @@ from search.work.outcome import Outcome
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.stopping import Stop
 from search.work.task import Task
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
-from storage.errors import ClaimLost, Unavailable
+from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
@@ -267,3 +269,14 @@ class TrialInProgress:
 
     def _emit(self, kind: str, **fields: Any) -> None:
         self.context.emit(Event(kind, self.session.name, self.number, lane=self.lane.number, **fields))
+
+
+def store_states(trials: Sequence[TrialInProgress], stop: Stop) -> None:
+    """At a first signal: store the epochs so far, because a second signal ends the process at once."""
+    for trial in trials:
+        if not stop.urgent:
+            continue
+        try:
+            trial.resume.save()
+        except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
+            log.debug("nothing to store: %s", error)

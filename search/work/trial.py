@@ -133,6 +133,7 @@ class TrialInProgress:
             outlast(self.resume.fetch, self.context.stop, self._note)
             if device.call(lambda: self.resume.restore(run)):
                 self.storage.forget_reports(run.epoch)
+                self._report_missing(run)
                 self._emit("resume", epoch=run.epoch)
             ended = self._epochs(run, device)
             if ended is not None:
@@ -156,6 +157,14 @@ class TrialInProgress:
             if self.resume.due(self.context.checkpoint_every):
                 self.resume.save()
         return None
+
+    def _report_missing(self, run: TrainingRun) -> None:
+        """Report restored epochs that the database lacks: a state may be stored before the last report that led to it,
+        when it took the place of one that waited in an outage, and then its worker was killed."""
+        reported = set(self.storage.own().intermediate_values)
+        for number, record in enumerate(run.history):
+            if record.epoch not in reported:
+                self.storage.put(write_epoch(record, sum(past.seconds for past in run.history[: number + 1])))
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         spent = sum(past.seconds for past in run.history)

@@ -12,6 +12,8 @@ from search.work.events import Event
 from search.work.options import WorkOptions, WorkSummary
 from search.work.stopping import Stop
 from search.work.worker import work
+from storage.backends.registry import open_store
+from storage.optuna_internals import reports
 from tests.machines import create, small_study, trials
 
 
@@ -132,3 +134,23 @@ def test_a_run_is_not_pruned_after_its_last_epoch(small_data: Path, url: str, mo
     monkeypatch.setattr("optuna.pruners.PercentilePruner.prune", lambda *_: True)
     assert run(url, small_data).outcomes == {"complete": 1}
     assert records(url)[0].checkpoint is not None
+
+
+def test_a_resumed_run_reports_what_its_state_knows(small_data: Path, url: str) -> None:
+    """The worker before was killed after it stored the state of an epoch and before it stored that epoch's report."""
+    create(url, small_study(trials=1, epochs=4))
+    stop = Stop()
+
+    def stop_after_two(event: Event) -> None:
+        if event.kind == "epoch" and event.epoch == 1:
+            stop.ask("test")
+
+    assert run(url, small_data, stop=stop, emit=stop_after_two).outcomes == {"handed back": 1}
+    engine = open_store(url).engine
+    assert engine is not None
+    with engine.begin() as connection:
+        connection.execute(reports.delete().where(reports.c.step == 1))
+    assert run(url, small_data).outcomes == {"complete": 1}
+    (trial,) = trials(url)
+    means = [epoch["mean"] for epoch in trial.user_attrs["history"]]
+    assert [float(f"{value:.6g}") for _, value in sorted(trial.intermediate_values.items())] == means

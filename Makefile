@@ -4,11 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-<<<<<<< HEAD
-.PHONY: demo test lint package bench bench-search bench-selection soak gpu clean
-=======
-.PHONY: demo test lint package bench bench-search soak gpu notebook clean
->>>>>>> main
+.PHONY: demo test lint package bench bench-search bench-selection soak gpu notebook screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -36,8 +32,9 @@ package: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist
 
+# With less time: make bench-search SEEDS=1 ORDERS=10
 bench-search: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
+	BENCH_SEEDS=$(or $(SEEDS),2) BENCH_ORDERS=$(or $(ORDERS),40) $(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
 
 bench-selection: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.selection.arms --data $(DATA) --output selection --seconds $(or $(SECONDS_EACH),3600)
@@ -52,6 +49,9 @@ gpu: $(STAMP)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python -m pytest tests/device -m gpu -s -rs -p no:xdist; \
 	else echo "make gpu: torch finds no GPU here; nothing was checked"; fi
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots docs/images
 
 clean:
 	rm -rf $(VENV) build dist

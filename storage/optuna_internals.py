@@ -35,12 +35,15 @@ __all__ = [
     "OptunaDatabase",
     "OptunaProxy",
     "add_study_service",
+    "FIXED_PARAMS",
     "note_of",
     "note_keys",
     "plot_key",
 ]
 
 DATABASE_LOGGER = "optuna.storages._rdb.storage"
+
+FIXED_PARAMS = "fixed_params"  # system attribute: the parameters of a queued trial, as `enqueue_trial` stores them
 
 # Optuna's tables.
 version_info: sa.Table = models.VersionInfoModel.__table__

@@ -29,7 +29,9 @@ FINGERPRINT = "data_fingerprint"  # of the data set that every worker must have
 REVISION_OF = "revision_of"  # name of the revision before this one
 PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
+ENSEMBLE = "ensemble_plan"  # of a study that follows a plan: `search.study.plan.EnsemblePlan`
 STOP = "stop"  # the last request to stop all workers: `search.study.halt.StopRequest`
+PLUGINS = "plugins"  # the plugins that the study uses: file, SHA-256, source, and what each declares
 RIDGE, ENSEMBLE = "ridge_score", "ensemble_score"  # of a study: `search.study.reference.Reference`
 NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
 
@@ -42,9 +44,13 @@ PARENT = "parent"  # of a replicate: number of the trial whose configuration it 
 FOLD = "fold"  # that the run selects on; missing with the fixed split
 REFIT = "refit"  # of a run on all sequences: `RefitOrder` as JSON
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
+KEPT_STATE = "kept_state"  # of a pruned trial: `search.study.second_look.KeptState`
+CONTINUES = "continues"  # number of the pruned trial that this one takes up again
+REPEATS = "repeats"  # of a withdrawn trial: number of the trial that has its configuration
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
 SECONDS, SECONDS_PER_EPOCH = "seconds", "seconds_per_epoch"  # of training, measured by the worker
+GPU_USE = "gpu_use"  # percent, at the last epoch; where it can be read
 HISTORY, EPOCHS, BEST_EPOCH = "history", "epochs", "best_epoch"
 CHECKPOINT = "checkpoint"  # artifact id of the best weights
 PARAMETERS = "parameters"  # number of weights of the network
@@ -59,7 +65,11 @@ WORST = -1.0  # reported to the sampler as the score of such a trial; no correla
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
 
-DUPLICATE = "queued twice"  # REASON of a queued trial that was withdrawn because an equal one was queued before it
+# REASON of a trial that was withdrawn before it ran.
+DUPLICATE = "queued twice"  # an equal one was queued before it
+REPEATED = "its configuration ran before: it is repeated under another seed"
+REDRAWN = "its configuration ran before: another is drawn"
+WITHDRAWN = (DUPLICATE, REPEATED, REDRAWN)
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -87,7 +97,7 @@ class TrialRecord:
 
     study: str
     number: int
-    state: str  # complete, pruned, failed, running, waiting
+    state: str  # complete, pruned, failed, running, waiting, withdrawn
     value: float | None
     configuration: dict[str, Any]  # active values of all parameters; Optuna's parameters where `configured` is False
     configured: bool  # whether a worker has recorded the configuration
@@ -100,6 +110,7 @@ class TrialRecord:
     end: datetime | None
     seconds: float  # of training, as the worker measured it
     seconds_per_epoch: float | None
+    gpu_use: int | None  # percent, at the last epoch
     best_epoch: int | None
     history: tuple[dict[str, Any], ...]
     select: dict[str, float]  # t0, t1, mean
@@ -168,6 +179,7 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         end=trial.datetime_complete,
         seconds=seconds_of(trial),
         seconds_per_epoch=max(_number(attrs.get(SECONDS_PER_EPOCH), 0.0), 0.0) or None,
+        gpu_use=_whole(attrs.get(GPU_USE)),
         best_epoch=_best_epoch(attrs, history),
         history=history,
         select=_scores(attrs, "select"),
@@ -187,7 +199,9 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """The trial's state in lobtuna's words: one of the values of `STATES`."""
+    """The trial's state in lobtuna's words: one of the values of `STATES`, or `withdrawn` for one that never ran."""
+    if trial.state == TrialState.FAIL and trial.user_attrs.get(REASON) in WITHDRAWN:
+        return "withdrawn"
     failed = trial.state == TrialState.PRUNED and trial.user_attrs.get(FAILURE) in FAILURES
     return "failed" if failed else STATES[trial.state]
 

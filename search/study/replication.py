@@ -26,6 +26,7 @@ from search.study.record import (
     KEY,
     PARENT_STUDY,
     PLAN,
+    PLUGINS,
     REFIT,
     SEED,
     is_duplicate,
@@ -36,7 +37,8 @@ from search.study.runs import Run, finished_runs, nothing_complete
 from search.study.smoothing import smoothed_scores
 from search.study.writers import queued_replicate
 from search.studyfile.space import to_params
-from search.studyfile.spec import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec, CheckpointSpec, PrunerSpec, SamplerSpec, SecondLookSpec
 from storage.optuna_internals import storage_of
 from storage.store import ARTIFACTS
 
@@ -145,6 +147,7 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         "sampler": SamplerSpec(name="random"),
         "pruner": PrunerSpec(name="none"),
         "budget": BudgetSpec(),
+        "second_look": SecondLookSpec(),
         # Replicates are few, and each is a possible member of an ensemble: keep all checkpoints.
         "checkpoints": CheckpointSpec(keep=max(1000, spec.checkpoints.keep)),
     }
@@ -153,8 +156,12 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name},
+        attributes={PARENT_STUDY: study.study_name, **_plugins(study)},
     )
+
+
+def _plugins(study: optuna.Study) -> dict[str, Any]:
+    return {name: value for name, value in study.user_attrs.items() if name == PLUGINS}
 
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:
@@ -188,6 +195,22 @@ def _failures(target: optuna.Study) -> dict[str, int]:
     return dict(Counter(key for (key, *_), state in _states(target).items() if state == "failed"))
 
 
+def repeat(study: optuna.Study, number: int, most: int) -> int | None:
+    """Queue one more replicate of the complete trial `number`; returns its seed, or None where its configuration has
+    `most` replicates already."""
+    run = next((run for run in finished_runs(study) if run.number == number), None)
+    if run is None:
+        return None
+    target, spec = open_replicates(study), spec_of(study)
+    states = _states(target)
+    if sum(key == run.key for key, *_ in states) >= most:
+        return None
+    cell = _next_cell(spec, states, run.key)
+    _enqueue(target, spec, run, cell)
+    withdraw_duplicates(target, identity)
+    return cell[0]
+
+
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
     """Store the plan by which workers queue further replicates, or remove it (None)."""
     open_replicates(study).set_user_attr(PLAN, None if plan is None else plan.to_json())
@@ -215,9 +238,7 @@ def advance(storage: BaseStorage, name: str) -> int:
     survivors = next_round(plan, finished_runs(study), lambda keys: rank_study(study, keys), attempts)
     spec = spec_of(study)
     for run in survivors:
-        taken = {tuple(cell) for key, *cell in states if key == run.key}
-        listed = cells(spec, len(taken) + 2, spec.validation.count or 1)
-        _enqueue(target, spec, run, next(cell for cell in listed if cell not in taken))
+        _enqueue(target, spec, run, _next_cell(spec, states, run.key))
     if not survivors:
         target.set_user_attr(PLAN, None)
     withdraw_duplicates(target, identity)
@@ -243,6 +264,13 @@ def next_round(
         return []
     alive = sorted((key for key in chances if chances[key] >= COULD_BE_BEST), key=lambda key: -chances[key])
     return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
+
+
+def _next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]], key: str) -> Cell:
+    """The first seed and fold under which a configuration was not repeated yet."""
+    taken = {(seed, fold) for other, seed, fold in states if other == key}
+    listed = cells(spec, len(taken) + 2, spec.validation.count or 1)
+    return next(cell for cell in listed if cell not in taken)
 
 
 def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell) -> None:

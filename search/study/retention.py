@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -13,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.open import spec_of
 from search.study.record import CHECKPOINT, IMPORTED, SPEC, stored_state_of
+from search.study.second_look import KeptState, worth_keeping
+from search.studyfile.spec import StudySpec
 from storage.artifacts import Artifacts, ArtifactStore, Entry
 from storage.artifacts.transfer import PREFIX, owner_of
 from storage.optuna_internals import storage_of, study_id_of
@@ -47,6 +49,17 @@ def make_room(store: ArtifactStore, trials: Iterable[FrozenTrial], keep: int, ne
     dropped = next((trial for trial in past if trial.number == newest), past[0])
     remove(store, dropped.user_attrs[CHECKPOINT])
     return dropped.number
+
+
+def drop_states(store: ArtifactStore, trials: Sequence[FrozenTrial], spec: StudySpec, newest: int) -> list[int]:
+    """After trial `newest` was pruned: remove the states of pruned runs that have lost their room to its own; returns
+    their trials' numbers. `collect` removes what else has lost its room since."""
+    before = worth_keeping([trial for trial in trials if trial.number != newest], spec)
+    lost = (before | {newest}) - worth_keeping(trials, spec)
+    states = {t.number: state for t in trials if t.number in lost and (state := KeptState.of(t)) is not None}
+    for state in states.values():
+        remove(store, state.artifact)
+    return sorted(states)
 
 
 def remove(store: ArtifactStore, artifact_id: str) -> None:
@@ -101,19 +114,29 @@ def ids_in(study: optuna.Study) -> tuple[set[str], set[str]]:
     trials = study.get_trials(deepcopy=False)
     named = _recorded(storage_of(study).get_study_system_attrs(study_id_of(study)))
     spare: set[str] = set()
+    in_use: set[str] = set()
+    pruned: dict[str, int] = {}  # trials by the artifacts of their kept states
     for trial in trials:
         named |= _recorded(trial.system_attrs)
         if CHECKPOINT in trial.user_attrs:
             named.add(trial.user_attrs[CHECKPOINT])
+        kept = KeptState.of(trial)
+        if kept is not None:
+            named.add(kept.artifact)
+            pruned[kept.artifact] = trial.number
         stored = stored_state_of(trial)
         if stored is not None:
             named.add(stored.artifact)
             if trial.state.is_finished():
                 spare.add(stored.artifact)
+            else:
+                in_use.add(stored.artifact)  # perhaps the state of a pruned run that is taken up again
     if SPEC in study.user_attrs:
-        keep = spec_of(study).checkpoints.keep
-        spare |= {trial.user_attrs[CHECKPOINT] for trial in by_value(trials)[keep:]}
-    return named, spare
+        spec = spec_of(study)
+        spare |= {trial.user_attrs[CHECKPOINT] for trial in by_value(trials)[spec.checkpoints.keep :]}
+        worth = worth_keeping(trials, spec)
+        spare |= {artifact for artifact, number in pruned.items() if number not in worth}
+    return named, spare - in_use
 
 
 def _recorded(system_attrs: dict[str, object]) -> set[str]:

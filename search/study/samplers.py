@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.balanced import BalancedSampler
 from search.study.quiet import without_experimental_warning
+from search.study.repeated import AT_RANDOM, repeats_in_a_row
 from search.study.tpe import LearningSampler
 from search.studyfile.conditions import conditions
 from search.studyfile.parameters import FloatRange, IntRange
@@ -83,6 +84,10 @@ class PerTrialSampler(BaseSampler):
             self._sampler = self._build(Stream(self._seed, trial.number))
         return self._sampler
 
+    def _draw_at_random(self, trial: FrozenTrial) -> None:
+        """What the sampler has learned leads to configurations that ran before: leave it for this trial."""
+        self._number, self._sampler = trial.number, BalancedSampler(self._seed)
+
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._of(trial).infer_relative_search_space(study, trial)
 
@@ -97,6 +102,8 @@ class PerTrialSampler(BaseSampler):
         return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        if repeats_in_a_row(study.get_trials(deepcopy=False)) >= AT_RANDOM:
+            self._draw_at_random(trial)
         self._of(trial).before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:

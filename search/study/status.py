@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
+from search.study.outlook import Outlook, outlook_of
+from search.study.plan import EnsemblePlan, attempts, describe_plan
 from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
 from search.study.runs import Run, best_run, finished_runs
-from search.studyfile.spec import BudgetSpec
+from search.study.stalled import suggestion
+from search.studyfile.terms import BudgetSpec
 from storage.claims import DEFAULT_GRACE
 from storage.fleet import Fleet
 from storage.optuna_internals import study_id_of
@@ -34,6 +37,8 @@ class AtWork:
     epoch: int | None
     score: float | None  # of its best epoch
     silent: bool | None
+    epochs: int | None  # the trial's limit
+    gpu_use: int | None  # percent, where it can be read
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,10 @@ class Status:
     replicates: dict[str, int] | None
     workers: tuple[AtWork, ...]
     budget: BudgetUse
+    outlook: Outlook
     failures: tuple[tuple[int, str, str], ...]  # trial, kind and reason of every failed trial, newest first
+    plan: str | None = None  # of `run --plan ensemble`: the phase it is in
+    standstill: str | None = None  # what to do about a study that no longer gets better
 
     @property
     def over(self) -> bool:
@@ -89,6 +97,9 @@ class Status:
             "replicates": self.replicates,
             "workers": [vars(worker) for worker in self.workers],
             "budget": self.budget.to_json(),
+            "seconds_left": self.outlook.seconds_left,
+            "plan": self.plan,
+            "standstill": self.standstill,
             "failures": [{"number": n, "kind": kind, "reason": reason} for n, kind, reason in self.failures],
         }
 
@@ -101,7 +112,7 @@ def status_of(study: optuna.Study) -> Status:
     workers = at_work(study, trials, fleet)
     if seeds is not None:
         workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
-    spec = spec_of(study)
+    spec, plan = spec_of(study), EnsemblePlan.of(study.user_attrs)
     failed = [t for t in reversed(trials) if state_of(t) == "failed"]
     return Status(
         study=study.study_name,
@@ -110,9 +121,17 @@ def status_of(study: optuna.Study) -> Status:
         best=best_run(finished_runs(study)),
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
-        budget=use_of(spec.budget, trials),
+        budget=use_of(spec.budget, trials) if plan is None else _use_under(plan, spec.budget, trials),
+        outlook=outlook_of(spec, trials, sum(worker.silent is not True for worker in workers)),
+        plan=None if plan is None else describe_plan(plan, attempts(study)),
+        standstill=suggestion(trials) if plan is None else None,
         failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
     )
+
+
+def _use_under(plan: EnsemblePlan, budget: BudgetSpec, trials: Sequence[FrozenTrial]) -> BudgetUse:
+    """What the search has used of the whole budget; the plan says when that is spent."""
+    return replace(use_of(budget, trials), spent=plan.ended or None)
 
 
 def _failure(trial: TrialRecord) -> tuple[int, str, str]:
@@ -143,6 +162,8 @@ def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:
         epoch=trial.frozen.last_step,
         score=trial.value,
         silent=silent,
+        epochs=limit if isinstance(limit := trial.configuration.get("epochs"), int) else None,
+        gpu_use=trial.gpu_use,
     )
 
 

@@ -16,17 +16,23 @@ from search.study.record import (
     BASELINE,
     BEST_EPOCH,
     CONFIGURATION,
+    CONTINUES,
     DEVICE,
     DIVERGED,
     EPOCHS,
     FAILURE,
     FOLD,
+    GPU_USE,
     HISTORY,
+    KEPT_STATE,
     KEY,
     MEMORY,
     PARAMETERS,
     PARENT,
+    REDRAWN,
     REFIT,
+    REPEATED,
+    REPEATS,
     RESUME,
     SECONDS,
     SECONDS_PER_EPOCH,
@@ -37,6 +43,8 @@ from search.study.record import (
 from storage.claims import REASON, Batch
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from lobmodels.training.run import EpochRecord
 
 
@@ -50,6 +58,16 @@ def queued_replicate(key: str, parent: int | None, seed: int, fold: int | None =
     return {KEY: key, PARENT: parent, SEED: seed, **_fold(fold)}
 
 
+def queued_second_look(pruned: FrozenTrial) -> dict[str, Any]:
+    """User attributes of a trial in the queue that takes a pruned one up again."""
+    return {CONTINUES: pruned.number, KEY: pruned.user_attrs[KEY], SEED: pruned.user_attrs[SEED]}
+
+
+def write_kept_state(artifact: str, epoch: int, size: int) -> Batch:
+    """Where a pruned trial could be taken up again."""
+    return Batch(user_attrs={KEPT_STATE: {"artifact": artifact, "epoch": epoch, "size": size}})
+
+
 def queued_refit(key: str, parent: int | None, seed: int, order: RefitOrder) -> dict[str, Any]:
     """User attributes of a refit in the queue, which is that of the replicates."""
     return {KEY: key, PARENT: parent, SEED: seed, REFIT: order.to_json()}
@@ -61,10 +79,12 @@ def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt:
     return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
 
 
-def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` is the total over all epochs so far. An epoch of a refit has no score."""
+def write_epoch(epoch: EpochRecord, seconds: float, gpu_use: int | None = None) -> Batch:
+    """The report of one epoch; `seconds` is the total over all epochs so far, `gpu_use` percent or unknown. An epoch of
+    a refit has no score."""
     scored = {} if math.isnan(epoch.mean) else {epoch.epoch: epoch.mean}
-    return Batch(intermediate=scored, user_attrs={SECONDS: seconds})
+    use = {} if gpu_use is None else {GPU_USE: gpu_use}
+    return Batch(intermediate=scored, user_attrs={SECONDS: seconds, **use})
 
 
 def write_stored_state(artifact: str, epoch: int) -> Batch:
@@ -98,6 +118,13 @@ def write_failure(kind: str, reason: str, epochs: int) -> Batch:
     if kind in (DIVERGED, MEMORY):
         batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
     return batch
+
+
+def write_withdrawal(earlier: int, *, repeated: bool) -> Batch:
+    """The end of a trial that never ran, because trial `earlier` has its configuration. `repeated`: whether that one
+    has got a replicate instead."""
+    reason = REPEATED if repeated else REDRAWN
+    return Batch(user_attrs={REASON: reason, REPEATS: earlier}, state=TrialState.FAIL)
 
 
 def _rounded(epoch: dict[str, Any]) -> dict[str, Any]:

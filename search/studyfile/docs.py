@@ -14,22 +14,26 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from lobmodels.config import REQUIRES, RunConfig, in_words
-from search.studyfile.spec import (
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import (
     BudgetSpec,
     CheckpointSpec,
     FromSpec,
     PrunerSpec,
     SamplerSpec,
-    StudySpec,
+    SecondLookSpec,
+    StalledSpec,
 )
 from search.studyfile.validation import ValidationSpec
-from search.studyfile.values import NAMES, allowed_words, field_type, show
+from search.studyfile.values import allowed_words, field_type, names, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("from", FromSpec),
     ("sampler", SamplerSpec),
     ("pruner", PrunerSpec),
     ("budget", BudgetSpec),
+    ("budget.stalled", StalledSpec),
+    ("second_look", SecondLookSpec),
     ("validation", ValidationSpec),
     ("checkpoints", CheckpointSpec),
 )
@@ -91,7 +95,7 @@ CLOSING = """\
 
 `lobtuna create` with a changed file says what changed and offers `--revise`:
 
-- `budget`, `max_retries`, `checkpoints` and the question change in place;
+- `budget`, `max_retries`, `second_look`, `checkpoints` and the question change in place;
 - anything else opens `NAME@2`, a new study that imports the finished trials whose configuration lies in the changed
   space, with their scores, histories and checkpoints, and the replicates of these. What does not fit is counted, with
   the reason. Trials of the first study stay where they are. Imported trials do not use up the new budget.
@@ -121,7 +125,7 @@ def _section(name: str, model: type[Any]) -> str:
 
 def _parameters() -> str:
     fields = RunConfig.model_fields
-    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), fields[n].description) for n in NAMES]
+    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), fields[n].description) for n in names()]
     return "## Parameters\n\n" + _table(("name", "values", "default", "only with", "meaning"), rows)
 
 

@@ -2,17 +2,25 @@
 
 import difflib
 import re
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictInt, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from lobmodels.config import RunConfig
 from search.errors import SpecError
 from search.studyfile.checks import CheckedSpace
 from search.studyfile.conditions import ordered
 from search.studyfile.parameters import Fixed, Model, Parameter, Problem, describe, dump_parameter
+from search.studyfile.terms import (
+    BudgetSpec,
+    CheckpointSpec,
+    FromSpec,
+    Natural,
+    PrunerSpec,
+    SamplerSpec,
+    SecondLookSpec,
+)
 from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
@@ -25,103 +33,6 @@ def _study_name(value: str) -> str:
     if not _STUDY_NAME.fullmatch(value):
         raise ValueError("a name is letters, digits, - and _, and starts with a letter or a digit")
     return value
-
-
-def _text_moment(value: Any) -> Any:
-    if isinstance(value, (str, datetime)):
-        return value
-    raise ValueError("a moment is written like 2026-03-01 18:00+00:00")
-
-
-Count = Annotated[StrictInt, Field(ge=1)]
-Natural = Annotated[StrictInt, Field(ge=0)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_text_moment)]
-
-
-class SamplerSpec(Model):
-    """How the next configuration is chosen."""
-
-    name: Literal["tpe", "random", "gp"] = Field(
-        default="tpe",
-        description="`tpe` learns from finished, pruned and diverged trials, `gp` from finished ones and only the "
-        "parameters that every trial has; `random` does not learn",
-    )
-    startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
-
-
-# What a pruner gets where the file does not say: those that are not named here get the fields' own defaults.
-OWN_DEFAULTS = {"halving": {"warmup_epochs": 0, "patience": 0}, "curve": {"warmup_epochs": 2, "patience": 0}}
-
-
-class PrunerSpec(Model):
-    """When a run that goes badly is ended early. `docs/search-proof.md` compares the choices."""
-
-    name: Literal["halving", "curve", "median", "percentile", "none"] = Field(
-        default="median",
-        description="`halving` lets the best quarter of the runs pass 1, 4, 16, ... epochs; `curve` forecasts a run's "
-        "best score from its curve and parameters, and ends it where a new run promises more; `median` and "
-        "`percentile` end a run whose best epoch is worse than that of the better half, or `percentile`, of the "
-        "finished runs",
-    )
-    warmup_epochs: Natural = Field(
-        default=10,
-        description="epochs that every run is given before it is judged first; if not given 2 for "
-        "`curve` and 0 for `halving`",
-    )
-    startup_trials: Count = Field(
-        default=8, description="finished runs before anything is pruned; `halving` needs none"
-    )
-    patience: Natural = Field(
-        default=2,
-        description="for `median` and `percentile`: a run may be pruned only after this many further epochs without a "
-        "better score; 0: at once",
-    )
-    percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] | None = Field(
-        default=None, description="for `percentile`: the best so many percent of the finished runs go on"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_the_name(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
-            return document
-        return {**OWN_DEFAULTS.get(document["name"], {}), **document}
-
-    @model_validator(mode="after")
-    def _terms_belong_to_the_name(self) -> "PrunerSpec":
-        if (self.percentile is not None) != (self.name == "percentile"):
-            raise ValueError(f"'percentile' goes with name: percentile and only with it, not with {self.name!r}")
-        if self.patience and self.name in ("curve", "halving"):
-            raise ValueError(f"'patience' goes with name: median or percentile, not with {self.name!r}")
-        return self
-
-
-class BudgetSpec(Model):
-    """When the whole study ends, over all its workers: at whichever of these comes first."""
-
-    trials: Count | None = Field(default=None, description="finished trials, pruned and failed ones included")
-    hours: Annotated[float, Field(strict=True, gt=0)] | None = Field(
-        default=None, description="hours of work, summed over all workers"
-    )
-    until: Moment | None = Field(default=None, description="a moment with its time zone: `2026-03-01 18:00+00:00`")
-
-
-class CheckpointSpec(Model):
-    """How many checkpoints stay in the database."""
-
-    keep: Count = Field(default=50, description="best runs of the study whose weights are kept")
-
-
-class FromSpec(Model):
-    """Another study whose best configurations are run first, each with the parameters that fit.
-
-    They are trained again: scores of other data or another split cannot be compared. Parameters that do not fit are
-    left to the sampler. The study keeps the URL without its password.
-    """
-
-    study: str = Field(description="name of the study")
-    url: str | None = Field(default=None, description="its database; if not given, this study's own")
-    top: Count = Field(default=10, description="configurations that are taken, the best first")
 
 
 class StudySpec(Model):
@@ -140,6 +51,7 @@ class StudySpec(Model):
     pruner: PrunerSpec = PrunerSpec()
     budget: BudgetSpec = BudgetSpec()
     validation: ValidationSpec = ValidationSpec()
+    second_look: SecondLookSpec = SecondLookSpec()
     checkpoints: CheckpointSpec = CheckpointSpec()
     seed: Annotated[Natural, Field(le=2**31)] = Field(
         default=0, description="base of all randomness: trial n trains with seed + n"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from search.work.stopping import Stop
 from storage.claims import Batch
-from storage.errors import Unavailable
+from storage.errors import ClaimLost, Unavailable
+from storage.optuna_internals import trial_id_of
 from storage.worker.background import BackgroundStorage
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 STEP = 0.5  # seconds between two checks whether a stop is due
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries; each pause is twice as long as the last
@@ -38,6 +42,26 @@ def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T
         if waited:
             note("the database is back")
         return found
+
+
+def end_trial(storage: BackgroundStorage, batch: Batch, stop: Stop, note: Callable[[str], None]) -> None:
+    """End the running trial with `batch`, also where an earlier write of it failed for good, or after an outage.
+
+    Raises as `await_end` does.
+    """
+    running = storage.running
+    try:
+        storage.end(batch)
+    except Unavailable as error:
+        note(f"{error}; this worker waits until it is back")
+        await_end(storage, stop)
+    except ClaimLost:
+        raise
+    except Exception as error:  # the channel raises what ended it, and takes no further write
+        log.debug("the background channel had ended: %s", error)
+        assert running is not None
+        storage.fleet.write(trial_id_of(running.trial), running.claim, batch)
+        storage.drop()
 
 
 def await_end(storage: BackgroundStorage, stop: Stop) -> None:

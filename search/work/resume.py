@@ -9,7 +9,7 @@ from lobmodels.errors import CheckpointError
 from lobmodels.training.run import TrainingRun
 from search.study.record import StoredState
 from search.study.retention import remove
-from search.study.writers import write_stored_state
+from search.study.writers import write_kept_state, write_stored_state
 from storage.artifacts import Artifacts, download, upload_bytes
 from storage.claims import Batch
 from storage.errors import ArtifactError, Unavailable
@@ -87,6 +87,20 @@ class ResumeState:
         previous: list[str] = []
         self.storage.put(lambda: self._upload(previous))
         self.storage.put(lambda: self._remove(previous))
+
+    def keep(self) -> Batch:
+        """Upload the state after the last epoch of a run that is pruned, for a second look; returns its record.
+
+        Empty where there is none, or the store cannot be reached: then the run cannot be taken up again.
+        """
+        if self.latest is None:
+            return Batch()
+        try:
+            artifact = upload_bytes(self.store, self.latest)
+        except Unavailable as error:
+            self.note(f"the state of the pruned run was not kept: {error}")
+            return Batch()
+        return write_kept_state(artifact, self.epoch, len(self.latest))
 
     def remove(self) -> None:
         """Remove the stored state: the trial has ended."""

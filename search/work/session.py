@@ -11,15 +11,33 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
-from search.study.budget import spent
+from search.study.budget import spent, without_end
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
-from search.study.open import load_study, spec_of
+from search.study.open import SEEDS, load_study, spec_of
+from search.study.plan import EnsemblePlan
 from search.study.pruners import reads_running
-from search.study.record import BASELINE, CHECKPOINT, DEVICE, FAILURE, IMPORTED, SECONDS, VERSION
+from search.study.record import (
+    BASELINE,
+    CHECKPOINT,
+    CONFIGURATION,
+    CONTINUES,
+    DEVICE,
+    FAILURE,
+    IMPORTED,
+    KEPT_STATE,
+    KEY,
+    SECONDS,
+    VERSION,
+)
+from search.study.repeated import MOST, ran_before
+from search.study.replication import repeat
+from search.study.second_look import queue_second_look, worth_keeping
 from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
 from storage.fleet import Recovered
@@ -27,7 +45,8 @@ from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
 from storage.worker.background import BackgroundStorage
 
-NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE)  # of other trials: budget, pruner, room
+# What is read of other trials: for the budget, the pruner, the room for checkpoints, and to know what ran before.
+NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE, KEY, KEPT_STATE, CONTINUES)
 
 
 @dataclass
@@ -38,6 +57,7 @@ class StudySession:
     study: optuna.Study
     storage: BackgroundStorage
     artifacts: Artifacts
+    plan: EnsemblePlan | None = None
     last_recovery: float = float("-inf")  # time.monotonic()
     siblings: list[StudySession] = field(default_factory=list)
 
@@ -58,14 +78,14 @@ class StudySession:
             live=reads_running(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
-        return StudySession(spec, study, storage, artifacts_of(stored))
+        return StudySession(spec, study, storage, artifacts_of(stored), EnsemblePlan.of(stored.user_attrs))
 
     def sibling(self) -> StudySession:
         """The same session for another trial at once: what it reads of other workers' trials is shared."""
         study = self.study
         storage = self.storage.sibling()
         twin = optuna.Study(study.study_name, storage, copy.deepcopy(study.sampler), copy.deepcopy(study.pruner))
-        self.siblings.append(StudySession(self.spec, twin, storage, self.artifacts))
+        self.siblings.append(StudySession(self.spec, twin, storage, self.artifacts, self.plan))
         return self.siblings[-1]
 
     @property
@@ -99,9 +119,49 @@ class StudySession:
                 sibling.spec = self.spec
         return [name for name in changed if name != "question"]
 
+    def follow_plan(self, plan: EnsemblePlan | None) -> None:
+        """Take over the study's plan as it is stored now."""
+        self.plan = plan
+        for sibling in self.siblings:
+            sibling.plan = plan
+
+    def ran_before(self, config: RunConfig) -> FrozenTrial | None:
+        """The earlier trial that makes the running one, if it has not begun yet, a repetition.
+
+        None in a study of replicates, and in one whose trials all have one configuration: there runs are repeated on
+        purpose.
+        """
+        own = self.storage.own()
+        begun = CONFIGURATION in own.user_attrs or CONTINUES in own.user_attrs
+        if begun or self.name.endswith(SEEDS) or not self.spec.searched():
+            return None
+        return ran_before(self.trials(), config.key(), own.number)
+
+    def repeat(self, earlier: FrozenTrial) -> bool:
+        """Queue a replicate of a trial; False where it is not complete, or has enough of them."""
+        if earlier.state != TrialState.COMPLETE:
+            return False
+        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST) is not None
+
     def spent(self) -> str | None:
-        """Why the study's budget allows no further trial, or None."""
-        return spent(self.spec.budget, self.trials())
+        """Why the study's budget, or the search's share of it where there is a plan, allows no further trial."""
+        return spent(self._budget(), self.trials())
+
+    def _budget(self) -> BudgetSpec:
+        return self.spec.budget if self.plan is None else self.plan.search_budget(self.spec.budget)
+
+    def look_again(self) -> bool:
+        """In the last part of the budget: queue the most promising pruned run again; False where there is none."""
+        share = self.spec.second_look.share
+        if not share or spent(without_end(self._budget(), share), self.trials()) is None:
+            return False
+        if not worth_keeping(self.trials(), self.spec):
+            return False
+        plain = load_study(self.storage.inner, self.name)  # `study` would take what it only has to queue
+        there = {entry.artifact_id for entry in self.artifacts.entries()}
+        queued = queue_second_look(plain, self.spec, there) is not None
+        self.storage.forget()
+        return queued
 
     def recover(self, every: float) -> list[Recovered]:
         """Queue the trials of silent workers again; returns them. Empty within `every` seconds of the last time."""
@@ -115,6 +175,8 @@ class StudySession:
 
     def ask(self) -> optuna.Trial:
         """Take the first queued trial, or begin a new one. Raises `StudyDeletedError` where the study was deleted."""
+        if not any(trial.state == TrialState.WAITING for trial in self.trials()):
+            self.look_again()
         try:
             return self.study.ask()
         except KeyError:

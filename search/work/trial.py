@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import torch
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
@@ -19,8 +18,8 @@ from lobmodels.training.turns import JobDropped
 from search.errors import WorkerCannotGoOn
 from search.study.pruners import judges_at
 from search.study.record import HISTORY, read_trial, stored_state_of
-from search.study.retention import make_room
-from search.study.writers import write_epoch, write_scores, write_start, write_training
+from search.study.retention import drop_states, make_room
+from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
 from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.device_work import DeviceWork
@@ -30,7 +29,8 @@ from search.work.history import history_csv
 from search.work.hung import leave
 from search.work.kept import KeptRun, store_kept
 from search.work.lane import Lane
-from search.work.outage import await_end, outlast
+from search.work.outage import end_trial, outlast
+from search.work.outcome import Outcome
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
@@ -45,17 +45,6 @@ WEIGHTS, TABLE = "application/octet-stream", "text/csv"
 log = logging.getLogger(__name__)
 
 File = tuple[str, str, bytes]  # name, type, content
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended here: complete, pruned, failed, handed back, lost (to another worker), kept (on disk), or left
-    (to other workers, because the database was away when this one was told to end)."""
-
-    state: str
-    text: str
-    value: float | None = None
-    broken_device: bool = False  # only a fresh process can use the device again
 
 
 class TrialInProgress:
@@ -91,11 +80,21 @@ class TrialInProgress:
     def _attempt(self) -> Outcome:
         try:
             config = outlast(lambda: suggest(self.session.spec, self.trial), self.context.stop, self._note)
+            earlier = self.session.ran_before(config)
+            if earlier is not None:
+                return self._withdraw(earlier)
             return self._on_device(self._start(config))
         except (ClaimLost, Unavailable, WorkerCannotGoOn):  # not the trial's failure
             raise
         except Exception as error:  # any other error ends this trial, not the worker
             return self._fail(failure_of(error))
+
+    def _withdraw(self, earlier: FrozenTrial) -> Outcome:
+        """End this trial, whose configuration ran before, without a run; a complete run of it gets a replicate."""
+        repeated = outlast(lambda: self.session.repeat(earlier), self.context.stop, self._note)
+        self._end(write_withdrawal(earlier.number, repeated=repeated))
+        what = "it is repeated under another seed" if repeated else "another configuration is drawn"
+        return Outcome("withdrawn", f"ran before as trial {earlier.number}: {what}")
 
     def _start(self, config: RunConfig) -> Task:
         """Record configuration, seed, fold, worker and device; returns what is to be trained."""
@@ -156,7 +155,8 @@ class TrialInProgress:
         return None
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
-        self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
+        spent = sum(past.seconds for past in run.history)
+        self.storage.put(write_epoch(record, spent, self.context.gpu_use()))
         scored = run.plan is None  # a refit has no scores
         score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
         self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
@@ -217,6 +217,8 @@ class TrialInProgress:
         batch = write_training(run.history, run.best_epoch, reason)
         best = run.history[run.best_epoch].mean
         batch.state, batch.values = TrialState.PRUNED, [best]
+        if self.session.spec.second_look.share:
+            batch.merge(self.resume.keep())
         self._end(batch)
         self._clean_up()
         return Outcome("pruned", reason, best)
@@ -228,20 +230,7 @@ class TrialInProgress:
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 
     def _end(self, batch: Batch) -> None:
-        """End the trial with `batch`, also where an earlier write of this trial failed for good, or after an outage."""
-        running = self.storage.running
-        try:
-            self.storage.end(batch)
-        except Unavailable as error:
-            self._note(f"{error}; this worker waits until it is back")
-            await_end(self.storage, self.context.stop)
-        except ClaimLost:
-            raise
-        except Exception as error:  # the channel raises what ended it, and takes no further write
-            log.debug("the background channel had ended: %s", error)
-            assert running is not None
-            self.storage.fleet.write(self.trial_id, running.claim, batch)
-            self.storage.drop()
+        end_trial(self.storage, batch, self.context.stop, self._note)
 
     def _hand_back(self, why: str = "") -> Outcome:
         """Store the last epoch and queue the trial again, for any worker to resume."""
@@ -259,7 +248,10 @@ class TrialInProgress:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""
         try:
             self.resume.remove()
-            make_room(self.session.artifacts, self.session.trials(), self.session.spec.checkpoints.keep, self.number)
+            trials, spec = self.session.trials(), self.session.spec
+            make_room(self.session.artifacts, trials, spec.checkpoints.keep, self.number)
+            if spec.second_look.share:
+                drop_states(self.session.artifacts, trials, spec, self.number)
         except Exception as error:  # the trial has ended well: what could not be removed only takes space
             log.debug("clean-up failed", exc_info=True)
             self._note(f"left for `lobtuna gc`: {failure_of(error).reason}")

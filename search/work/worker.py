@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -18,7 +19,10 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
-from search.study.open import SEEDS, existing_storage
+from search.ship.gains import Predictions
+from search.study.open import SEEDS, existing_storage, load_study
+from search.study.plan import EnsemblePlan
+from search.study.plugins import require_code
 from search.study.record import SPEC
 from search.study.replication import advance
 from search.studyfile.spec import StudySpec
@@ -27,8 +31,10 @@ from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes
+from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
+from search.work.planned import Step, follow
 from search.work.repeats import Repeats, too_many
 from search.work.room import Room
 from search.work.session import StudySession
@@ -40,7 +46,6 @@ from storage.errors import StorageError, Unavailable
 from storage.optuna_internals import study_id_of
 
 log = logging.getLogger(__name__)
-
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
@@ -80,12 +85,13 @@ class _Worker:
         emit: Emit,
         end_process: Callable[[Exit], object],
     ) -> None:
-        self.name, self.options, self.stop, self.emit = name, options, stop, emit
+        self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
         device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)
         self.inner = existing_storage(url, name, patience=options.patience)
+        require_code(load_study(self.inner, name), options.plugins, options.trust_plugins)
         self.session = self._open(name)
         dataset = load_dataset(data)
         self.session.bind(dataset)
@@ -94,13 +100,15 @@ class _Worker:
             device=device,
             worker=worker,
             stop=stop,
-            emit=emit,
+            emit=self.emit,
             end_process=end_process,
             room=Room(*options.runs_at_once()),
             undecided=options.runs_per_device is None,
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
+        self.predictions = Predictions(dataset.valid, str(device))
+        self.phase = ""  # of the study's plan, as it was last shown
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
@@ -110,15 +118,16 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
-        self.lanes = lanes(self.session, self.context.room.most, device)
+        self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(self._store_state)
-        self.emit(
-            Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
+        context = self.context
+        self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
+        notes = NoteKeeper(
+            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
         )
-        notes = NoteKeeper(self.inner, self.name, self.context.worker, attributes=lambda: self.watch.attributes)
         notes.start()
         try:
             with self.watch:
@@ -143,13 +152,15 @@ class _Worker:
                 lane.current = None
                 room.leave()
             if why:
-                self._wait_or_leave(lane, why)
+                self._without_trial(lane, why)
 
     def _run(self, lane: Lane, trial: TrialInProgress) -> None:
         outcome = trial.run()
         with self.taking:
             lane.current = None
             self.summary.count(outcome.state)
+            if outcome.state == "withdrawn" and lane.replicates is not None:
+                lane.replicates.storage.forget()  # a replicate was queued in its place
             repeated = self.failures.add(outcome.state, outcome.text)
         if outcome.state == "kept":
             raise RunSavedError(outcome.text)
@@ -174,15 +185,17 @@ class _Worker:
         came before the outage was over: no trial is held yet, so nothing is lost."""
         if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
-        note = lambda text: self.emit(Event("note", self.name, text=text))  # noqa: E731
         try:
-            found = outlast(lambda: self._next(lane), self.stop, note)
+            found = outlast(lambda: self._next(lane), self.stop, self._note)
         except Unavailable:
             return ""
         if isinstance(found, str):
             return found
         lane.current = TrialInProgress(self.context, *found, lane)
         return ""
+
+    def _note(self, text: str) -> None:
+        self.emit(Event("note", self.name, text=text))
 
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
         """The next trial: a replicate where one is queued, else the study's; or why there is none."""
@@ -197,9 +210,32 @@ class _Worker:
             return replicates, trial
         return lane.session.spent() or (lane.session, lane.session.ask())
 
+    def _plan_goes_on(self, lane: Lane, why: str) -> bool:
+        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
+        if self.session.plan is None or self.session.spent() is None:  # other limits of this worker are not the plan's
+            return False
+        with self.taking:
+            step, phase = follow(self.inner, self.name, self.predictions)
+        if phase.partition(",")[0] != self.phase:
+            self.phase = phase.partition(",")[0]
+            self.emit(Event("note", self.name, text=f"plan: {phase}"))
+        if step == Step.TAKE and lane.replicates is not None:
+            lane.replicates.storage.forget()
+        if step == Step.WAIT:
+            self.emit(Event("wait", self.name, text=why, lane=lane.number))
+            self.stop.sleep(self._soon)
+        return step != Step.LEAVE
+
+    def _without_trial(self, lane: Lane, why: str) -> None:
+        with contextlib.suppress(Unavailable):  # a stop is due, and this lane holds no trial
+            outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note)
+
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
-        """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
-        new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
+        """Follow the plan. With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs
+        elsewhere has had a new beat: if the last worker left before that, a dead worker's trial would never be queued
+        again."""
+        if self._plan_goes_on(lane, why):
+            return
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
         if self._busy():
             self.stop.sleep(self._soon)
@@ -259,6 +295,7 @@ class _Worker:
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
+        self.session.follow_plan(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return

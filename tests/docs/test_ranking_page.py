@@ -38,6 +38,8 @@ def test_options_and_thresholds_are_the_codes() -> None:
     from search.study.replication import COULD_BE_BEST, SETTLED
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    known = {name for command in ("replicate", "rank", "work") for p in commands[command].params for name in p.opts}
+    known = {
+        name for command in ("replicate", "rank", "work", "run") for p in commands[command].params for name in p.opts
+    }
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
     assert f"at least {COULD_BE_BEST:.2f}".replace("0.", ".") in TEXT and f"{SETTLED:.2f}"[1:] in TEXT

@@ -148,3 +148,10 @@ class TestStillThere:
         assert internals.note_of(attributes) == "# Title"
         assert internals.note_of({}) == ""
         assert {f"{prefix}0", version, internals.plot_key("curves")} <= set(attributes)
+
+
+def test_a_queued_trial_holds_its_parameters_under_this_key() -> None:
+    """What lobtuna queues itself is read by Optuna as what `enqueue_trial` queues."""
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 1.0})
+    assert study.get_trials()[0].system_attrs[internals.FIXED_PARAMS] == {"x": 1.0}

@@ -19,7 +19,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from search.study.pruners import build_pruner
 from search.study.quiet import without_experimental_warning
 from search.study.samplers import build_sampler
-from search.studyfile.spec import PrunerSpec, SamplerSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import PrunerSpec, SamplerSpec
 
 TEACHES = "teaches"  # study attribute: whether diverged runs are told as pruned at the worst score, or only as failed
 

@@ -19,7 +19,8 @@ import numpy as np
 import optuna
 
 from search.studyfile.parameters import Fixed
-from search.studyfile.spec import BudgetSpec, StudySpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.terms import BudgetSpec
 from tests.benchmarks.search.arms import ARMS
 from tests.benchmarks.search.landscape import Fitted, Landscape
 from tests.benchmarks.search.recorded import Floats, real_lob, small_set

@@ -1,11 +1,15 @@
-"""`make bench-search`: the replay in seconds, the simulation in minutes; the real studies are a soak test.
+"""`make bench-search`: the replay and the simulation, in minutes; the real studies are a soak test.
+
+With less time: `make bench-search SEEDS=1 ORDERS=10`.
 
 The tables of docs/search-proof.md come from the same functions with more landscapes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +25,8 @@ from tests.benchmarks.search.judge import FIRST_JUDGING_SEED, run_all, tables
 from tests.benchmarks.search.recorded import Recorded, real_lob, small_set
 from tests.benchmarks.search.replay import compare
 
-ORDERS = 40
+ORDERS = int(os.environ.get("BENCH_ORDERS", "40"))  # of the recorded runs in the replay
+SEEDS = int(os.environ.get("BENCH_SEEDS", "2"))  # of each of the four kinds of landscape
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -71,23 +76,28 @@ def test_replay(name: str, recorded: Recorded, epochs: int, early: int) -> None:
 
 
 @pytest.mark.bench
-@pytest.mark.timeout(3600)
-def test_simulation(tmp_path: Path) -> None:
-    """Two seeds of each kind of landscape; prints the tables of all arms."""
-    output = tmp_path / "judge.jsonl"
-    run_all(output, range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + 2), "judging", "epochs")
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("by", ["epochs", "seconds"])
+def test_simulation(tmp_path: Path, by: str) -> None:
+    """`SEEDS` seeds of each kind of landscape, at equal epochs and at equal seconds; prints the tables of all arms."""
+    output, seeds = tmp_path / "judge.jsonl", range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + SEEDS)
+    run_all(output, seeds, "judging", by)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    print(f"\n{tables(rows)}")
-    run_all(output, range(FIRST_JUDGING_SEED, FIRST_JUDGING_SEED + 2), "judging", "epochs")
+    print(f"\nat equal {by}\n\n{tables(rows)}", flush=True)
+    run_all(output, seeds, "judging", by)
     assert len(output.read_text().splitlines()) == len(rows)  # nothing is run twice
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(8 * 3600)
-def test_real_studies(real_lob: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five pairs at equal epochs; prints the table after each."""
-    from tests.benchmarks.search import real
+def test_real_studies(real_lob: Path, tmp_path: Path) -> None:
+    """One pair of whole studies of all arms; prints the tables after each, and runs nothing twice."""
+    from tests.benchmarks.search.real import COMPARED, run_pairs
 
-    arguments = ["real", "--data", str(real_lob), "--output", str(tmp_path), "--pairs", "5", "--epochs", "400"]
-    monkeypatch.setattr("sys.argv", arguments)
-    real.main()
+    chosen = argparse.Namespace(data=real_lob, output=tmp_path / "real.jsonl", arms=list(COMPARED), first=1000, pairs=1)
+    chosen.epochs, chosen.seconds = 300.0, 36.0
+    run_pairs(chosen)
+    run_pairs(chosen)
+    lines = [json.loads(line) for line in chosen.output.read_text().splitlines()]
+    assert [line["arm"] for line in lines] == list(COMPARED)
+    assert all(0 < line["at"]["seconds"]["ensemble"] < 1 for line in lines)

@@ -51,3 +51,29 @@ def test_a_budget_that_is_over_is_refused(run: Run, tmp_path: Path, small_data: 
     (tmp_path / "late.yaml").write_text(FILE.replace("{trials: 2}", "{until: 2020-01-01T00:00:00Z}"))
     code, _, err = run("run", "late.yaml", "--data", small_data)
     assert code == 1 and "2020-01-01" in err and not (tmp_path / "lobtuna.db").exists()
+
+
+def test_a_plan_ends_with_a_submission(run: Run, tmp_path: Path, small_data: Path) -> None:
+    """Sixty per cent are searched, the rest repeated, and the zip is there; the same command again only says so."""
+    (tmp_path / "both.yaml").write_text(FILE.replace("{trials: 2}", "{trials: 5}"))
+    command = ("run", "both.yaml", "--data", small_data, "--plan", "ensemble", "--json")
+    (tmp_path / "submission.zip").write_text("mine")
+    code, _, err = run(*command)
+    assert code == 1 and "submission.zip exists" in err
+    code, out, err = run(*command, "--output", "new.zip", "--trials", "3")
+    assert code == 0 and json.loads(out)["submission"] is None
+    code, out, err = run(*command, "--output", "new.zip")
+    assert code == 0 and json.loads(out)["submission"]["members"] and (tmp_path / "new.zip").is_file(), err
+    code, out, _ = run("status", "both", "--json")
+    document = json.loads(out)
+    assert document["trials"]["complete"] == 3 and document["replicates"]["complete"] == 2
+    assert document["plan"].startswith("exported to")
+    code, out, _ = run(*command, "--output", "new.zip")
+    assert code == 0 and json.loads(out)["plan"].startswith("exported to")
+
+
+def test_a_plan_needs_a_budget(run: Run, tmp_path: Path, small_data: Path) -> None:
+    """Refused before anything runs."""
+    (tmp_path / "both.yaml").write_text(FILE.replace("budget: {trials: 2}", ""))
+    code, _, err = run("run", "both.yaml", "--data", small_data, "--plan", "ensemble")
+    assert code == 1 and "--plan ensemble divides a budget" in err

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.study.budget import spent
 from search.study.record import DUPLICATE, IMPORTED
-from search.studyfile.spec import BudgetSpec
+from search.studyfile.terms import BudgetSpec
 from storage.claims import REASON
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from search.errors import SearchError
 from search.study.pruners import PRUNERS, build_pruner, judges_at, reads_running
-from search.studyfile.spec import PrunerSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import PrunerSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

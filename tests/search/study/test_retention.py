@@ -5,8 +5,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from search.study.retention import collect, make_room
-from search.study.writers import write_stored_state
+from search.study.open import spec_of
+from search.study.retention import collect, drop_states, make_room
+from search.study.second_look import queue_second_look
+from search.study.writers import write_kept_state, write_stored_state
+from search.studyfile.terms import SecondLookSpec
 from storage.artifacts import attribute_of, download, new_artifact_id, upload_bytes
 from storage.claims import Batch, Claim
 from storage.store import artifacts_of, store_of
@@ -143,3 +146,23 @@ def test_artifacts_of_an_earlier_version_are_this_databases_where_a_trial_names_
     shared.complete(one, 0.9)
     assert collect(one._storage, store, age=-1.0).removed == 1
     assert shared.older not in shared.names
+
+
+def test_states_of_pruned_runs_have_bounded_room(tmp_path: Path) -> None:
+    """After each pruned run the least promising state beyond the room goes; `gc` keeps the others, and one that is
+    taken up again."""
+    small = Small(tmp_path, second_look={"share": 0.1, "megabytes": 0.0025})
+    spec, ids = spec_of(small.study), {}
+    for number, value in enumerate([0.3, 0.1, 0.5, 0.2]):
+        ids[value] = upload_bytes(small.store, bytes([number]) * 1000)
+        attrs = write_kept_state(ids[value], 1, 1000).user_attrs | {"key": str(number), "seed": number}
+        state = TrialState.PRUNED
+        small.study.add_trial(create_trial(state=state, value=value, user_attrs=attrs, intermediate_values={0: value}))
+        drop_states(small.store, small.study.trials, spec, number)
+    assert small.stored == {ids[0.5], ids[0.3]}
+    assert queue_second_look(small.study, spec, small.stored) == 2
+    collect(small.storage, small.store, age=0.0)
+    assert small.stored == {ids[0.5], ids[0.3]}
+    small.study.set_user_attr("spec", spec.model_copy(update={"second_look": SecondLookSpec()}).to_json())
+    collect(small.storage, small.store, age=0.0)
+    assert small.stored == {ids[0.5]}  # its run waits in the queue

@@ -13,7 +13,8 @@ from search.study.record import DIVERGED
 from search.study.samplers import SAMPLERS, Stream, build_sampler, sampler_note
 from search.study.writers import write_failure
 from search.studyfile.space import suggest
-from search.studyfile.spec import SamplerSpec, StudySpec
+from search.studyfile.spec import StudySpec
+from search.studyfile.terms import SamplerSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

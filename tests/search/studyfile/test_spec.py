@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from search.errors import SpecError
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange
-from search.studyfile.spec import PrunerSpec, StudySpec, load_spec
+from search.studyfile.spec import StudySpec, load_spec
+from search.studyfile.terms import PrunerSpec
 from tests.search.studyfile.made_files import JOINT, refused
 
 
@@ -107,19 +107,6 @@ def test_pruning_that_could_never_happen_is_refused(problems) -> None:
     refused(problems, "epochs: 10", "10 is too long for epochs=10: nothing would ever be pruned")
 
 
-@pytest.mark.parametrize(("name", "warmup"), [("halving", 0), ("curve", 2), ("median", 10)])
-def test_the_warm_up_follows_from_the_name(name: str, warmup: int) -> None:
-    """Where the file does not give it; a stored definition gives everything and keeps its meaning."""
-    assert PrunerSpec.model_validate({"name": name}).warmup_epochs == warmup
-    assert PrunerSpec.model_validate({"name": name, "warmup_epochs": 7}).warmup_epochs == 7
-
-
-def test_patience_belongs_to_the_pruners_that_know_it() -> None:
-    """Written for another one it would be ignored without a word."""
-    with pytest.raises(ValidationError, match="'patience' goes with name: median or percentile, not with 'halving'"):
-        PrunerSpec(name="halving", patience=2)
-
-
 @pytest.mark.parametrize(
     ("text", "piece"),
     [
@@ -142,7 +129,7 @@ def test_patience_belongs_to_the_pruners_that_know_it() -> None:
         ("name: s\nparameters: {lr: 1e-3}\nbudget: {trials: 0}\n", "greater than or equal to 1"),
         ("name: s\nparameters: {lr: 1e-3}\nbudget:\n", "nothing"),
         ("name: s\nparameters: {lr: 1e-3}\npruner: {percentile: 30}\n", "goes with name: percentile"),
-        ("name: s\nparameters: {lr: 1e-3}\npruner: {name: percentile}\n", "goes with name: percentile"),
+        ("name: s\nparameters: {lr: 1e-3}\npruner: {name: percentile}\n", "name: percentile needs a number"),
         ("name: s\nparameters: {lr: 1e-3}\nvalidation: {report_fraction: 1}\n", "less than 1"),
         ("name: s\nparameters: {lr: 1e-3}\nbaselines: {lr: 1}\n", "a list of configurations"),
         ("name: s\nparameters: {lr: 1e-3}\nbaselines: [3]\n", "a mapping of parameter names"),

@@ -1,0 +1,69 @@
+"""The tables of level c: each arm's means, and differences between arms of one pair with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Line = dict[str, Any]
+
+BUDGETS = ("seconds", "epochs", "half the seconds", "half the epochs")
+MEASURES = ("ensemble", "configuration", "ensemble_later", "configuration_later")
+OURS = "ours"
+LEVEL = 0.95
+
+
+def differences(lines: Sequence[Line], arm: str, other: str, budget: str, measure: str) -> np.ndarray[Any, Any]:
+    """arm - other, one a pair that both have, in units of 1e-4."""
+
+    def values(name: str) -> dict[int, float]:
+        return {line["pair"]: line["at"][budget].get(measure, np.nan) for line in lines if line["arm"] == name}
+
+    own, others = values(arm), values(other)
+    return 1e4 * np.array([own[pair] - others[pair] for pair in sorted(own) if pair in others])
+
+
+def cell(found: np.ndarray[Any, Any]) -> str:
+    """Mean, standard error and, from three pairs on, the 95 % interval by Student's t; `-` if it was not measured."""
+    if np.isnan(found).any():
+        return "-"
+    if len(found) < 2:
+        return f"{found.mean():+.0f}" if len(found) else "-"
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    text = f"{found.mean():+.0f} ({error:.0f})"
+    if len(found) < 3:
+        return text
+    reach = stats.t.ppf((1 + LEVEL) / 2, len(found) - 1) * error
+    return f"{text} [{found.mean() - reach:+.0f}, {found.mean() + reach:+.0f}]"
+
+
+def tables(lines: Sequence[Line]) -> str:
+    """Markdown: the means of each arm, then what `ours` has more than each other arm."""
+    arms = list(dict.fromkeys(line["arm"] for line in lines))
+    parts = [_means(lines, arms, budget) for budget in BUDGETS[:2]]
+    if OURS in arms:
+        parts += [_differences(lines, [arm for arm in arms if arm != OURS], budget) for budget in BUDGETS]
+    return "\n\n".join(parts) + "\n"
+
+
+def _means(lines: Sequence[Line], arms: Sequence[str], budget: str) -> str:
+    head = "| arm | studies | trials | complete | failed | epochs | seconds | " + " | ".join(MEASURES) + " |"
+    rows = [f"Means at equal {budget}", "", head, "|---" * (7 + len(MEASURES)) + "|"]
+    for arm in arms:
+        found = [line["at"][budget] for line in lines if line["arm"] == arm]
+        counts = [np.mean([f[name] for f in found]) for name in ("trials", "complete", "failed", "epochs", "seconds")]
+        scores = [f"{np.mean([f[name] for f in found]):.4f}" for name in MEASURES]
+        rows.append(f"| {arm} | {len(found)} | {' | '.join([*(f'{c:.0f}' for c in counts), *scores])} |")
+    return "\n".join(rows)
+
+
+def _differences(lines: Sequence[Line], others: Sequence[str], budget: str) -> str:
+    rows = [f"Ours minus, at {budget}, 1e-4", "", "| arm | pairs | " + " | ".join(MEASURES) + " |"]
+    rows.append("|---" * (2 + len(MEASURES)) + "|")
+    for arm in others:
+        found = [differences(lines, OURS, arm, budget, measure) for measure in MEASURES]
+        rows.append(f"| {arm} | {len(found[0])} | {' | '.join(map(cell, found))} |")
+    return "\n".join(rows)

@@ -1,0 +1,88 @@
+"""Promises of a plan: how it divides the budget, which configurations it repeats, and the phase it says it is in."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import optuna
+import pytest
+
+from search.errors import SearchError
+from search.study.plan import (
+    CONFIGURATIONS,
+    EnsemblePlan,
+    attempts,
+    begin_plan,
+    choose_repeated,
+    chosen_runs,
+    describe_plan,
+    finish,
+    phase_of,
+    queue_first,
+    runs_left,
+    seeds_of,
+)
+from search.study.record import SPEC
+from search.studyfile.terms import BudgetSpec
+from tests.search.study.made_replicates import SPEC as MADE
+
+
+def _with_budget(study: optuna.Study, **terms: Any) -> optuna.Study:
+    spec = MADE.model_copy(update={"budget": BudgetSpec.model_validate(terms)})
+    study.set_user_attr(SPEC, spec.to_json())
+    return study
+
+
+def test_the_search_has_its_share_of_every_term() -> None:
+    """Trials, hours, and the time from the plan's beginning to the end."""
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    budget = BudgetSpec(trials=10, hours=5.0, until=began + timedelta(hours=10))
+    share = EnsemblePlan(began.isoformat()).search_budget(budget)
+    assert (share.trials, share.hours, share.until) == (6, 3.0, began + timedelta(hours=6))
+    assert EnsemblePlan(began.isoformat()).search_budget(BudgetSpec()) == BudgetSpec()
+
+
+def test_a_study_without_a_budget_has_nothing_to_divide(study: optuna.Study) -> None:
+    """The message says what to write."""
+    with pytest.raises(SearchError, match="has none: add budget"):
+        begin_plan(_with_budget(study))
+
+
+def test_a_plan_is_begun_once(study: optuna.Study) -> None:
+    """The same command again finds the stored plan."""
+    first = begin_plan(_with_budget(study, trials=40))
+    assert begin_plan(study) == first == EnsemblePlan.of(study.user_attrs)
+
+
+def test_the_phases_follow_one_another(study: optuna.Study) -> None:
+    """24 of 40 trials searched: sixteen replicates are left, one of each of the best eight first."""
+    plan = begin_plan(_with_budget(study, trials=40))
+    assert phase_of(plan, attempts(study)) == "search"
+    plan = choose_repeated(study, plan)
+    assert len(plan.chosen) == CONFIGURATIONS and (plan.seeds, plan.runs) == (1, 16)
+    best = sorted((t for t in study.get_trials() if t.value is not None), key=lambda t: -float(t.value or 0))
+    assert list(plan.chosen) == [trial.number for trial in best[:CONFIGURATIONS]]
+    assert queue_first(study, plan) == 8 and queue_first(study, plan) == 0
+    assert phase_of(plan, attempts(study)) == "replicates"
+    assert runs_left(study, chosen_runs(study, plan)) == 8
+    assert describe_plan(plan, attempts(study)) == "replicates of the best 8 configurations, 0 of 8 ended"
+    assert set(seeds_of(study, chosen_runs(study, plan)).values()) == {2}
+    plan = finish(study, plan, "the budget is spent")
+    assert phase_of(plan, attempts(study)) == "export" and EnsemblePlan.of(study.user_attrs) == plan
+
+
+def test_a_small_rest_repeats_fewer(study: optuna.Study) -> None:
+    """Three replicates go to the three best; with none left nothing is queued."""
+    plan = choose_repeated(study, begin_plan(_with_budget(study, trials=27)))
+    assert (len(plan.chosen), plan.seeds, plan.runs) == (3, 1, 3)
+    plan = choose_repeated(study, EnsemblePlan(plan.began).store(_with_budget(study, trials=24)))
+    assert (plan.seeds, plan.runs) == (0, 0) and queue_first(study, plan) == 0
+
+
+def test_hours_are_turned_into_runs(study: optuna.Study) -> None:
+    """By what the chosen configurations' own runs took; queued replicates count as if they were done."""
+    chosen = [replace(run, seconds=360.0) for run in chosen_runs(study, EnsemblePlan("", chosen=(0, 1)))]
+    assert runs_left(_with_budget(study, hours=0.5), chosen) == 5  # the made search took no time
+    queue_first(study, EnsemblePlan("", chosen=(0, 1), seeds=1))
+    assert runs_left(study, chosen) == 3
+    assert runs_left(_with_budget(study, until=datetime.now(UTC) - timedelta(1)), chosen) == 0

@@ -1,0 +1,61 @@
+"""Promises of a small space: what ran before is repeated under another seed, by any worker, on any storage."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from search.study.open import open_study
+from search.study.record import read_trial
+from search.study.replication import rank_study
+from search.work.options import WorkOptions
+from search.work.worker import work
+from tests.machines import Worker, create, small_study, trials
+
+TWO = {"hidden_size": {"choices": [4, 6]}, "num_layers": 1, "batch_size": 12, "epochs": 1, "lr": 3e-3}
+
+
+def _audit(url: str, budget: int) -> None:
+    """Every draw is a run or a replicate in its place; no configuration has two runs in the search."""
+    records = [read_trial("small", trial) for trial in trials(url)]
+    complete = [record.key for record in records if record.state == "complete"]
+    seeds = [read_trial("small.seeds", trial) for trial in trials(url, "small.seeds")]
+    done = [record for record in seeds if record.state == "complete"]
+    assert Counter(complete).most_common(1)[0][1] == 1
+    assert len(complete) + len(done) == budget
+    assert len({(record.key, record.seed) for record in done}) == len(done)
+    assert {record.key for record in done} <= set(complete)
+    assert not [record for record in (*records, *seeds) if record.state == "failed"]
+
+
+def test_a_repeated_draw_becomes_a_replicate(small_data: Path, sqlite_url: str) -> None:
+    """Two configurations and six trials: two runs and four replicates, which the ranking reads as such."""
+    create(sqlite_url, small_study(trials=6, parameters=TWO))
+    summary = work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu"))
+    assert summary.outcomes["complete"] == 6
+    _audit(sqlite_url, 6)
+    assert sum(row.n for row in rank_study(open_study(sqlite_url, "small")).repeated) == 6
+
+
+def test_a_study_of_one_configuration_repeats_it_as_trials(small_data: Path, sqlite_url: str) -> None:
+    """Nothing is searched there: further seeds are what was asked for."""
+    create(sqlite_url, small_study(trials=3, parameters={**TWO, "hidden_size": 4}))
+    assert work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"complete": 3}
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "journal"])
+def test_several_workers_repeat_nothing_as_new(
+    backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Two workers on one database, with SQL and without."""
+    journal = f"journal://{tmp_path / 'study.log'}"
+    url = request.getfixturevalue("postgres_url") if backend == "postgresql" else journal
+    four = {**TWO, "num_layers": {"choices": [1, 2]}}
+    create(url, small_study(trials=10, parameters=four))
+    workers = [Worker(url, "small", small_data, tmp_path) for _ in range(2)]
+    assert [worker.join() for worker in workers] == [0, 0], [worker.error for worker in workers]
+    records = [read_trial("small", trial) for trial in trials(url)]
+    complete = Counter(record.key for record in records if record.state == "complete")
+    replicates = [t for t in trials(url, "small.seeds") if t.state.name == "COMPLETE"]
+    assert len(complete) == 4 and sum(complete.values()) - 4 <= 1  # two may draw the same at the same moment
+    assert sum(complete.values()) + len(replicates) >= 10

@@ -52,6 +52,7 @@ def analyse_pool(
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))
     writable_folder(output)  # refuse now, not after minutes of work
     known = validate(chosen, data, progress)
+    blend.require_fittable("the analysis of an ensemble", known.schema)
     models = _configurations(known) if known.folds else _runs(known)
     names, parts = list(models.runs), {"select": models.select, "report": models.report}
     targets = known.schema.targets
@@ -82,7 +83,7 @@ def _runs(known: Validation) -> _Models:
 def _configurations(known: Validation) -> _Models:
     """Each configuration of a study with folds, on sequences that its runs held out, and on the report sequences."""
     found = out_of_fold(known.members, known.dataset())
-    factors = scale.factors(scale.spreads(known.members), blend.uniform(len(known.members)))
+    factors = scale.factors(scale.spreads(known.members), blend.uniform(len(known.members), len(known.schema.targets)))
     runs, predictions = {}, []
     for places, held in zip(found.groups, found.predictions, strict=True):
         names = [known.members[k].name for k in places]

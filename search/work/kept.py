@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage
 
 from search.errors import SearchError
 from search.study.open import load_study
+from search.work.events import Emit, Event
 from search.work.outage import await_end, outlast
 from search.work.rescue import PARTIAL, SUFFIX, SavedRun, submit, trial_of
 from search.work.stopping import Stop
@@ -80,12 +81,12 @@ def store_kept(kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Sto
 class Leftovers:
     """Runs in `folder` whose worker ended before it could store them."""
 
-    def __init__(self, folder: Path, worker: str) -> None:
-        self.folder, self.worker = folder, worker
+    def __init__(self, folder: Path, worker: str, emit: Emit) -> None:
+        self.folder, self.worker, self.emit = folder, worker, emit
         self._ignored: set[tuple[Path, float]] = set()  # files that are no run of our studies, and when they changed
 
-    def store(self, storage: BaseStorage, study: str, stored: Callable[[int, str], None]) -> None:
-        """Store the left runs of `study` and remove their files; `stored` is called with number and text for each.
+    def store(self, storage: BaseStorage, study: str) -> None:
+        """Store the left runs of `study`, remove their files, and emit a note for each.
 
         A run is left where it is if the study has no such trial. Raises `Unavailable` in an outage.
         """
@@ -97,16 +98,14 @@ class Leftovers:
         for path in self._files(rf"{name}-\d+{re.escape(SUFFIX)}"):
             with _left(path) as file:
                 if file is not None and (path, os.fstat(file.fileno()).st_mtime) not in self._ignored:
-                    self._store(path, file, storage, study, stored)
+                    self._store(path, file, storage, study)
 
     def _files(self, form: str) -> list[Path]:
         if not self.folder.is_dir():
             return []
         return sorted(path for path in self.folder.iterdir() if re.fullmatch(form, path.name))
 
-    def _store(
-        self, path: Path, file: BinaryIO, storage: BaseStorage, study: str, stored: Callable[[int, str], None]
-    ) -> None:
+    def _store(self, path: Path, file: BinaryIO, storage: BaseStorage, study: str) -> None:
         try:
             saved = SavedRun.load(path)
         except SearchError as error:
@@ -121,7 +120,7 @@ class Leftovers:
         except ClaimLost:  # another worker has just finished the trial: next time this one is removed
             return
         path.unlink(missing_ok=True)
-        stored(number, f"{path}, which an earlier worker had kept, {text}")
+        self.emit(Event("note", study, number, text=f"{path}, which an earlier worker had kept, {text}"))
 
 
 def _lock(file: BinaryIO) -> None:

@@ -108,7 +108,7 @@ class _Worker:
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
-        self.leftovers = Leftovers(options.keep_folder, worker)
+        self.leftovers = Leftovers(options.keep_folder, worker, emit)
         self.watch = Watch(
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
@@ -192,7 +192,8 @@ class _Worker:
 
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
         """The next trial: a replicate where one is queued, else the study's; or why there is none."""
-        self._store_leftovers()
+        for session in self._sessions:
+            self.leftovers.store(self.inner, session.name)
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates(lane)
         trial = replicates.take() if replicates is not None else None
@@ -260,12 +261,6 @@ class _Worker:
         now = [self.watch.attributes, *(s.storage.others.version for s in self._sessions)]
         news, self.seen = now != self.seen, now
         return news
-
-    def _store_leftovers(self) -> None:
-        """Store finished runs in the working folder whose worker ended before it could."""
-        for session in self._sessions:
-            note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
-            self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""

@@ -8,13 +8,15 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.trial import TrialState
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
+from search.work.resume import RATE
 from search.work.session import NEEDED
 from storage.artifacts import upload_bytes
 from storage.backends.registry import open_store
 from storage.claims import Batch, Claim
-from storage.optuna_internals import study_id_of
+from storage.optuna_internals import study_id_of, trial_id_of
 from storage.worker.background import LOOK_EVERY, BackgroundStorage
 from tests.machines import Worker, create, small_study
 from tests.servers import Postgres, TcpProxy
@@ -34,18 +36,25 @@ class _Meter(TcpProxy):
         return super()._pass_on(received, sink)
 
 
-def _trial(study: optuna.Study, epochs: int, *, end: bool) -> optuna.Trial:
-    trial = study.ask()
-    for i in range(PARAMETERS):
-        trial.suggest_float(f"parameter_{i}", 1e-5, 1e-1, log=True)
-    trial.set_user_attr("configuration", {f"parameter_{i}": random.random() for i in range(30)})
-    for epoch in range(epochs):
-        trial.report(random.random(), epoch)
-    trial.set_user_attr("seconds", 5.0 * epochs)
+RANGE = FloatDistribution(1e-5, 1e-1, log=True)
+
+
+def _trial(study: optuna.Study, epochs: int, *, end: bool) -> None:
+    names = [f"parameter_{i}" for i in range(PARAMETERS)]
+    attributes: dict[str, Any] = {"configuration": {f"parameter_{i}": random.random() for i in range(30)}}
+    attributes["seconds"] = 5.0 * epochs
     if end:
-        trial.set_user_attr("history", [{f"column_{c}": random.random() for c in range(9)} for _ in range(epochs)])
-        study.tell(trial, random.random())
-    return trial
+        attributes["history"] = [{f"column_{c}": random.random() for c in range(9)} for _ in range(epochs)]
+    study.add_trial(
+        create_trial(
+            state=TrialState.COMPLETE if end else TrialState.RUNNING,
+            value=random.random() if end else None,
+            params={name: random.uniform(1e-5, 1e-1) for name in names},
+            distributions=dict.fromkeys(names, RANGE),
+            intermediate_values={epoch: random.random() for epoch in range(epochs)},
+            user_attrs=attributes,
+        )
+    )
 
 
 LOOKS = {"median": 3600 / LOOK_EVERY, "halving": 3 * 3600 / (5 * EPOCHS)}  # an hour and worker; its rungs: 1, 4, 16
@@ -60,7 +69,8 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(20):
         _trial(study, EPOCHS, end=True)
-    running = [_trial(study, EPOCHS // 2, end=False) for _ in range(WORKERS)]
+    for _ in range(WORKERS):
+        _trial(study, EPOCHS // 2, end=False)
     meter = _Meter(postgres_server.port)
     mine = open_store(url.replace(f":{postgres_server.port}/", f":{meter.port}/"))
     study_id = study_id_of(study)
@@ -83,9 +93,9 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
         for _ in range(count):
             _trial(study, EPOCHS, end=True)
         measure(f"a look with {count} more finished, brief", lambda: worker.others.read(running=False))
-    for trial in running:
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
         for epoch in range(EPOCHS // 2, EPOCHS // 2 + 6):
-            trial.report(random.random(), epoch)
+            store.storage.set_trial_intermediate_value(trial_id_of(trial), epoch, random.random())
     measure("a look with 6 more reports of each, brief", lambda: worker.others.read(running=False))
     for name, size in sizes.items():
         print(f"{pruner} {name:>45}: {size / 1024:8.1f} KiB")
@@ -127,19 +137,22 @@ def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
 
 
 def test_the_table_of_states_stays_small(postgres_server: Postgres) -> None:
-    """States of 4 MB replaced every two seconds for two minutes: size of the table beside its live bytes."""
+    """Eight workers with states of 4 MB, each replaced as often as a worker may with --checkpoint-every 60: the most
+    that the table takes beside its live bytes, in six minutes."""
     store = open_store(postgres_server.create_database())
     assert store.engine is not None
-    live: list[str] = []
-    for round_ in range(60):
-        live.append(upload_bytes(store.artifacts, random.randbytes(4_000_000)))
-        if len(live) > 8:
-            store.artifacts.remove(live.pop(0))
-        time.sleep(2.0)
-        if round_ % 10 == 9:
-            with store.engine.begin() as connection:
-                size = connection.scalar(sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')"))
-            print(f"{(round_ + 1) * 4} MB written, {len(live) * 4} MB live: table of {size / 1e6:.0f} MB")
+    workers, size = 8, 4_000_000
+    live = [upload_bytes(store.artifacts, random.randbytes(size)) for _ in range(workers)]
+    pause = max(60.0, size / RATE) / workers
+    most, end = 0.0, time.monotonic() + 360.0
+    while time.monotonic() < end:
+        live.append(upload_bytes(store.artifacts, random.randbytes(size)))
+        store.artifacts.remove(live.pop(0))
+        time.sleep(pause)
+        with store.engine.begin() as connection:
+            query = sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')")
+            most = max(most, float(connection.scalar(query) or 0.0))
+    print(f"{workers * size / 1e6:.0f} MB live: table of {most / 1e6:.0f} MB at most")
 
 
 def test_transactions_of_an_idle_worker(postgres_server: Postgres, small_data: Path, tmp_path: Path) -> None:

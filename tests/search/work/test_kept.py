@@ -6,12 +6,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from search.work.events import Event
 from search.work.kept import KeptRun, Leftovers
 from storage.backends.registry import open_storage
 from tests.machines import create, small_study, trials
 from tests.search.work.faults import saved_run
 
-Stored = list[tuple[int, str]]
+Stored = list[tuple[int | None, str]]
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def url(tmp_path: Path) -> str:
 
 def store(url: str, folder: Path) -> Stored:
     """What a worker that starts in `folder` stores."""
-    stored: Stored = []
-    Leftovers(folder, "host:2").store(open_storage(url), "small", lambda number, text: stored.append((number, text)))
-    return stored
+    events: list[Event] = []
+    Leftovers(folder, "host:2", events.append).store(open_storage(url), "small")
+    return [(event.trial, event.text) for event in events]
 
 
 @pytest.mark.parametrize("state", [None, TrialState.WAITING, TrialState.FAIL])

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from click.core import ParameterSource
 from rich.console import Console, ConsoleDimensions
+from rich.markup import escape
 
 from search import DEFAULT_STORAGE
 from search.errors import EXPECTED, SearchError, told
@@ -112,6 +113,12 @@ def print_sampler_note(spec: "StudySpec") -> None:
     note = sampler_note(spec)
     if note is not None:
         stderr.print(f"note: {note}", markup=False)
+
+
+def print_warnings(lines: Iterable[str]) -> None:
+    """Each line on stderr."""
+    for line in lines:
+        stderr.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

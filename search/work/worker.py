@@ -112,19 +112,16 @@ class _Worker:
         self.watch = Watch(
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
-        self.summary = WorkSummary()
-        self.failures = Repeats()
+        self.summary, self.failures = WorkSummary(), Repeats()
         self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop))
-        context = self.context
+        context, watch = self.context, self.watch
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
-        notes = NoteKeeper(
-            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
-        )
+        notes = NoteKeeper(self.inner, self.name, context.worker, context.dataset, attributes=lambda: watch.attributes)
         notes.start()
         try:
             with self.watch:

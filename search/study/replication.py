@@ -156,12 +156,8 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name, **_plugins(study)},
+        attributes={PARENT_STUDY: study.study_name} | {k: v for k, v in study.user_attrs.items() if k == PLUGINS},
     )
-
-
-def _plugins(study: optuna.Study) -> dict[str, Any]:
-    return {name: value for name, value in study.user_attrs.items() if name == PLUGINS}
 
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:

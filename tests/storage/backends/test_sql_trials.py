@@ -62,6 +62,19 @@ def test_it_gives_what_a_whole_reading_gives(url: str) -> None:
     assert [list(t.params) for t in found.values()] == [list(t.params) for t in whole]
 
 
+def test_a_trial_that_was_read_before_it_began_is_read_whole_once_it_ends(url: str) -> None:
+    """The only known one had no distributions yet: the database must not take them from it."""
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
+    study.enqueue_trial({"lr": 1e-3})
+    known = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+    trial = study.ask()
+    trial.suggest_float("lr", 1e-4, 1e-2, log=True)
+    study.tell(trial, 0.5)
+    ended = read_changes(store.engine, study._study_id, known, (), newest=max(known), running=True)
+    assert ended[trial._trial_id].params == {"lr": 1e-3} and ended[trial._trial_id].value == 0.5
+
+
 def test_what_is_known_is_not_read_again(url: str) -> None:
     """Finished trials never come again; one that runs comes as a row, and in full once it has ended."""
     store, study = _filled(url)

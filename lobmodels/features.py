@@ -42,7 +42,7 @@ def group(
         name = definition.__name__
         if name in GROUPS:
             raise ValueError(f"two feature groups are called {name!r}: give the new one another name")
-        taken = sorted(set(names) & set(feature_names(tuple(GROUPS))))
+        taken = [column for column in names if any(column in others for others in NAMES.values())]
         if taken:
             raise ValueError(f"group {name!r}: {', '.join(taken)} is a column of another group: give it another name")
         GROUPS[name], NAMES[name], ROWS[name] = definition, names, history

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -19,11 +18,12 @@ from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
+from lobmodels.ensemble.archive import SOLUTION, open_zip, zip_bytes
 from lobmodels.ensemble.digests import array_digests, sealed
 from lobmodels.ensemble.onnx_export import member_graph
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.ensemble.weights import valid_weights
-from lobmodels.errors import BundleError, ConfigError, Remedy
+from lobmodels.errors import BundleError, ConfigError
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
 from lobmodels.networks import ARCHITECTURES
@@ -32,9 +32,8 @@ from lobmodels.schema import Schema
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
-MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
-TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the bytes do not depend on when they are written
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -165,17 +164,6 @@ def submission_bytes(bundle: Bundle) -> bytes:
     return zip_bytes({name: sources[name] for name in FILES})
 
 
-def zip_bytes(files: dict[str, bytes]) -> bytes:
-    """A stored zip of `files` in their order: deterministic on every machine and zlib."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, TIMESTAMP)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
-
-
 def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
     """Write the zip; returns its size in bytes. The file appears whole or not at all.
 
@@ -270,16 +258,6 @@ def read_submission(path: Path | str) -> Submission:
     if manifest.get("format") != runtime.FORMAT:
         raise BundleError(f"{path} has format {manifest.get('format')!r}, not {runtime.FORMAT}; export it again")
     return Submission(path, manifest, arrays, path.stat().st_size)
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """The zip at `path`; `BundleError` where there is none."""
-    if not path.is_file():
-        raise BundleError(f"{path}: no such file", remedy=Remedy.EXPORT_SUBMISSION, subject=path.name)
-    try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
 
 
 def is_fused(member: Checkpoint) -> bool:

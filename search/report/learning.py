@@ -18,6 +18,7 @@ from search.report.style import (
     faded,
     figure,
     line,
+    named,
     plural,
     rule,
     safe,

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lobmodels.ensemble.archive import open_zip, zip_bytes
 from lobmodels.ensemble.bundle import (
     FILES,
     Bundle,
-    open_zip,
     read_submission,
     submission_bytes,
     write_submission,
-    zip_bytes,
 )
 from lobmodels.errors import BundleError, OutputError
 from lobmodels.scoring.limits import members_within_size

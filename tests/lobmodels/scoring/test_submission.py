@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 
 from lobmodels.data import Dataset, Sequences, validation_split
-from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission, zip_bytes
+from lobmodels.ensemble.archive import zip_bytes
+from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission
 from lobmodels.errors import BundleError, ScoringError
 from lobmodels.metric import weighted_pearson
 from lobmodels.scoring.submission import Score, known_split, score_submission, unpack

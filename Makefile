@@ -32,9 +32,9 @@ package: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist
 
-# With less time: make bench-search SEEDS=1 ORDERS=10
+# With less time: make bench-search SEEDS=1 ORDERS=10 EPOCHS=100,300
 bench-search: $(STAMP)
-	BENCH_SEEDS=$(or $(SEEDS),2) BENCH_ORDERS=$(or $(ORDERS),40) $(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
+	BENCH_SEEDS=$(or $(SEEDS),2) BENCH_ORDERS=$(or $(ORDERS),40) $(if $(EPOCHS),BENCH_EPOCHS=$(EPOCHS)) $(BIN)/python -m pytest tests/benchmarks/search -m bench -s -p no:xdist
 
 bench-selection: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.selection.arms --data $(DATA) --output selection --seconds $(or $(SECONDS_EACH),3600)

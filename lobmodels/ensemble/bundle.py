@@ -18,21 +18,18 @@ from lobmodels import features
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
-from lobmodels.ensemble.archive import SOLUTION, open_zip, zip_bytes
 from lobmodels.ensemble.digests import array_digests, sealed
-from lobmodels.ensemble.onnx_export import member_graph
+from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_network
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.ensemble.weights import valid_weights
-from lobmodels.errors import BundleError, ConfigError
-from lobmodels.files import write_atomically
+from lobmodels.errors import BundleError, ConfigError, Remedy
+from lobmodels.files import write_atomically, zip_bytes
 from lobmodels.inputs import InputPipeline, Normalizer
-from lobmodels.networks import ARCHITECTURES
-from lobmodels.plugins.declarations import is_declared
 from lobmodels.schema import Schema
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
-MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
 ORIGIN_FIELDS = (
     "seed",
@@ -222,8 +219,7 @@ class Submission:
             normalizer = None
             if pipeline["normalizer"]:
                 normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
-            if member["architecture"] not in ARCHITECTURES.names:
-                raise BundleError(_plugin_needed(self.path, member), arguments=["plugin"])
+            require_network(self.path, member)
             checkpoint = Checkpoint(
                 name=member["name"],
                 config=RunConfig.parse(origin["configuration"]),
@@ -260,16 +256,14 @@ def read_submission(path: Path | str) -> Submission:
     return Submission(path, manifest, arrays, path.stat().st_size)
 
 
-def is_fused(member: Checkpoint) -> bool:
-    """Whether the runtime computes this member by itself; a network of the user's runs as an ONNX graph instead."""
-    return not is_declared("network", member.config.architecture)
-
-
-def _plugin_needed(path: Path, member: dict[str, Any]) -> str:
-    return (
-        f"{path}: {member['name']} is a network {member['architecture']!r}, which a plugin defines: name its file with "
-        "`plugin`"
-    )
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """The zip at `path`; `BundleError` where there is none."""
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file", remedy=Remedy.EXPORT_SUBMISSION, subject=path.name)
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
 
 
 def _rounded(expected: Expected) -> dict[str, Any]:

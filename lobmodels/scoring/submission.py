@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.data import Sequences
-from lobmodels.ensemble.archive import SOLUTION, open_zip
-from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, SOLUTION, open_zip
 from lobmodels.errors import ScoringError
 from lobmodels.metric import score
 from lobmodels.schema import Schema

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences
-from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, is_fused, read_submission
+from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, read_submission
 from lobmodels.ensemble.integrity import check_digests, check_stored
+from lobmodels.ensemble.onnx_export import is_fused
 from lobmodels.errors import ScoringError
 from lobmodels.inputs import as_tensor
 from lobmodels.scoring.submission import TIME_LIMIT, host_job, run_host, unpack

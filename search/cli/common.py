@@ -9,11 +9,12 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click.core import ParameterSource
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 
 from search import DEFAULT_STORAGE
-from search.errors import SearchError
+from search.errors import EXPECTED, SearchError, told
 
 if TYPE_CHECKING:
     from search.studyfile.spec import StudySpec
@@ -71,7 +72,21 @@ class _Results(Console):
 
 
 stdout = _Results(highlight=False)  # results
-stderr = Console(stderr=True, highlight=False)  # logs and progress
+# In a notebook `!lobtuna work` has a terminal that cannot be redrawn; the kernel sets this variable.
+NOTEBOOK = "JPY_PARENT_PID" in os.environ
+stderr = Console(stderr=True, highlight=False, force_terminal=False if NOTEBOOK else None)  # logs and progress
+
+
+@contextmanager
+def unless_asked(context: typer.Context, option: str) -> Iterator[None]:
+    """For work that an environment variable asks for in passing: an expected failure of it is a note on stderr. Where
+    the option itself was given, the failure is raised."""
+    try:
+        yield
+    except EXPECTED as error:
+        if context.get_parameter_source(option) != ParameterSource.ENVIRONMENT:
+            raise
+        stderr.print(f"note: {told(error)}", markup=False, soft_wrap=True)
 
 
 def storage_flag(storage: str) -> str:

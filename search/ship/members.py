@@ -136,7 +136,8 @@ def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -
             f"--configurations {count}: study {study.study_name!r} has {len(keys)} with stored weights; take them all "
             f"with --configurations {len(keys)}, or finish more: lobtuna work {study.study_name}"
         )
-    return [run for key in keys[:count] for run in by_key[key][: choice.seeds or DEFAULT_SEEDS]]
+    seeds = choice.seeds or max(DEFAULT_SEEDS, spec_of(study).validation.count or 0)  # each fold once, where there are
+    return [run for key in keys[:count] for run in by_key[key][:seeds]]
 
 
 def _best_by_target(runs: list[Run], counts: Sequence[int], study: optuna.Study) -> list[Run]:

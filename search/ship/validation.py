@@ -44,6 +44,11 @@ class Validation:
     dataset: Callable[[], Dataset]  # both files, for what was held out of them
 
     @property
+    def folds(self) -> bool:
+        """Whether some run was trained on validation sequences."""
+        return any(member.rule.kind != FIXED for member in self.members)
+
+    @property
     def parts(self) -> dict[str, Index]:
         """The sequences of `all`, and of `select` and `report` where there are any."""
         split = {"select": self.select, "report": self.report}
@@ -52,7 +57,7 @@ class Validation:
     def fitted(self, how: str, members: Sequence[Checkpoint]) -> NDArray[np.float64]:
         """Weights (M, targets), one of `blend.FITTED`, of some of the members on one scale, from sequences that these
         were not trained on."""
-        if any(member.rule.kind != FIXED for member in members):
+        if self.folds:
             return out_of_fold(members, self.dataset()).fitted(how)
         stds = scale.spreads(members)
         factors = scale.factors(stds, blend.uniform(len(members), len(self.schema.targets)))

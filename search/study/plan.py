@@ -20,9 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.metric import metric_of
 from search.errors import SearchError
 from search.study.budget import begun, hours_of
+from search.study.further import repeat
 from search.study.open import schema_of, spec_of
 from search.study.record import ENSEMBLE, KEY, PARENT, state_of
-from search.study.replication import choose, find_replicates, repeat
+from search.study.replication import choose, find_replicates
 from search.study.runs import Run, finished_runs
 from search.studyfile.terms import BudgetSpec
 
@@ -149,7 +150,7 @@ def queue_first(study: optuna.Study, plan: EnsemblePlan) -> int:
     """
     queued = 0
     for count in range(1, plan.seeds + 1):
-        queued += sum(repeat(study, number, count) is not None for number in plan.chosen)
+        queued += sum(repeat(study, number, count) for number in plan.chosen)
     return queued
 
 

@@ -48,6 +48,7 @@ REFIT = "refit"  # of a run on all sequences: `RefitOrder` as JSON
 IMPORTED = "imported_from"  # "STUDY#NUMBER" of the trial that this one is a copy of
 KEPT_STATE = "kept_state"  # of a pruned trial: `search.study.second_look.KeptState`
 CONTINUES = "continues"  # number of the pruned trial that this one takes up again
+DRAW = "draw"  # of a replicate: number of the withdrawn trial in whose place it runs
 REPEATS = "repeats"  # of a withdrawn trial: number of the trial that has its configuration
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"

@@ -18,9 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
-from search.study.orders import Cell, RefitOrder, cells, require_folds
+from search.study.orders import Cell, Plan, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
 from search.study.record import (
+    DRAW,
     FINGERPRINT,
     FOLD,
     KEY,
@@ -50,21 +51,6 @@ SETTLED = 0.95  # the plan ends when one configuration is the best with this pro
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `--auto` asked for: which configurations, how many replicates in all, and from which seeds on."""
-
-    keys: tuple[str, ...]
-    runs: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"keys": list(self.keys), "runs": self.runs}
-
-    @staticmethod
-    def from_json(document: dict[str, Any]) -> Plan:
-        return Plan(tuple(document["keys"]), int(document["runs"]))
-
-
-@dataclass(frozen=True)
 class Queued:
     """What `replicate` did: the chosen configurations as their best search runs, and the number of replicates that
     are new, were there before, or failed before."""
@@ -85,7 +71,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
     spec = spec_of(study)
     require_folds(spec, seeds, folds)
     target = open_replicates(study)
-    states = _states(target)
+    states = replicate_states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
     # Cell by cell, not configuration by configuration: if the workers stop early, each has about equally many.
     for cell in cells(spec, seeds, folds):
@@ -93,7 +79,7 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
             state = states.get((run.key, *cell))
             new = state is None or (retry and state == "failed")
             if new:
-                _enqueue(target, spec, run, cell)
+                enqueue_replicate(target, spec, run, cell)
             counts["queued" if new else "failed" if state == "failed" else "present"] += 1
     withdraw_duplicates(target, identity)
     return Queued(tuple(chosen), **counts)
@@ -192,23 +178,7 @@ def rank_study(study: optuna.Study, keys: Collection[str] | None = None) -> Rank
 
 def _failures(target: optuna.Study) -> dict[str, int]:
     """Replicates of each configuration that failed and did not succeed when they were queued again."""
-    return dict(Counter(key for (key, *_), state in _states(target).items() if state == "failed"))
-
-
-def repeat(study: optuna.Study, number: int, most: int) -> int | None:
-    """Queue one more replicate of the complete trial `number`; returns its seed, or None where its configuration has
-    `most` replicates already."""
-    run = next((run for run in finished_runs(study) if run.number == number), None)
-    if run is None:
-        return None
-    target, spec = open_replicates(study), spec_of(study)
-    states = _states(target)
-    if sum(key == run.key for key, *_ in states) >= most:
-        return None
-    cell = _next_cell(spec, states, run.key)
-    _enqueue(target, spec, run, cell)
-    withdraw_duplicates(target, identity)
-    return cell[0]
+    return dict(Counter(key for (key, *_), state in replicate_states(target).items() if state == "failed"))
 
 
 def store_plan(study: optuna.Study, plan: Plan | None) -> None:
@@ -233,12 +203,12 @@ def advance(storage: BaseStorage, name: str) -> int:
     if target.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
         return 0
     plan = Plan.from_json(document)
-    states = _states(target)
+    states = replicate_states(target)
     attempts = Counter(key for key, *_ in states)
     survivors = next_round(plan, finished_runs(study), lambda keys: rank_study(study, keys), attempts)
     spec = spec_of(study)
     for run in survivors:
-        _enqueue(target, spec, run, _next_cell(spec, states, run.key))
+        enqueue_replicate(target, spec, run, next_cell(spec, states, run.key))
     if not survivors:
         target.set_user_attr(PLAN, None)
     withdraw_duplicates(target, identity)
@@ -266,18 +236,20 @@ def next_round(
     return [candidates[key] for key in alive[:left]] if len(alive) > 1 else []
 
 
-def _next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]], key: str) -> Cell:
+def next_cell(spec: StudySpec, states: Collection[tuple[str, int, int | None]], key: str) -> Cell:
     """The first seed and fold under which a configuration was not repeated yet."""
     taken = {(seed, fold) for other, seed, fold in states if other == key}
     listed = cells(spec, len(taken) + 2, spec.validation.count or 1)
     return next(cell for cell in listed if cell not in taken)
 
 
-def _enqueue(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell) -> None:
-    target.enqueue_trial(to_params(spec, run.config), user_attrs=queued_replicate(run.key, run.number, *cell))
+def enqueue_replicate(target: optuna.Study, spec: StudySpec, run: Run, cell: Cell, draw: int | None = None) -> None:
+    """Queue a replicate of `run`; `draw` is the trial in whose place it runs, if there is one."""
+    attributes = queued_replicate(run.key, run.number, *cell) | ({} if draw is None else {DRAW: draw})
+    target.enqueue_trial(to_params(spec, run.config), user_attrs=attributes)
 
 
-def _states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:
+def replicate_states(target: optuna.Study) -> dict[tuple[str, int, int | None], str]:
     """State of each replicate by (key, seed, fold); of several, the one that is not failed."""
     states: dict[tuple[str, int, int | None], str] = {}
     for trial in target.get_trials(deepcopy=False):

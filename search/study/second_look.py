@@ -88,17 +88,14 @@ def taken_up(trials: Iterable[FrozenTrial]) -> set[int]:
 def queue_second_look(study: optuna.Study, spec: StudySpec, there: Collection[str]) -> int | None:
     """Queue the most promising pruned run whose state is in the store; returns its number, None where there is none.
 
-    `there` are the ids of the store's artifacts. A run is worth it if its forecast is above the median of the complete
-    runs. Of two workers that queue the same one, one's is withdrawn.
+    `there` are the ids of the store's artifacts. Of two workers that queue the same one, one's is withdrawn.
     """
     trials = study.get_trials(deepcopy=False)
     kept = worth_keeping(trials, spec)
     states = {t.number: state for t in trials if t.number in kept and (state := KeptState.of(t)) is not None}
     ready = {number for number, state in states.items() if state.artifact in there}
-    complete = sorted(float(t.value or 0.0) for t in trials if state_of(t) == "complete")
     promise = promises(trials, longest(spec))
-    bar = complete[len(complete) // 2] if complete else -1.0
-    best = max((n for n in ready if promise[n] > bar), key=lambda n: (promise[n], -n), default=None)
+    best = max(ready, key=lambda n: (promise[n], -n), default=None)
     if best is None:
         return None
     trial = next(t for t in trials if t.number == best)

@@ -1,4 +1,4 @@
-"""The runs that a worker trains at once: a lane for each, with its trial, its sessions and its stream on the GPU."""
+"""The runs that a worker trains at once: a lane for each, with its sessions and its stream on the GPU."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from lobmodels.training.turns import Turns
 from search.work.session import StudySession
 from search.work.stopping import Stop
-
-if TYPE_CHECKING:
-    from search.work.trial import TrialInProgress
 
 
 @dataclass
@@ -26,7 +23,6 @@ class Lane:
     session: StudySession
     replicates: StudySession | None = None  # from the moment that the study has any
     stream: torch.cuda.Stream | None = None  # None: the device's default stream, or a CPU
-    current: TrialInProgress | None = None
 
     def on_stream(self) -> AbstractContextManager[Any]:
         """Inside, the thread computes on this lane's stream."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from enum import Enum
 
 import optuna
+import torch
 from optuna.storages import BaseStorage
 
+from lobmodels.data import Dataset
 from search.ship.gains import Predictions, next_run
+from search.study.further import repeat
 from search.study.open import load_study
 from search.study.plan import (
     EnsemblePlan,
@@ -21,7 +24,7 @@ from search.study.plan import (
     runs_left,
     under_way,
 )
-from search.study.replication import repeat
+from search.work.events import Emit, Event
 from storage.optuna_internals import study_id_of
 
 NO_LIMIT = 10**6  # replicates of one configuration: the plan's own number of runs is the limit
@@ -33,12 +36,26 @@ class Step(Enum):
     TAKE, WAIT, LEAVE = "take", "wait", "leave"
 
 
-def follow(storage: BaseStorage, name: str, predictions: Predictions) -> tuple[Step, str]:
-    """The next step, and the plan's phase in words after it."""
-    study = load_study(storage, name)
-    step = _step(study, predictions)
-    plan = EnsemblePlan.of(storage.get_study_user_attrs(study_id_of(study)))
-    return step, "" if plan is None else describe_plan(plan, attempts(study))
+class PlanFollower:
+    """Follows the plan of study `name` for one worker. `waits`: whether trials elsewhere must end before it goes on."""
+
+    def __init__(self, storage: BaseStorage, name: str, dataset: Dataset, device: torch.device, emit: Emit) -> None:
+        self.storage, self.name, self.emit = storage, name, emit
+        self.predictions = Predictions(dataset.valid, str(device))
+        self.waits = False
+        self._phase = ""  # as it was last shown
+
+    def go_on(self) -> bool:
+        """Queue what comes next; False where nothing was queued. A new phase is shown in a line."""
+        study = load_study(self.storage, self.name)
+        step = _step(study, self.predictions)
+        self.waits = step == Step.WAIT
+        plan = EnsemblePlan.of(self.storage.get_study_user_attrs(study_id_of(study)))
+        said = "" if plan is None else describe_plan(plan, attempts(study))
+        if said.partition(",")[0] != self._phase:
+            self._phase = said.partition(",")[0]
+            self.emit(Event("note", self.name, text=f"plan: {said}"))
+        return step == Step.TAKE
 
 
 def _step(study: optuna.Study, predictions: Predictions) -> Step:

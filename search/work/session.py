@@ -17,6 +17,7 @@ from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent, without_end
 from search.study.create import CHANGEABLE, bind_data
 from search.study.feasible import require_trainable
+from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.pruners import reads_running
@@ -34,10 +35,10 @@ from search.study.record import (
     VERSION,
 )
 from search.study.repeated import MOST, ran_before
-from search.study.replication import repeat
 from search.study.second_look import queue_second_look, worth_keeping
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import BudgetSpec
+from search.work.events import Emit, Event
 from storage.artifacts import Artifacts
 from storage.claims import REASON, Claim
 from storage.fleet import Recovered
@@ -119,11 +120,10 @@ class StudySession:
                 sibling.spec = self.spec
         return [name for name in changed if name != "question"]
 
-    def follow_plan(self, plan: EnsemblePlan | None) -> None:
-        """Take over the study's plan as it is stored now."""
-        self.plan = plan
-        for sibling in self.siblings:
-            sibling.plan = plan
+    def follow(self, plan: EnsemblePlan | None) -> None:
+        """The plan that says what share of the budget the search has."""
+        for session in (self, *self.siblings):
+            session.plan = plan
 
     def ran_before(self, config: RunConfig) -> FrozenTrial | None:
         """The earlier trial that makes the running one, if it has not begun yet, a repetition.
@@ -141,7 +141,7 @@ class StudySession:
         """Queue a replicate of a trial; False where it is not complete, or has enough of them."""
         if earlier.state != TrialState.COMPLETE:
             return False
-        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST) is not None
+        return repeat(load_study(self.storage.inner, self.name), earlier.number, MOST, self.storage.own().number)
 
     def spent(self) -> str | None:
         """Why the study's budget, or the search's share of it where there is a plan, allows no further trial."""
@@ -201,3 +201,12 @@ def require_version(study: optuna.Study) -> None:
         f"study {study.study_name!r} was created by lobtuna {made}, this is {here}: their runs may differ; "
         f"use a wheel of lobtuna {made} (lobtuna wheel writes one where it is installed), or create the study anew"
     )
+
+
+def recover(session: StudySession, every: float, emit: Emit) -> int:
+    """`session.recover`, with an event for each trial; returns how many were queued again."""
+    found = session.recover(every)
+    for trial in found:
+        what = "given up" if trial.given_up else "queued again"
+        emit(Event("recovered", session.name, trial.number, text=f"{trial.worker} fell silent: {what}"))
+    return sum(not trial.given_up for trial in found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import socket
@@ -19,7 +18,6 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
-from search.ship.gains import Predictions
 from search.study.open import SEEDS, existing_storage, load_study
 from search.study.plan import EnsemblePlan
 from search.study.plugins import require_code
@@ -34,18 +32,17 @@ from search.work.lane import Lane, lanes, run_lanes
 from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
-from search.work.planned import Step, follow
+from search.work.planned import PlanFollower
 from search.work.repeats import Repeats, too_many
 from search.work.room import Room
-from search.work.session import StudySession
+from search.work.session import StudySession, recover
 from search.work.stopping import Stop
-from search.work.trial import TrialInProgress
+from search.work.trial import TrialInProgress, store_states
 from search.work.watch import EVERY, Watch
 from storage.claims import Claim
-from storage.errors import StorageError, Unavailable
+from storage.errors import Unavailable
 from storage.optuna_internals import study_id_of
 
-log = logging.getLogger(__name__)
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
@@ -107,8 +104,7 @@ class _Worker:
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
-        self.predictions = Predictions(dataset.valid, str(device))
-        self.phase = ""  # of the study's plan, as it was last shown
+        self.planned = PlanFollower(self.inner, name, dataset, device, self.emit)
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
@@ -119,10 +115,11 @@ class _Worker:
         self.summary = WorkSummary()
         self.failures = Repeats()
         self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
+        self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
-        self.stop.when_asked(self._store_state)
+        self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop))
         context = self.context
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
         notes = NoteKeeper(
@@ -146,10 +143,10 @@ class _Worker:
             try:
                 with self.taking:
                     why = self._found(lane)
-                if lane.current is not None:
-                    self._run(lane, lane.current)
+                if lane.number in self.running:
+                    self._run(lane, self.running[lane.number])
             finally:
-                lane.current = None
+                self.running.pop(lane.number, None)
                 room.leave()
             if why:
                 self._without_trial(lane, why)
@@ -157,7 +154,7 @@ class _Worker:
     def _run(self, lane: Lane, trial: TrialInProgress) -> None:
         outcome = trial.run()
         with self.taking:
-            lane.current = None
+            del self.running[lane.number]
             self.summary.count(outcome.state)
             if outcome.state == "withdrawn" and lane.replicates is not None:
                 lane.replicates.storage.forget()  # a replicate was queued in its place
@@ -176,14 +173,10 @@ class _Worker:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
 
-    def _busy(self) -> int:
-        """How many lanes have a trial."""
-        return sum(lane.current is not None for lane in self.lanes)
-
     def _found(self, lane: Lane) -> str:
         """Give `lane` its next trial, after an outage where there is one. Returns why there is none; empty where a stop
         came before the outage was over: no trial is held yet, so nothing is lost."""
-        if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
+        if self.options.trials is not None and self.summary.trials + len(self.running) >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
         try:
             found = outlast(lambda: self._next(lane), self.stop, self._note)
@@ -191,7 +184,7 @@ class _Worker:
             return ""
         if isinstance(found, str):
             return found
-        lane.current = TrialInProgress(self.context, *found, lane)
+        self.running[lane.number] = TrialInProgress(self.context, *found, lane)
         return ""
 
     def _note(self, text: str) -> None:
@@ -208,49 +201,39 @@ class _Worker:
             trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
-        return lane.session.spent() or (lane.session, lane.session.ask())
+        why = lane.session.spent()
+        if why is None:
+            return lane.session, lane.session.ask()
+        return self._next(lane) if self._plan_goes_on(lane) else why
 
-    def _plan_goes_on(self, lane: Lane, why: str) -> bool:
-        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
-        if self.session.plan is None or self.session.spent() is None:  # other limits of this worker are not the plan's
-            return False
-        with self.taking:
-            step, phase = follow(self.inner, self.name, self.predictions)
-        if phase.partition(",")[0] != self.phase:
-            self.phase = phase.partition(",")[0]
-            self.emit(Event("note", self.name, text=f"plan: {phase}"))
-        if step == Step.TAKE and lane.replicates is not None:
+    def _plan_goes_on(self, lane: Lane) -> bool:
+        """Whether the study has a plan that has just queued something."""
+        queued = lane.session.plan is not None and self.planned.go_on()
+        if queued and lane.replicates is not None:
             lane.replicates.storage.forget()
-        if step == Step.WAIT:
-            self.emit(Event("wait", self.name, text=why, lane=lane.number))
-            self.stop.sleep(self._soon)
-        return step != Step.LEAVE
+        return queued
 
     def _without_trial(self, lane: Lane, why: str) -> None:
         with contextlib.suppress(Unavailable):  # a stop is due, and this lane holds no trial
             outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note)
 
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
-        """Follow the plan. With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs
-        elsewhere has had a new beat: if the last worker left before that, a dead worker's trial would never be queued
-        again."""
-        if self._plan_goes_on(lane, why):
-            return
+        """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
+        new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
-        if self._busy():
+        if self.running or self.planned.waits:
             self.stop.sleep(self._soon)
         elif self.options.wait:
             self._idle()
         elif self._all_heard():
             with self.taking:
-                if not self._busy():
+                if not self.running:
                     self.summary.stopped = why
 
     def _all_heard(self) -> bool:
         """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
-        sessions = [session for session in (self.session, self.replicates) if session is not None]
-        since = {session.name: session.storage.fleet.now() for session in sessions}
-        while any(s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in sessions):
+        since = [(session, session.storage.fleet.now()) for session in self._sessions]
+        while any(s.storage.fleet.unheard(study_id_of(s.study), then) for s, then in since):
             self.stop.sleep(self._soon)
             if self.stop.due() or self._recover(every=0.0):
                 return False
@@ -267,35 +250,30 @@ class _Worker:
         self.stop.sleep(min(IDLE, self.options.grace / 2) * random.uniform(1.0, 4 / 3))
         self.watch.idle = False
 
+    @property
+    def _sessions(self) -> list[StudySession]:
+        """The study's, and that of its replicates where there is one."""
+        return [self.session] if self.replicates is None else [self.session, self.replicates]
+
     def _news(self) -> bool:
         """Whether a trial or the definition has changed since the plan of replicates was last looked at."""
-        sessions = [self.session, self.replicates]
-        now = [self.watch.attributes, *(s.storage.others.version for s in sessions if s is not None)]
+        now = [self.watch.attributes, *(s.storage.others.version for s in self._sessions)]
         news, self.seen = now != self.seen, now
         return news
 
     def _store_leftovers(self) -> None:
         """Store finished runs in the working folder whose worker ended before it could."""
-        for session in (self.session, self.replicates):
-            if session is not None:
-                note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
-                self.leftovers.store(self.inner, session.name, note)
+        for session in self._sessions:
+            note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
+            self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
-        count = 0
-        for session in (self.session, self.replicates):
-            if session is None:
-                continue
-            for found in session.recover(every):
-                what = "given up" if found.given_up else "queued again"
-                self.emit(Event("recovered", session.name, found.number, text=f"{found.worker} fell silent: {what}"))
-                count += not found.given_up
-        return count
+        return sum(recover(session, every, self.emit) for session in self._sessions)
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
-        self.session.follow_plan(EnsemblePlan.of(attributes))
+        self.session.follow(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return
@@ -305,8 +283,7 @@ class _Worker:
         if self.replicates is not None:
             self.replicates.adopt(self.replicates.spec.model_copy(update={"max_retries": terms.max_retries}))
         if changed:
-            text = f"follows the changed study: {', '.join(changed)}"
-            self.emit(Event("note", self.name, text=text))
+            self._note(f"follows the changed study: {', '.join(changed)}")
 
     def _replicates(self, lane: Lane) -> StudySession | None:
         """The study of this study's replicates as `lane` sees it, from the moment it exists."""
@@ -324,13 +301,3 @@ class _Worker:
     def _open(self, name: str) -> StudySession:
         options = self.options
         return StudySession.open(self.inner, name, self.claim, patience=options.patience, background=options.background)
-
-    def _store_state(self) -> None:
-        """At a first signal: store the epochs so far, because a second signal ends the process at once."""
-        for current in [lane.current for lane in self.lanes]:
-            if current is None or not self.stop.urgent:
-                continue
-            try:
-                current.resume.save()
-            except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
-                log.debug("nothing to store: %s", error)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.benchmarks.search.landscape import Fitted, Landscape
 from tests.benchmarks.search.recorded import Floats, real_lob, small_set
 from tests.benchmarks.search.simulate import best_configuration, shipped, simulate, within
 
-BUDGETS = (300, 600, 900)  # epochs
+BUDGETS = tuple(map(int, os.environ.get("BENCH_EPOCHS", "300,600,900").split(",")))  # of one study
 LONGER = 3  # random search is also given so many times as much
 FIRST_JUDGING_SEED = 1000
 FAMILIES = {"judging": ("small odd", "real"), "development": ("small even",)}

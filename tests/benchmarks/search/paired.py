@@ -41,9 +41,11 @@ def cell(found: np.ndarray[Any, Any]) -> str:
 
 
 def tables(lines: Sequence[Line]) -> str:
-    """Markdown: the means of each arm, then what `ours` has more than each other arm."""
+    """Markdown: the means of each arm over the pairs that all arms have, then what `ours` has more than each other."""
     arms = list(dict.fromkeys(line["arm"] for line in lines))
-    parts = [_means(lines, arms, budget) for budget in BUDGETS[:2]]
+    of = {arm: {line["pair"] for line in lines if line["arm"] == arm} for arm in arms}
+    whole = [line for line in lines if all(line["pair"] in pairs for pairs in of.values())]
+    parts = [_means(whole, arms, budget) for budget in BUDGETS[:2]] if whole else []
     if OURS in arms:
         parts += [_differences(lines, [arm for arm in arms if arm != OURS], budget) for budget in BUDGETS]
     return "\n\n".join(parts) + "\n"

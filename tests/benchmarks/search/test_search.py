@@ -1,6 +1,6 @@
 """`make bench-search`: the replay and the simulation, in minutes; the real studies are a soak test.
 
-With less time: `make bench-search SEEDS=1 ORDERS=10`.
+With less time: `make bench-search SEEDS=1 ORDERS=10 EPOCHS=100,300`.
 
 The tables of docs/search-proof.md come from the same functions with more landscapes.
 """

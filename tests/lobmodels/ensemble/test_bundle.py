@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lobmodels.ensemble.archive import open_zip, zip_bytes
 from lobmodels.ensemble.bundle import (
     FILES,
     Bundle,
+    open_zip,
     read_submission,
     submission_bytes,
     write_submission,
 )
 from lobmodels.errors import BundleError, OutputError
+from lobmodels.files import zip_bytes
 from lobmodels.scoring.limits import members_within_size
 from tests.lobmodels.ensemble.made_runs import rows, run
 

@@ -1,5 +1,7 @@
 """Networks have the findings' sizes, their step form is their whole-sequence form, and words name what they are."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import UnknownNameError
-from lobmodels.networks import HEADS, INPUT_BLOCKS, Network, build_network
+from lobmodels.networks import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, build_network
 from lobmodels.networks.network import ConvolutionBlock, ProjectionBlock, count_parameters
 
 TIGHT = {"input_block": "projection", "head": "mlp", "num_layers": 2}
@@ -130,3 +132,15 @@ def test_a_network_without_its_forms_says_so() -> None:
     for call in (lambda: network(x), lambda: network.forward_step(x[0], ()), lambda: network.initial_state(1)):
         with pytest.raises(NotImplementedError):
             call()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.names)
+def test_whether_dropout_is_used(architecture: str) -> None:
+    """`RunConfig.uses_dropout` says it for every input block, head and depth, as the built network has it."""
+    for block, head, layers in itertools.product(INPUT_BLOCKS.names, HEADS.names, (1, 2)):
+        values = {"architecture": architecture, "input_block": block, "head": head, "num_layers": layers}
+        config = RunConfig.parse({**values, "hidden_size": 8, "dropout": 0.2})
+        parts = list(build_network(config, 5).modules())
+        used = any(isinstance(part, nn.Dropout) and part.p > 0 for part in parts)
+        used |= any(isinstance(part, nn.RNNBase) and part.dropout > 0 for part in parts)
+        assert config.uses_dropout == used, values

@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 
 from lobmodels.data import Dataset, Sequences, validation_split
-from lobmodels.ensemble.archive import zip_bytes
 from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission
 from lobmodels.errors import BundleError, ScoringError
+from lobmodels.files import zip_bytes
 from lobmodels.metric import weighted_pearson
 from lobmodels.scoring.submission import Score, known_split, score_submission, unpack
 from tests.lobmodels.ensemble.made_runs import run

@@ -161,14 +161,15 @@ def _details(
 
 
 def _distribution(like: FrozenTrial | None) -> Any:
-    """A parameter's distribution as JSON; NULL where trial `like`, as it is known, has the same."""
-    if like is None or not like.distributions:  # a queued trial has none until it runs
+    """A parameter's distribution as JSON; NULL where trial `like` has the same and it is known here. A trial that was
+    still being suggested when it was read has more parameters in the database."""
+    if like is None or not like.distributions:
         return params.c.distribution_json
     other = params.alias("alike")
     same = sa.exists().where(
         other.c.trial_id == trial_id_of(like),
-        other.c.param_name == params.c.param_name,
         other.c.param_name.in_(list(like.distributions)),
+        other.c.param_name == params.c.param_name,
         other.c.distribution_json == params.c.distribution_json,
     )
     return sa.case((same, sa.null()), else_=params.c.distribution_json)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint package bench bench-search bench-selection soak gpu notebook clean
+.PHONY: demo test lint package bench bench-search bench-selection soak gpu notebook screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -49,6 +49,9 @@ gpu: $(STAMP)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python -m pytest tests/device -m gpu -s -rs -p no:xdist; \
 	else echo "make gpu: torch finds no GPU here; nothing was checked"; fi
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots docs/images
 
 clean:
 	rm -rf $(VENV) build dist

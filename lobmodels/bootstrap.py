@@ -97,6 +97,38 @@ def score_interval(runs: Sequence[Floats], level: float = INTERVAL) -> tuple[flo
     return score, score - half, score + half
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How much one group of runs scores above another on the same sequences, with its interval."""
+
+    value: float
+    low: float
+    high: float
+    better: float  # share of the repetitions in which it is ahead
+
+
+def paired_difference(runs: Sequence[Floats], against: Sequence[Floats], level: float = INTERVAL) -> Difference:
+    """Mean score of `runs` minus that of `against`, each given by its sums (N, 6, targets) on the same N sequences.
+
+    Every repetition draws the sequences again, the same for all runs, and the runs of both groups: with several runs a
+    group the interval holds what the seeds contribute, with a single one it does not.
+    """
+    random = np.random.default_rng(0)
+    n = len(runs[0])
+    drawn = random.multinomial(n, np.full(n, 1 / n), size=REPETITIONS).astype(np.float64)
+    means, samples = [], []
+    for group in (runs, against):
+        scores = np.stack([correlations(np.tensordot(drawn, sums, axes=1)).mean(-1) for sums in group], axis=1)
+        picks = random.integers(len(group), size=scores.shape)
+        samples.append(np.take_along_axis(scores, picks, axis=1).mean(axis=1))  # (R,)
+        means.append(np.mean([correlations(sums.sum(0)).mean() for sums in group]))
+    gaps = samples[0] - samples[1]
+    half = NormalDist().inv_cdf(0.5 + level / 2) * float(gaps.std(ddof=1))
+    value = float(means[0] - means[1])
+    better = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
+    return Difference(value, value - half, value + half, better)
+
+
 def compare(
     statistics: Mapping[str, Floats], champion: str, repetitions: int = REPETITIONS, seed: int = 0
 ) -> Comparison:

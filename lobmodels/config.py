@@ -194,6 +194,11 @@ class RunConfig(NetworkConfig):
         except ValidationError as error:
             raise ConfigError([_describe(item) for item in error.errors()]) from None
 
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether `dropout` changes anything: it is applied between layers, in a projection and in an MLP head."""
+        return self.num_layers > 1 or self.input_block == "projection" or self.head == "mlp"
+
     def active(self) -> dict[str, Any]:
         """The values that mean something in this run, defaults included, without those `REQUIRES` switches off."""
         return {

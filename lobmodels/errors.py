@@ -63,6 +63,10 @@ class UnknownNameError(ConfigError):
         )
 
 
+class PluginError(LobModelsError):
+    """A plugin's file cannot be loaded, or what it registers does not keep the rules of `docs/plugins.md`."""
+
+
 class TrainingError(LobModelsError):
     """A run cannot go on: its loss or metric is not finite, or the device is out of memory."""
 

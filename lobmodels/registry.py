@@ -31,6 +31,10 @@ class Registry(Generic[T]):
 
         return enter
 
+    def replace(self, name: str, entry: T) -> None:
+        """Enter `entry` under `name`, in the place of what is there: for plugins, which may be loaded again."""
+        self._entries[name] = entry
+
     def __getitem__(self, name: str) -> T:
         """The entry of `name`. Raises `UnknownNameError`."""
         if name not in self._entries:

@@ -17,7 +17,7 @@ from lobtuna.own import require_own_packages
 require_own_packages()
 
 if TYPE_CHECKING:
-    from lobtuna.commands import create, export, rank, replicate, score, verify, work
+    from lobtuna.commands import create, export, plugin, rank, replicate, score, verify, work
     from lobtuna.database import Database, open, studies
     from lobtuna.errors import EXPECTED
     from lobtuna.model import Model, load, train
@@ -40,6 +40,7 @@ __all__ = [
     "export",
     "score",
     "verify",
+    "plugin",
     "load",
     "train",
     "Model",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 MODULES = {
-    "commands": ("create", "work", "replicate", "rank", "export", "score", "verify"),
+    "commands": ("create", "work", "replicate", "rank", "export", "score", "verify", "plugin"),
     "database": ("open", "studies", "Database"),
     "study": ("Study", "Runs", "Run"),
     "model": ("load", "train", "Model"),

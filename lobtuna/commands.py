@@ -11,6 +11,7 @@ from lobtuna.results import Created, Exported, Ranked, Replicated, Scored, Verif
 from lobtuna.study import Study
 
 if TYPE_CHECKING:
+    from lobmodels.plugins.source import Source
     from search.studyfile.spec import StudySpec
 
 StudyLike = Study | str  # a study, or its name in the database `storage`
@@ -24,20 +25,24 @@ def create(
     data: File | None = None,
     artifacts: str | None = None,
     revise: bool = False,
+    plugins: Sequence[File] = (),
 ) -> Created:
-    """`lobtuna create`: put a study into the database, its baselines queued.
+    """`lobtuna create`: put a study into the database, its baselines queued, with `plugins`: files of yours.
 
     `definition` is a study file, or a mapping of the same form: `{"name": ..., "parameters": {...}}`. Raises
     `SpecError` that lists every problem of it, `StudyExistsError` where the study has another definition.
     """
+    from search.study.plugins import load_plugins, used_plugins
     from search.work import begin
 
+    sources = load_plugins(plugins)
     spec, url = _spec(definition), storage_url(storage)
+    used = used_plugins(spec, sources, len(plugins))
     folder = None if data is None else Path(data)
     if not revise:
-        made = begin.create(spec, url, folder, artifacts=artifacts)
+        made = begin.create(spec, url, folder, artifacts=artifacts, plugins=used)
         return Created(Study(url, spec.name), made.existed)
-    revision = begin.revise(spec, url, folder, artifacts=artifacts)
+    revision = begin.revise(spec, url, folder, artifacts=artifacts, plugins=used)
     unchanged = revision.in_place and not revision.changes
     study = Study(url, revision.study.study_name)
     return Created(study, unchanged, revision.previous, revision.changes, revision.imported)
@@ -144,6 +149,16 @@ def score(
     against = None if champion is None else Path(champion)
     options: dict[str, Any] = {"sequences": sequences, "bootstrap": bootstrap, "on": on, "seed": seed}
     return Scored(run([Path(path) for path in named], Path(data), champion=against, **options))
+
+
+def plugin(file: File) -> Source:
+    """Run a file with networks or losses of yours, so that this process can train, load and export with them.
+
+    What it registers is in `.declarations`, its SHA-256 in `.digest`. Raises `PluginError` for a mistake in it.
+    """
+    from lobmodels.plugins.loading import load_file
+
+    return load_file(file)
 
 
 def verify(submission: File, data: File, storage: str | None = None, *, sequences: int = 2) -> Verified:

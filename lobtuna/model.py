@@ -79,15 +79,17 @@ class Model(Shown):
 def load(run: Run | str, storage: str | None = None) -> Model:
     """The stored weights of a run: of a `Run`, or of its name, such as `"joint#3"`, in the database `storage`.
 
-    Raises `SearchError` where there is no such run or its weights were not kept, `ArtifactError` where they are
-    damaged.
+    Raises `SearchError` where there is no such run, its weights were not kept, or it needs a plugin
+    that was not loaded, `ArtifactError` where they are damaged.
     """
     from search.study.open import open_study
+    from search.study.plugins import require_code
     from search.study.runs import load_checkpoint
 
     if isinstance(run, str):
         run = Study(storage_url(storage), run.partition("#")[0]).run(run)
     study = open_study(run.url, run.stored.study)
+    require_code(study)
     return Model(load_checkpoint(study, run.stored))
 
 

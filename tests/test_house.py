@@ -26,7 +26,8 @@ TOP_LEVEL = {
 ORDER = {
     "lobmodels": (
         "errors", "schema", "features", "config", "files", "table", "distributions", "metric", "bootstrap",
-        "serialization", "inputs", "data", "networks", "checkpoint", "training", "profile", "ensemble", "scoring",
+        "serialization", "inputs", "data", "networks", "checkpoint", "training", "plugins", "profile", "ensemble",
+        "scoring",
     ),
     "search": (
         "errors", "studyfile", "study", ("report", "ship"), "work", ("profile", "launch"), "cli",
@@ -69,8 +70,9 @@ def test_import_rule(package: str) -> None:
 
 @pytest.mark.parametrize("path", ["lobmodels/ensemble/runtime.py", "lobmodels/features.py"])
 def test_what_travels_needs_numpy_alone(path: str) -> None:
-    """The files copied into a submission import the standard library and numpy; numba only where it is installed."""
-    assert imports(ROOT / path) <= set(sys.stdlib_module_names) | {"numpy", "numba"}
+    """The files copied into a submission import the standard library and numpy; numba only where it is installed, and
+    onnxruntime only for a member whose network a plugin defines."""
+    assert imports(ROOT / path) <= set(sys.stdlib_module_names) | {"numpy", "numba", "onnxruntime"}
 
 
 def test_top_level() -> None:

@@ -20,10 +20,13 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
+from lobmodels.ensemble.onnx_export import member_graph
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.errors import BundleError, ConfigError, Remedy
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline, Normalizer
+from lobmodels.networks import ARCHITECTURES
+from lobmodels.plugins.declarations import is_declared
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
@@ -89,6 +92,8 @@ class Bundle:
                 arrays[f"pipeline.{i}.std"] = pipeline.normalizer.std
         for k, member in enumerate(self.members):
             arrays.update({f"member.{k}.{name}": tensor.numpy() for name, tensor in member.weights.items()})
+            if not is_fused(member):
+                arrays[f"member.{k}.{runtime.GRAPH}"] = member_graph(member)
         return arrays
 
     def pipelines(self) -> list[InputPipeline]:
@@ -118,6 +123,7 @@ class Bundle:
                     "weight": self.weights[k].tolist(),
                     "scale": self.factors[k].tolist(),
                     "origin": _origin(member),
+                    **({} if is_fused(member) else {runtime.GRAPH: True}),
                 }
                 for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
@@ -239,11 +245,17 @@ class Submission:
             normalizer = None
             if pipeline["normalizer"]:
                 normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
+            if member["architecture"] not in ARCHITECTURES.names:
+                raise BundleError(_plugin_needed(self.path, member), arguments=["plugin"])
             checkpoint = Checkpoint(
                 name=member["name"],
                 config=RunConfig.parse(origin["configuration"]),
                 pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer),
-                weights={name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)},
+                weights={
+                    name.removeprefix(prefix): a
+                    for name, a in arrays.items()
+                    if name.startswith(prefix) and name != prefix + runtime.GRAPH
+                },
                 history=[],
                 split=origin.get("split"),
                 **{name: origin[name] for name in ORIGIN_FIELDS},
@@ -279,6 +291,18 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
+
+
+def is_fused(member: Checkpoint) -> bool:
+    """Whether the runtime computes this member by itself; a network of the user's runs as an ONNX graph instead."""
+    return not is_declared("network", member.config.architecture)
+
+
+def _plugin_needed(path: Path, member: dict[str, Any]) -> str:
+    return (
+        f"{path}: {member['name']} is a network {member['architecture']!r}, which a plugin defines: name its file with "
+        "`plugin`"
+    )
 
 
 def _rounded(expected: Expected) -> dict[str, Any]:

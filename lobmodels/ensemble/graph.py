@@ -10,8 +10,6 @@ Outputs: `prediction` (2,) float64 and `next.*`, to be fed back as `state.*`.
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +20,14 @@ from torch import Tensor, nn
 
 from lobmodels import features
 from lobmodels.ensemble.bundle import Bundle
+from lobmodels.ensemble.onnx_export import MISSING, export_onnx
 from lobmodels.ensemble.runtime import COLUMNS, LIMIT, TARGETS
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import State
 
-OPSET = 17  # what onnxruntime 1.18, the oldest version we support, reads
 TOLERANCE = 1e-5
-MISSING = "`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'"
 CHECKED_STEPS = 40
 
 
@@ -47,39 +44,18 @@ def write_graph(path: Path, bundle: Bundle) -> Path:
 
 def graph_bytes(bundle: Bundle) -> bytes:
     """The graph as a serialised ONNX model. Raises `BundleError` where torch cannot write it."""
-    try:
-        import onnx  # noqa: F401  (the exporter asks for it, with a message that does not say how to get it)
-    except ImportError:
-        raise BundleError(MISSING, arguments=["onnx"]) from None
     step = OnlineStep(bundle).eval()
     # Copies: a network may use one tensor of zeros for two of its states.
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
     history = features.history_of(group for pipeline in bundle.pipelines() for group in pipeline.groups)
     past = torch.zeros(history - 1, COLUMNS, dtype=torch.float64)
     inputs = (torch.zeros(COLUMNS, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
-    return _export(step, inputs, ["rows", *states])
-
-
-def _export(step: nn.Module, inputs: tuple[Tensor, ...], states: list[str]) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, about sizes that are constant here
-        path = Path(folder, "ensemble.onnx")
-        try:
-            # The exporter that traces; docs/design-notes.md gives the reason against the newer one.
-            torch.onnx.export(
-                step,
-                inputs,
-                path,
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["row", "step", *(f"state.{name}" for name in states)],
-                output_names=["prediction", *(f"next.{name}" for name in states)],
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise BundleError(
-                f"torch cannot write these networks as ONNX ({error}); export them without the graph"
-            ) from None
-        return path.read_bytes()
+    names = ["rows", *states]
+    inputs_named = ["row", "step", *(f"state.{name}" for name in names)]
+    try:
+        return export_onnx(step, inputs, inputs_named, ["prediction", *(f"next.{name}" for name in names)])
+    except ImportError:
+        raise BundleError(MISSING, arguments=["onnx"]) from None
 
 
 class OnlineStep(nn.Module):

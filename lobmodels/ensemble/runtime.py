@@ -43,6 +43,9 @@ EPSILON = np.float32(1e-5)  # of torch's LayerNorm
 TOLERANCE = 1e-5  # largest difference allowed between the compiled step and the numpy step at start-up
 BLOCK = 8  # rows of a product that are added at once in compiled code; row counts are padded to it with zero weights
 ONE, HALF = np.float32(1.0), np.float32(0.5)
+GRAPH = (
+    "graph"  # of a member that runs as an ONNX graph: true in the manifest, and the name of its bytes among the arrays
+)
 
 
 class RuntimeFormatError(ValueError):
@@ -61,7 +64,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
     Raises `RuntimeFormatError` where the file is shorter than its header says.
     """
-    types_ = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
+    types_ = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U8": np.uint8}
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     if size > len(data) - 8:
@@ -1033,6 +1036,87 @@ def _compiled_advance() -> Any:
     return numba.njit(**_options())(_with_names(_advance, names))
 
 
+# ----------------------------------------------------------------------------------------- members that are graphs
+
+
+class GraphStep:
+    """A network that this file does not know, as an ONNX graph: `x` (1, F) and `state.I` to `prediction` and `next.I`.
+
+    onnxruntime is needed where a submission has such a member, and nowhere else.
+    """
+
+    def __init__(self, data: np.ndarray) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise RuntimeFormatError("a member is an ONNX graph, and onnxruntime is not installed here") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(data.tobytes(), options, providers=["CPUExecutionProvider"])
+        self.names = [entry.name for entry in self.session.get_inputs() if entry.name != "x"]
+        outputs = ["prediction", *(name.replace("state.", "next.", 1) for name in self.names)]
+        self.outputs = outputs
+        self.zeros = {
+            entry.name: np.zeros(entry.shape, np.int64 if "int64" in entry.type else np.float32)
+            for entry in self.session.get_inputs()
+            if entry.name != "x"
+        }
+        self.state = dict(self.zeros)
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self.state = dict(self.zeros)
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Prediction (targets,) after the input (F,)."""
+        prediction, *following = self.session.run(self.outputs, {"x": x[None], **self.state})
+        self.state = dict(zip(self.names, following, strict=True))
+        return prediction[0]
+
+
+class MixedStep:
+    """The fused step of the members that this file knows, beside the graphs of the others, by number of the member."""
+
+    def __init__(
+        self,
+        inner: Any,
+        fused: list[int],
+        graphs: dict[int, np.ndarray],
+        inputs: Inputs,
+        pipelines: list[int],
+        weights: np.ndarray,
+    ) -> None:
+        self.inner, self.fused, self.weights = inner, fused, weights
+        self.graphs = {k: GraphStep(data) for k, data in graphs.items()}
+        starts = {k: inputs.offsets[pipelines[k]] for k in graphs}
+        self.places = {k: slice(start, start + inputs.sizes[pipelines[k]]) for k, start in starts.items()}
+        self.members = np.zeros(weights.shape, np.float32)
+
+    @property
+    def name(self) -> str:
+        """What computes the steps."""
+        return f"{self.inner.name}+onnx"
+
+    @property
+    def x(self) -> np.ndarray:
+        """Every distinct network input after the last row."""
+        return self.inner.x
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self.inner.reset()
+        for graph in self.graphs.values():
+            graph.reset()
+
+    def step(self, row: np.ndarray, t: int) -> np.ndarray:
+        """Prediction after a raw row, the t-th of its sequence."""
+        self.inner.step(row, t)
+        self.members[self.fused] = self.inner.members
+        for k, graph in self.graphs.items():
+            self.members[k] = graph.step(self.inner.x[self.places[k]])
+        return np.add.reduce(self.weights * self.members)
+
+
 # ------------------------------------------------------------------------------------------------ the ensemble
 
 
@@ -1052,13 +1136,17 @@ class Ensemble:
             raise RuntimeFormatError(f"manifest format {manifest.get('format')!r}: this runtime reads format {FORMAT}")
         members = manifest["members"]
         inputs = Inputs(manifest["pipelines"], arrays, features)
-        networks = [Weights(member, arrays, f"member.{k}").parts() for k, member in enumerate(members)]
         pipelines = [member["pipeline"] for member in members]
+        fused = [k for k, member in enumerate(members) if not member.get(GRAPH)]
+        networks = [Weights(members[k], arrays, f"member.{k}").parts() for k in fused]
         self.weights = np.array([member["weight"] for member in members], np.float64)  # (K, 2)
-        parts = (inputs, features, networks, pipelines, self.weights)
+        parts = (inputs, features, networks, [pipelines[k] for k in fused], self.weights[fused])
         self._step: Any = NumpyStep(*parts)
-        if backend != "numpy":
+        if backend != "numpy" and fused:
             self._step = _fastest(backend, self._step, parts)
+        if len(fused) < len(members):
+            graphs = {k: _need(arrays, f"member.{k}.{GRAPH}") for k in range(len(members)) if k not in fused}
+            self._step = MixedStep(self._step, fused, graphs, inputs, pipelines, self.weights)
         self._row = np.zeros(COLUMNS)
         self._sequence: Any = None
         self._inputs, self._pipelines = inputs, pipelines

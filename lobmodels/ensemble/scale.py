@@ -21,6 +21,7 @@ from lobmodels.data import Sequences, cache_folder
 from lobmodels.ensemble.predictions import digest, mapped
 from lobmodels.errors import BundleError
 from lobmodels.networks import build_network
+from lobmodels.networks.plugged import OUTPUT_SCALE
 from lobmodels.training.measures import spread_index
 
 LARGEST = 1e3  # of a member's factor: the noise of one that hardly varies must not be amplified
@@ -48,15 +49,19 @@ def factors(stds: Floats | None, weights: Floats) -> Floats:
 
 
 def rescaled(member: Checkpoint, factor: Floats) -> Checkpoint:
-    """The member with its predictions multiplied by `factor` (targets,): the last linear layer carries it."""
+    """The member with its predictions multiplied by `factor` (targets,): the last linear layer carries it, or the
+    constant that a network of the user's has behind it."""
     if (factor == 1).all():
         return member
-    weight, bias = output_layer(member)
     by = torch.from_numpy(np.asarray(factor, np.float64))
-    scaled = {
-        weight: (member.weights[weight].double() * by[:, None]).float(),
-        bias: (member.weights[bias].double() * by).float(),
-    }
+    if OUTPUT_SCALE in member.weights:  # a network of the user's
+        scaled = {OUTPUT_SCALE: (member.weights[OUTPUT_SCALE].double() * by).float()}
+    else:
+        weight, bias = output_layer(member)
+        scaled = {
+            weight: (member.weights[weight].double() * by[:, None]).float(),
+            bias: (member.weights[bias].double() * by).float(),
+        }
     std = member.prediction_std
     known = None if std is None else tuple(float(s * f) for s, f in zip(std, factor, strict=True))
     return dataclasses.replace(member, weights={**member.weights, **scaled}, prediction_std=known)

@@ -41,9 +41,15 @@ def all_feature_names(schema: Schema) -> tuple[str, ...]:
 
 def column_groups(schema: Schema, groups: tuple[str, ...] = ALL_GROUPS) -> dict[str, list[int]]:
     """Columns of each group of raw columns, then of each group of `groups` appended to them."""
-    names = schema.features + feature_names(groups)
-    members = {**schema.column_groups, **{group: feature_names((group,)) for group in groups}}
-    return {group: [names.index(name) for name in columns] for group, columns in members.items()}
+    members = {
+        group: [schema.features.index(name) for name in columns] for group, columns in schema.column_groups.items()
+    }
+    first = len(schema.features)
+    for group in groups:  # by position: two groups may hold a feature of one name
+        count = len(feature_names((group,)))
+        members[group] = list(range(first, first + count))
+        first += count
+    return members
 
 
 def map_chunks(

@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "score",
     "verify",
     "report",
+    "compare",
     "submit",
     "studies",
     "delete",

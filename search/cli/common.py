@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,13 @@ DataOption = Annotated[
         help="Folder with train.parquet and valid.parquet.",
     ),
 ]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Python file with networks or losses of yours; may be given often."),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-plugins", help="Run the source of plugins that came with the study from the database.")
+]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study in the database.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -53,6 +61,12 @@ class _Results(Console):
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
         Console.size.fset(self, new_size)  # type: ignore[attr-defined]
+
+    def fold(self, text: str, indent: int) -> str:
+        """`text` wrapped to the terminal, further lines indented; in a pipe it stays one line."""
+        if not (self.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+            return text
+        return fill(text, self.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 stdout = _Results(highlight=False)  # results

@@ -10,6 +10,7 @@ import typer
 from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
+    PluginOption,
     StorageOption,
     print_json,
     print_sampler_note,
@@ -58,14 +59,14 @@ def create(
             help="Create nothing: show three configurations of the space and, with --data, how long all would take.",
         ),
     ] = False,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Create the study of STUDY.yaml, with its baselines queued. Workers then need its name and nothing else."""
     from search.errors import SearchError
-    from search.studyfile.spec import load_spec
     from search.work import begin
 
-    spec = load_spec(file)
+    spec, plugins = begin.read_definition(file, plugin or [])
     if dry_run:
         from search.cli.preview import show_preview
         from search.study.create import refuse_past_end
@@ -76,9 +77,10 @@ def create(
         show_preview(spec, data, json, _budget(spec))
         return
     if revise:
-        _print_revision(begin.revise(spec, storage, data, artifacts=artifacts), spec, storage, json)
+        revision = begin.revise(spec, storage, data, artifacts=artifacts, plugins=plugins)
+        _print_revision(revision, spec, storage, json)
         return
-    created = begin.create(spec, storage, data, artifacts=artifacts)
+    created = begin.create(spec, storage, data, artifacts=artifacts, plugins=plugins)
     print_sampler_note(spec)
     if json:
         print_json({"study": created.study.study_name, **_counts(created)})

@@ -11,8 +11,10 @@ from search.cli.common import (
     DEFAULT_STORAGE,
     DataOption,
     JsonOption,
+    PluginOption,
     StorageOption,
     StudyArgument,
+    TrustOption,
     named_runs,
     print_json,
     progress_bar,
@@ -48,6 +50,8 @@ def ensemble(
         str | None,
         typer.Option("--on", metavar="report|select|all", help="Sequences of the tables.", show_default="report"),
     ] = None,
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Analyse the runs of STUDY as members: scores, correlations, number, diversity, weights; CSV, JSON and HTML.
@@ -59,7 +63,9 @@ def ensemble(
 
     names = named_runs(members)
     with progress_bar("predicting validation") as progress:
-        analysis, files = analyse_pool(storage, name, data, output, top, names, per_config, on, progress)
+        analysis, files = analyse_pool(
+            storage, name, data, output, top, names, per_config, on, progress, plugin or (), trust_plugins
+        )
     if json:
         print_json(
             {

@@ -10,8 +10,10 @@ import typer
 from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
+    PluginOption,
     StorageOption,
     StudyArgument,
+    TrustOption,
     named_runs,
     print_json,
     progress_bar,
@@ -106,6 +108,8 @@ def export(
         bool, typer.Option("--onnx", help="Also write the ensemble as one ONNX graph beside the zip.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a zip that exists.")] = False,
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write runs of STUDY as one submission: by default the uniform average of its best configurations.
@@ -133,6 +137,8 @@ def export(
         max_seconds=max_seconds,
         candidates=candidates,
         onnx=onnx,
+        plugins=tuple(plugin or ()),
+        trust_plugins=trust_plugins,
     )
     with progress_bar("predicting validation") as progress:
         shipments = ship(storage, name, request, output, data, progress)

@@ -19,10 +19,13 @@ from search.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from search.study.ranking import RankedConfiguration, Ranking
     from search.studyfile.validation import ValidationSpec
 
-SHOWN_PARAMETERS = 8
+HEAD = ("trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
+UNNEEDED = ("sd", "mean", "n", "best run", "P(best)", "report")  # left out of a narrow terminal, in this order
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +37,10 @@ def rank(
     name: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Lines of the table.")] = 15,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", metavar="A,B,..", help="Only these columns and parameters: estimate,report,lr."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write every line as CSV.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -55,7 +62,7 @@ def rank(
     if json:
         print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, found.study, found.validation, limit)
+        _print(ranking, found.study, found.validation, limit, _named(columns, ranking))
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
@@ -65,32 +72,60 @@ def rank(
         )
 
 
-def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int) -> None:
-    from rich.table import Table
+def _named(columns: str | None, ranking: Ranking) -> list[str]:
+    """The columns and parameters named in `--columns`; none where it was not given. Raises `SearchError` for others."""
+    from search.errors import SearchError
 
+    wanted = [part.strip() for part in (columns or "").split(",") if part.strip()]
+    known = [*HEAD, *dict.fromkeys(name for row in ranking.rows for name in row.configuration)]
+    for name in wanted:
+        if name not in known:
+            raise SearchError(f"--columns {name}: there is no such column or parameter; there are {', '.join(known)}")
+    return wanted
+
+
+def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int, wanted: list[str]) -> None:
     from search.study.ranking import varying
 
-    head = ("", "trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
-    rows = [head, *((str(i), *_cells(row)) for i, row in enumerate(ranking.rows[:limit], 1))]
-    widths = [max(len(row[c]) for row in rows) + 2 for c in range(len(head))]
-    for unneeded in ("sd", "mean", "n", "best run", "P(best)", "report"):
-        if sum(widths) - 2 > stdout.width:  # leave this column out rather than cut numbers off
-            widths[head.index(unneeded)] = 0
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    shown = [c for c, width in enumerate(widths) if width]
-    for c in shown:
-        table.add_column(head[c], justify="right", no_wrap=True)
-    for cells in rows[1:]:
-        table.add_row(*(cells[c] for c in shown))
     stdout.print(
         f"{name}: mean weighted Pearson on the selection sequences ({validation.words})", markup=False, soft_wrap=True
     )
-    stdout.print(table)
-    names = varying(ranking.rows[:limit])
-    for i, row in enumerate(ranking.rows[:limit] if names else (), 1):
-        stdout.print(f"{i:>3}  {_parameters(row.configuration, names)}", markup=False, soft_wrap=True)
+    rows = ranking.rows[:limit]
+    cells = [dict(zip(HEAD, _cells(row), strict=True)) | _values(row.configuration) for row in rows]
+    stdout.print(_table(wanted or _fitting(cells), cells))
+    names = [] if wanted else varying(rows)
+    for i, row in enumerate(rows if names else (), 1):
+        values = " ".join(f"{key}={value}" for key, value in _values(row.configuration).items() if key in names)
+        stdout.print(stdout.fold(f"{i:>3}  {values}", indent=5), markup=False, soft_wrap=True)
     for line in _remarks(ranking, validation.report_fraction, len(ranking.rows) - limit):
-        stdout.print(line, markup=False, soft_wrap=True)
+        stdout.print(stdout.fold(line, indent=2), markup=False, soft_wrap=True)
+
+
+def _fitting(cells: list[dict[str, str]]) -> list[str]:
+    """The columns that a terminal has room for: one is left out whole rather than its numbers cut."""
+    widths = {name: max(len(name), *(len(row[name]) for row in cells)) + 2 for name in HEAD}
+    for unneeded in UNNEEDED:
+        if sum(widths.values()) + len(str(len(cells))) > stdout.width:
+            del widths[unneeded]
+    return list(widths)
+
+
+def _table(columns: list[str], cells: list[dict[str, str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name in ("", *columns):
+        table.add_column(name, justify="right", no_wrap=name in HEAD, overflow="fold")
+    for i, row in enumerate(cells, 1):
+        table.add_row(str(i), *(row.get(name, "-") for name in columns))
+    return table
+
+
+def _values(configuration: dict[str, Any]) -> dict[str, str]:
+    """Parameters as text, real numbers in four digits."""
+    from search.studyfile.values import show
+
+    return {k: f"{v:.4g}" if isinstance(v, float) else show(v) for k, v in configuration.items()}
 
 
 def _cells(row: RankedConfiguration) -> list[str]:
@@ -104,14 +139,6 @@ def _cells(row: RankedConfiguration) -> list[str]:
     count = f"{row.n} ({row.failed} failed)" if row.failed else str(row.n)
     cells = [trial, count, score(row.estimate), interval, chance, score(row.mean), score(row.spread)]
     return [*cells, score(row.best_run.value), report]
-
-
-def _parameters(configuration: dict[str, Any], names: list[str]) -> str:
-    from search.studyfile.values import show
-
-    parts = [f"{name}={show(configuration[name])}" for name in names if name in configuration]
-    more = f" and {len(parts) - SHOWN_PARAMETERS} more" if len(parts) > SHOWN_PARAMETERS else ""
-    return " ".join(parts[:SHOWN_PARAMETERS]) + more
 
 
 def _remarks(ranking: Ranking, fraction: float, hidden: int) -> list[str]:

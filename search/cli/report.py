@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stderr, stdout
+from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, progress_bar, stderr, stdout
 
 EPILOG = "Example:  lobtuna report joint --output report/"
 
@@ -23,6 +23,19 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the page and its tables.")
     ] = Path("report"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            envvar="LOBTUNA_DATA",
+            metavar="DIR",
+            help="The study's data: the first lines then score the ensemble and a ridge regression.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="STUDY", help="Also compare with this study; may be repeated."),
+    ] = None,
     ensemble: Annotated[
         Path | None,
         typer.Option(
@@ -35,8 +48,14 @@ def report(
     from search.study.open import SEEDS, open_study
 
     study = open_study(storage, name.removesuffix(SEEDS))
+    others = [open_study(storage, other) for other in against or ()]
+    if data is not None:
+        from search.ship.reference import score_references
+
+        with progress_bar("predicting validation for the ensemble") as progress:
+            score_references(study, data, progress)
     with stderr.status("reading the trials") as status:
-        page = write_report(study, output, lambda stage: status.update(stage), ensemble)
+        page = write_report(study, output, lambda stage: status.update(stage), ensemble, others)
     files = sorted(path.name for path in output.iterdir() if path.suffix == ".csv")
     stdout.print(f"{page}", markup=False, soft_wrap=True)
     stderr.print(f"{len(files)} tables beside it, and next.yaml: the study to run next", markup=False, soft_wrap=True)

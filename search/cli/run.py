@@ -51,11 +51,10 @@ def run(
     require_posix()
     from search.study.open import open_study
     from search.study.plan import begin_plan
-    from search.studyfile.spec import load_spec
-    from search.work.begin import create
+    from search.work.begin import create, read_definition
 
-    spec = load_spec(file)
-    create(spec, options["storage"], options["data"])
+    spec, plugins = read_definition(file, options["plugin"] or [])
+    create(spec, options["storage"], options["data"], plugins=plugins)
     if plan is not None and not begin_plan(open_study(options["storage"], spec.name)).exported:
         _refuse_to_overwrite(output, force)
     print_sampler_note(spec)

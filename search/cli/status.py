@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument, print_json, stdout
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    print_json,
+    stdout,
+    storage_flag,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
-    from search.study.status import BudgetUse, Status
+    from search.report.headline import Headline
+    from search.study.status import Status
 
 
 SHOWN = 3  # failed trials on the screen, the newest
@@ -31,7 +41,9 @@ def status(
     every: Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="Pause between two looks.")] = 5.0,
     json: JsonOption = False,
 ) -> None:
-    """Trials by state, running workers, the best run, and what is left of the budget."""
+    """What is best so far and what to do now; trials by state, running workers, and what is left of the budget."""
+    from search.report.headline import headline
+    from search.report.record import read_study
     from search.study.open import open_study
     from search.study.status import status_of
 
@@ -39,15 +51,16 @@ def status(
         raise typer.BadParameter("--watch draws on the screen; for scripts call --json again and again")
     study = open_study(storage, name)
     if json:
-        print_json(status_of(study).to_json())
+        print_json({**status_of(study).to_json(), "headline": headline(read_study(study)).to_json()})
         return
+    flag = storage_flag(storage)
     if not watch:
-        stdout.print(render(status_of(study)))
+        stdout.print(render(status_of(study), headline(read_study(study)), flag))
         return
-    _watch(lambda: status_of(study), every)
+    _watch(lambda: status_of(study), lambda now: render(now, headline(read_study(study)), flag), every)
 
 
-def _watch(look: Callable[[], Status], every: float) -> None:
+def _watch(look: Callable[[], Status], screen: Callable[[Status], Group], every: float) -> None:
     """Redraw until the study is over. In a pipe, which cannot be redrawn, print each change as a line."""
     from rich.live import Live
 
@@ -55,13 +68,12 @@ def _watch(look: Callable[[], Status], every: float) -> None:
         if not stdout.is_terminal:
             _follow(look, every)
             return
-        with Live(render(look()), console=stdout, auto_refresh=False) as live:
-            while True:
-                now = look()
-                live.update(render(now), refresh=True)
-                if now.over:
-                    return
+        now = look()
+        with Live(screen(now), console=stdout, auto_refresh=False) as live:
+            while not now.over:
                 time.sleep(every)
+                now = look()
+                live.update(screen(now), refresh=True)
     except KeyboardInterrupt:
         return
 
@@ -71,7 +83,9 @@ def _follow(look: Callable[[], Status], every: float) -> None:
     while True:
         now = look()
         line = f"{_counts(now.trials)}; best {'-' if now.best is None else f'{now.best.value:.4f}'}"
-        if not now.over and not any(worker.silent is not True for worker in now.workers):
+        if now.outlook.running:
+            line += f"; {now.outlook.line()}"
+        elif not now.over:
             line += "; no worker is running"
         if line != said:
             stdout.print(line, markup=False, soft_wrap=True)
@@ -81,61 +95,92 @@ def _follow(look: Callable[[], Status], every: float) -> None:
         time.sleep(every)
 
 
-def render(now: Status) -> Group:
-    """The status as a screen."""
-    from rich.console import Group
+def render(now: Status, first: Headline, flag: str = "") -> Group:
+    """The status as a screen; `flag` is the option by which a suggested command reaches the same database."""
+    from rich.console import Group, RenderableType
+    from rich.text import Text
+
+    lines: list[RenderableType] = [
+        Text(f"{now.study}: {now.question}" if now.question else now.study, style="bold"),
+        _scores(first),
+        _named("budget", first.budget + _left(now)),
+        _named("now", f"{first.step.kind}: {first.step.reason}"),
+        _named("", f"{first.step.command}{flag}"),
+        _named("trials", _counts(now.trials)),
+    ]
+    if now.replicates is not None:
+        lines.append(_named("replicates", _counts(now.replicates)))
+    if now.plan is not None:
+        lines.append(_named("plan", now.plan))
+    if now.standstill is not None:
+        lines.append(_named("stalled", now.standstill))
+    lines += [_named("failed", f"trial {number}: {reason}") for number, _, reason in now.failures[:SHOWN]]
+    if len(now.failures) > SHOWN:
+        lines.append(_named("", f"and {len(now.failures) - SHOWN} more: --json lists every reason"))
+    if not now.workers:
+        return Group(*lines, _named("workers", "none"))
+    alive = sum(worker.silent is not True for worker in now.workers)
+    silent = f", {n} silent" if (n := len(now.workers) - alive) else ""
+    return Group(*lines, _named("workers", f"{alive} running{silent}"), _workers(now))
+
+
+def _named(label: str, text: str) -> Table:
+    """A label and its text, which wraps beside it."""
     from rich.table import Table
     from rich.text import Text
 
-    lines = [Text(f"{now.study}: {now.question}" if now.question else now.study, style="bold")]
-    lines.append(Text(f"trials     {_counts(now.trials)}"))
-    if now.replicates is not None:
-        lines.append(Text(f"replicates {_counts(now.replicates)}"))
-    lines.append(Text(f"budget     {_budget(now.budget)}"))
-    lines.append(Text(f"best       {_best(now)}"))
-    if now.plan is not None:
-        lines.append(Text(f"plan       {now.plan}"))
-    if now.standstill is not None:
-        lines.append(Text(f"stalled    {now.standstill}"))
-    lines += [Text(f"failed     trial {number}: {reason}") for number, _, reason in now.failures[:SHOWN]]
-    if len(now.failures) > SHOWN:
-        lines.append(Text(f"           and {len(now.failures) - SHOWN} more: --json lists every reason"))
-    if not now.workers:
-        return Group(*lines, Text("workers    none"))
-    alive = sum(worker.silent is not True for worker in now.workers)
-    lines.append(Text(f"workers    {alive} running" + (f", {n} silent" if (n := len(now.workers) - alive) else "")))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=10, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(label, Text(text))
+    return grid
+
+
+def _scores(first: Headline) -> Table:
+    """The headline's rows: scores, and below them what they are of."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from search.report.headline import INTERVALS
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=10, no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, select, report, what in first.cells():
+        scores = f"selection {select}, report {report}" if select != "-" else ""
+        table.add_row(Text(label, style="bold"), Text(scores or what))
+        if scores:
+            table.add_row("", Text(what, style="dim"))
+    table.add_row("", Text(INTERVALS, style="dim"))
+    return table
+
+
+def _left(now: Status) -> str:
+    from search.study.outlook import duration
+
+    left = now.outlook.seconds_left
+    return "" if left is None or not now.outlook.running else f", about {duration(left)} left at this speed"
+
+
+def _workers(now: Status) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    used = any(worker.gpu_use is not None for worker in now.workers)
+    heads = [("trial", "right"), ("epoch", "right"), ("best", "right"), *([("GPU", "right")] if used else [])]
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for column, side in (("trial", "right"), ("epoch", "right"), ("best", "right"), ("worker", "left")):
+    for column, side in (*heads, ("worker", "left")):
         table.add_column(column, justify=side, no_wrap=True)  # type: ignore[arg-type]
     for worker in now.workers:
         trial = str(worker.trial) if worker.study == now.study else f"{worker.study}#{worker.trial}"
         score = "-" if worker.score is None else f"{worker.score:.4f}"
+        epoch = "-" if worker.epoch is None else str(worker.epoch + 1)
+        of = "" if worker.epochs is None else f"/{worker.epochs}"
+        use = [] if not used else ["-" if worker.gpu_use is None else f"{worker.gpu_use} %"]
         state = f"{worker.worker} ({worker.device}){', silent' if worker.silent else ''}"
-        table.add_row(trial, "-" if worker.epoch is None else str(worker.epoch + 1), score, Text(state))
-    return Group(*lines, table)
+        table.add_row(trial, epoch + of, score, *use, Text(state))
+    return table
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {state}" for state, number in counts.items())
-
-
-def _budget(use: BudgetUse) -> str:
-    parts = [f"{use.trials} trials begun" if use.trials_limit is None else f"{use.trials} of {use.trials_limit} trials"]
-    limit = "" if use.hours_limit is None else f" of {use.hours_limit:g}"
-    parts.append(f"{use.hours:.2f}{limit} hours")
-    if use.until is not None:
-        parts.append(f"until {use.until:%Y-%m-%d %H:%M} UTC")
-    return ", ".join(parts) + ("; spent" if use.spent else "")
-
-
-def _best(now: Status) -> str:
-    from search.studyfile.values import show
-
-    if now.best is None:
-        return "none: no trial is complete yet"
-    best = now.best
-    head = f"trial {best.number}, {best.value:.4f} on the selection sequences, seed {best.seed}"
-    if best.report:
-        head += f"; {best.report['mean']:.4f} on the report sequences"
-    names = ("architecture", "hidden_size", "num_layers", "loss", "lr")
-    return f"{head}\n           " + " ".join(f"{name}={show(best.configuration[name])}" for name in names)

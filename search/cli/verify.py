@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdout
+from search.cli.common import JsonOption, PluginOption, print_json, progress_bar, stderr, stdout
 
 EPILOG = "Example:  lobtuna verify submission.zip --data ~/lob/valid.parquet"
 
@@ -35,6 +35,7 @@ def verify(
             show_default="the digests in the zip",
         ),
     ] = None,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the submission, row by row in its own process, with the trained networks on whole sequences.
@@ -47,7 +48,7 @@ def verify(
     from search.ship.verify import verify as run
 
     with progress_bar("verifying") as progress:
-        found = run(submission, data, sequences=sequences, storage=storage, progress=progress)
+        found = run(submission, data, sequences=sequences, storage=storage, plugins=plugin or (), progress=progress)
     checks = found.checks
     if not found.weights_checked:
         stderr.print(

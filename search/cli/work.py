@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, DataOption, JsonOption, StorageOption, StudyArgument, print_json, stderr
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    DataOption,
+    JsonOption,
+    PluginOption,
+    StorageOption,
+    StudyArgument,
+    TrustOption,
+    print_json,
+    stderr,
+)
 
 EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
 
@@ -62,6 +72,8 @@ def work(
     keep: Annotated[
         Path, typer.Option(metavar="DIR", help="Where a finished run is saved while the database cannot be reached.")
     ] = Path("lobtuna-kept"),
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run trials of STUDY here until its budget is spent, a limit is reached, or Ctrl-C.
@@ -85,6 +97,8 @@ def work(
         checkpoint_every=checkpoint_every,
         patience=patience,
         keep_folder=keep,
+        plugins=tuple(str(file.resolve()) for file in plugin or ()),
+        trust_plugins=trust_plugins,
         runs_per_device=parse_runs_per_device(runs_per_device),
     )
     summary = start(storage, study, data, options, stderr, gpus=gpus, slots=slots)

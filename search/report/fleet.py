@@ -12,7 +12,7 @@ import numpy as np
 
 from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial
-from search.report.style import STATE, Spec, axis, figure, line, plural, safe, share
+from search.report.style import STATE, Spec, axis, figure, line, named, plural, share
 
 SHOWN = 30  # most workers in the figure
 LEAST = 8  # runs needed to compare the speed of devices
@@ -137,7 +137,7 @@ def section(study: Study) -> Section:
 
 
 def _timeline(trials: Sequence[Trial], shown: Sequence[str]) -> Spec:
-    names = {worker: safe(worker) for worker in shown}
+    names = {worker: named(worker) for worker in shown}
     traces = []
     for state in ("complete", "pruned", "failed"):
         x: list[Any] = []

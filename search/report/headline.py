@@ -61,7 +61,7 @@ def headline(study: Study) -> Headline:
 
 
 def _best(study: Study) -> Row:
-    label = "best configuration"
+    label = "best"
     if not study.ranking.rows:
         return Row(label, None, None, "no run is complete yet")
     row = study.ranking.rows[0]
@@ -116,12 +116,10 @@ def _ensemble(study: Study) -> Row | None:
 
 
 def _newer(study: Study) -> str:
-    """How many runs have finished since the ensemble was scored, where any of them is better than its worst member."""
+    """How many runs have finished since the ensemble was scored: it may be another one by now."""
     assert study.ensemble is not None
-    runs = [t for t in (*study.trials, *study.replicates) if t.state == "complete" and t.value is not None]
-    inside = [t.value or 0.0 for t in runs if t.name in study.ensemble.members]
-    better = [t for t in runs if inside and (t.value or 0.0) > min(inside) and t.name not in study.ensemble.members]
-    return f"; {plural(len(better), 'other run')} scored above its last member" if better else ""
+    since = study.complete - study.ensemble.runs
+    return f"; {plural(since, 'run')} finished since" if since > 0 else ""
 
 
 def _baseline(study: Study) -> Row | None:
@@ -134,8 +132,8 @@ def _baseline(study: Study) -> Row | None:
     scores = (Score(first.value or 0.0), Score(first.report["mean"]) if "mean" in first.report else None)
     if row is not None and row.n > 1:
         scores = (Score(row.estimate if row.estimate is not None else row.mean, row.low, row.high), _over(row))
-    what = f"best of the study's {plural(len(runs), 'baseline')}, trial {first.number}: {brief(first.configuration)}"
-    return Row("best baseline", *scores, what)
+    what = f"the best of {plural(len(runs), 'baseline')}, trial {first.number}: {brief(first.configuration)}"
+    return Row("baseline", *scores, what)
 
 
 def _over(row: RankedConfiguration) -> Score | None:
@@ -146,10 +144,10 @@ def _over(row: RankedConfiguration) -> Score | None:
 def _ridge(study: Study) -> Row | None:
     if study.ridge is None:
         return None
-    return Row("ridge regression", *_of(study.ridge), "a linear model of one row's columns")
+    return Row("ridge", *_of(study.ridge), "linear regression on the columns of one row")
 
 
-def _of(reference: Reference) -> tuple[Score, Score | None]:
+def _of(reference: Reference) -> tuple[Score | None, Score | None]:
     return reference.select, reference.report
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from search.report.learning import best_quarter, cut_off
+from search.report.peaks import best_quarter, cut_off
 from search.report.progress import best_after, in_order
 from search.report.record import Study
 from search.report.style import plural

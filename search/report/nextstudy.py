@@ -11,12 +11,13 @@ from typing import Any
 
 from search.report.effects import Effects
 from search.report.factors import usable
-from search.report.learning import best_quarter, cut_off
 from search.report.page import PageTable, Section
+from search.report.peaks import best_quarter, cut_off
 from search.report.ranges import Advice, advise
 from search.report.record import Study
 from search.report.style import plural
-from search.studyfile.conditions import dead_parameters, get
+from search.studyfile.checks import UNUSED_DROPOUT, contradictions
+from search.studyfile.conditions import dead_parameters, get, ordered
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange, Parameter, dump_parameter
 from search.studyfile.terms import BudgetSpec
 from search.studyfile.values import show
@@ -80,6 +81,8 @@ def _lies_in(parameter: Parameter, value: Any) -> bool:
 def _living(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
     """The parameters without those that can no longer be active; conditions without values that are gone."""
     left = dict(parameters)
+    if UNUSED_DROPOUT in contradictions(left, ordered(left)[0]):
+        del left["dropout"]  # narrowing has left no layer that would use it
     while True:
         for name, parameter in list(left.items()):
             when = {p: _possible(left.get(p), values) for p, values in parameter.when.items()}

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -28,13 +28,17 @@ from search.report.progress import trials_figure
 from search.report.record import Study, hours, read_study
 from search.report.seeds import ranking_figure
 from search.report.style import Spec, plural, score, share
-from search.study.open import load_study
+from search.study.open import load_study, spec_of
 from search.study.ranking import RankedConfiguration, varying
 from search.study.record import NOTE_WRITER
+from search.study.reference import ensure_ridge
 from search.study.replication import find_replicates
 from search.studyfile.values import show
 from storage.errors import StorageError
 from storage.optuna_internals import note_keys, note_of, plot_key, storage_of, study_id_of
+
+if TYPE_CHECKING:
+    from lobmodels.data import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class NoteKeeper:
     """Writes the note of one study whenever it is due. `start` does so in a thread until `stop`.
 
     `attributes` returns the study's user attributes as last read elsewhere; without it they are read from the storage.
+    With `dataset`, the thread first scores a ridge regression on it, if no other worker has.
     """
 
     def __init__(
@@ -58,12 +63,14 @@ class NoteKeeper:
         *,
         period: float = PERIOD,
         attributes: Callable[[], Mapping[str, Any]] | None = None,
+        dataset: Dataset | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker
         # Each worker has its own period, so that two that started together do not write together.
         self.period = period * random.uniform(1.0, 1.4)
         self.clock = clock
+        self.dataset = dataset
         self.attributes = attributes or self._read_attributes
         self._token: str | None = ""  # the last one seen; None in the study: no worker has written yet
         self._since = clock()
@@ -108,9 +115,15 @@ class NoteKeeper:
         return self.storage.get_study_user_attrs(self.storage.get_study_id_from_name(self.name))
 
     def _run(self) -> None:
+        self._guarded(self._score_ridge)
         while not self._ended.wait(self.period / 4):
             self._guarded(self.tick)
         self._guarded(self.write)
+
+    def _score_ridge(self) -> None:
+        if self.dataset is not None:
+            study = load_study(self.storage, self.name)
+            ensure_ridge(study, self.dataset, spec_of(study).validation)
 
     def _guarded(self, call: Callable[[], Any]) -> None:
         """Log an expected failure: a note that cannot be written must not stop the training."""

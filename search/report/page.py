@@ -121,12 +121,17 @@ def _head(page: Page) -> str:
     return f"<header><h1>{escape(page.title)}</h1>{question}{lead}<dl>{facts}</dl></header>"
 
 
+def _empty(cell: str) -> str:
+    return ' class="none"' if cell == "-" else ""
+
+
 def _lead(lead: Lead) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in lead.columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
         + "".join(
-            f'<td data-label="{escape(name)}">{escape(cell)}</td>' for name, cell in zip(names, row[1:], strict=True)
+            f'<td data-label="{escape(name)}"{_empty(cell)}>{escape(cell)}</td>'
+            for name, cell in zip(names, row[1:], strict=True)
         )
         + "</tr>"
         for names, row in ((lead.columns[1:], row) for row in lead.rows)
@@ -196,9 +201,10 @@ def _table(table: PageTable) -> str:
     more = len(table.rows) - table.shown
     rest = f'<p class="more">{more:,} more in {escape(table.name)}.csv</p>' if more > 0 else ""
     caption = f'<p class="caption">{escape(table.text)} {_origin(table.sequences)}</p>' if table.text else ""
-    inner = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}'
+    label = escape(table.text or table.name)
+    region = f'<div class="wide" tabindex="0" role="region" aria-label="{label}">'  # keys scroll it, too
+    inner = f"{region}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
     if table.folded:
-        label = escape(table.text or table.name)
         return f"<details><summary>{label} {_origin(table.sequences)}</summary>{inner}</details>"
     return caption + inner
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
-from search.report.page import Figure, Section
+from search.report.page import Figure, PageTable, Section
 from search.report.record import Study, Trial, hours
 from search.report.style import (
     COMPLETE,
@@ -59,7 +60,8 @@ def section(study: Study) -> Section:
             half=True,
         ),
     ]
-    return Section("progress", "Progress", _text(study, ended), figures, finding=_finding(study, ended, spent, place))
+    tables = [_improvements(study, ended, spent)]
+    return Section("progress", "Progress", _text(study, ended), figures, tables, _finding(study, ended, spent, place))
 
 
 def in_order(study: Study) -> list[Trial]:
@@ -130,6 +132,24 @@ def _steps(study: Study, ended: Sequence[Trial]) -> tuple[list[int], list[float 
     return x, y, holders
 
 
+def _improvements(study: Study, ended: Sequence[Trial], spent: np.ndarray) -> PageTable:
+    """Each new best run, and what it took since the one before: trials, seconds and hours of training."""
+    x, y, holders = _steps(study, ended)
+    rows: list[list[Any]] = []
+    before, at, value = -1, 0.0, None
+    for i, score_, trial in zip(x, y, holders, strict=True):
+        if value is not None and score_ is not None and not score_ > value:
+            continue  # the end of the line, not an improvement
+        assert score_ is not None
+        hours_ = float(spent[i])
+        gain = None if value is None else score_ - value
+        rows.append([trial.number, score_, gain, i - before, round(3600 * (hours_ - at), 1), hours_])
+        before, at, value = i, hours_, score_
+    columns = ["trial", "score", "gain", "trials since", "seconds since", "hours so far"]
+    text = "Every improvement of the best finished run, and what it took since the one before"
+    return PageTable("improvements", columns, rows[::-1], text, 8, sequences="selection")
+
+
 def _bottom(study: Study) -> tuple[float, int]:
     """The lowest score that the figure shows, and how many runs lie below it."""
     values = np.array([t.value for t in study.scored if t.value is not None] or [0.0, 1.0])
@@ -163,6 +183,12 @@ def _text(study: Study, ended: Sequence[Trial]) -> str:
     return f"{plural(len(ended), 'trial')} ended ({', '.join(words)}){extra}, in {study.duration(hours(ended))}."
 
 
+def _noise(study: Study) -> str:
+    """What a single score is worth, where runs were repeated."""
+    noise = study.ranking.noise
+    return "" if noise is None else f" (a run varies by {noise:.4f} under its seed)"
+
+
 def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int) -> str:
     best = study.best
     assert best is not None
@@ -171,7 +197,8 @@ def _finding(study: Study, ended: Sequence[Trial], spent: np.ndarray, place: int
     done = float(spent[place] / spent[-1]) if spent[-1] > 0 else (place + 1) / len(ended)
     unit = "hours" if spent[-1] > 0 else "trials"
     when = f"It came at the very end of the {unit}" if done > 0.98 else f"It came after {share(done)} of the {unit}"
-    words = f"The best single run is trial {best.number} with {score(best.value)}{seen}. {when}"
+    words = f"The best of {plural(len(study.finished), 'finished run')} is trial {best.number} with {score(best.value)}"
+    words += f"{_noise(study)}{seen}. {when}"
     _, values, _ = _steps(study, ended)
     half = [v for i, v in zip(_steps(study, ended)[0], values, strict=True) if spent[i] <= spent[-1] / 2]
     if half and spent[-1] > 0:

@@ -64,6 +64,11 @@ class Study:
         return {name: p for name, p in self.spec.parameters.items() if not isinstance(p, Fixed)}
 
     @property
+    def complete(self) -> int:
+        """Complete runs, replicates included."""
+        return sum(trial.state == "complete" for trial in (*self.trials, *self.replicates))
+
+    @property
     def report_fraction(self) -> float:
         """Share of the validation sequences that no decision has seen."""
         return self.spec.validation.report_fraction
@@ -78,7 +83,9 @@ class Study:
         """`spent` hours in the study's unit, in minutes where hours would round to nothing."""
         if spent >= 0.95:
             return f"{spent:,.1f} {self.time_unit}"
-        return f"{60 * spent:.0f} {self.time_unit.replace('hours', 'minutes')}"
+        minutes = round(60 * spent)
+        unit = self.time_unit.replace("hours", "minutes" if minutes != 1 else "minute")
+        return f"{minutes} {unit}"
 
 
 def read_study(study: optuna.Study) -> Study:

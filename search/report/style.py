@@ -33,7 +33,7 @@ SERIES = (
 BLUES = [[0, "#eff5fb"], [0.35, "#b9d2ea"], [0.7, "#5f97cb"], [1, "#1d4f8a"]]
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
-LONGEST_NAME = 28  # characters of a name in a legend
+LONGEST_NAME = 28  # characters of a name in a legend or on an axis
 
 Spec = dict[str, Any]
 
@@ -158,9 +158,11 @@ def safe(text: Any) -> str:
 
 
 def named(text: Any) -> str:
-    """A name for a legend, cut where it is longer than a narrow figure."""
+    """A name for a legend or an axis, cut in its middle where it is longer than a narrow figure: names of machines and
+    of choices often differ at their end alone."""
     words = str(text)
-    return safe(words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…")
+    half = LONGEST_NAME // 2
+    return safe(words if len(words) <= LONGEST_NAME else f"{words[: half - 1]}…{words[-half:]}")
 
 
 def faded(color: str, opacity: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,6 +21,8 @@ from search.report import (
     learning,
     nextstudy,
     pairs,
+    parallel,
+    peaks,
     progress,
     pruning,
     seeds,
@@ -28,18 +30,22 @@ from search.report import (
     shift,
     trials,
 )
+from search.report.compare import Comparison, compare
+from search.report.comparison import page as comparison_page
+from search.report.comparison import sections as comparison_sections
 from search.report.headline import INTERVALS, Headline, headline
 from search.report.page import Lead, Page, render
 from search.report.record import Study, hours, read_study
 from search.report.style import plural, score, share
 
-PAGE = "report.html"
+PAGE, COMPARED = "report.html", "compare.html"
 HELD = {
     "trials": "every trial with its configuration, scores, times and reason",
     "epochs": "every epoch of every trial",
     "best_runs": "the best finished runs",
     "importance": "importance of each parameter",
     "effects": "effect of each level of each parameter",
+    "improvements": "every improvement of the best run and what it took",
     "pairs": "how much each pair of parameters shares",
     "ranges": "recommended ranges and why",
     "ranking": "repeated configurations with their estimates",
@@ -52,6 +58,9 @@ HELD = {
     "shift_buckets": "scores where the data shift",
     "workers": "what each worker did",
     "failures": "reasons of failures",
+    "comparison": "this study and others by every measure",
+    "sides": "their best configurations and ensembles",
+    "spending": "what they had found after equal hours and epochs",
 }
 Progress = Callable[[str], None]
 
@@ -65,10 +74,16 @@ class Report:
     files: dict[str, str]
 
 
-def build_report(source: optuna.Study, announce: Progress = lambda _: None, analysis: Path | None = None) -> Report:
+def build_report(
+    source: optuna.Study,
+    announce: Progress = lambda _: None,
+    analysis: Path | None = None,
+    against: Sequence[optuna.Study] = (),
+) -> Report:
     """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study.
 
     `analysis` is a folder that `lobtuna ensemble` wrote; without it one of this study in the usual place is taken.
+    The study is compared with those in `against`.
     """
     announce("reading the trials")
     study = read_study(source)
@@ -91,15 +106,18 @@ def build_report(source: optuna.Study, announce: Progress = lambda _: None, anal
         pairs.section(found, looked),
         nextstudy.section(study, following),
         learning.curves_section(study),
-        learning.peaks_section(study),
+        peaks.section(study),
         pruning.section(study),
         sequences.targets_section(study),
         ensembles.section(study, averaged),
         shift.section(buckets, problems),
         fleet.section(study),
         failures.section(study),
+        parallel.section(study),
         trials.section(study),
     ]
+    if against:
+        parts[1:1] = comparison_sections(compare([source, *against]))
     files = {f"{table.name}.csv": table.to_csv() for part in parts for table in part.tables if table.rows}
     files[nextstudy.FILE] = following.text
     held = [(name, HELD.get(name.removesuffix(".csv"), "")) for name in sorted(files) if name != nextstudy.FILE]
@@ -111,20 +129,33 @@ def build_report(source: optuna.Study, announce: Progress = lambda _: None, anal
 
 
 def write_report(
-    source: optuna.Study, folder: Path, announce: Progress = lambda _: None, analysis: Path | None = None
+    source: optuna.Study,
+    folder: Path,
+    announce: Progress = lambda _: None,
+    analysis: Path | None = None,
+    against: Sequence[optuna.Study] = (),
 ) -> Path:
-    """Write the report of a study into `folder` and return the page's path; `analysis` as in `build_report`.
+    """Write the report of a study into `folder` and return the page's path; `analysis`, `against` as in `build_report`.
 
     Each file is replaced whole: a reader never sees half of one. Raises `OutputError` where that cannot be done, before
     the study is read if possible.
     """
     writable_folder(folder)
-    report = build_report(source, announce, analysis)
+    report = build_report(source, announce, analysis, against)
     _require_valid(report)
     for name, text in report.files.items():
         write_atomically(folder / name, text)
     write_atomically(folder / PAGE, report.html)  # last: when it appears, the files it names are there
     return folder / PAGE
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Write a comparison's page and its table into `folder`; returns the page's path. Raises `OutputError`."""
+    writable_folder(folder)
+    table = comparison.table()
+    write_atomically(folder / f"{table.name}.csv", table.to_csv())
+    write_atomically(folder / COMPARED, render(comparison_page(comparison)))
+    return folder / COMPARED
 
 
 def _require_valid(report: Report) -> None:
@@ -141,7 +172,11 @@ def _lead(first: Headline) -> Lead:
     step = first.step
     now = ("What now", f"{step.kind}: {step.reason}.")
     return Lead(
-        ("", "selection", "report", "what"), first.cells(), INTERVALS, (("Budget", first.budget), now), step.command
+        ("forecast", "selection", "report", "what"),
+        first.cells(),
+        INTERVALS,
+        (("Budget", first.budget), now),
+        step.command,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lobmodels.ensemble import scale
@@ -12,6 +12,7 @@ from lobmodels.files import writable_folder, write_atomically
 from search.ship.figures import write_plots
 from search.ship.members import Choice, candidates, choose, load_members, open_pool
 from search.ship.validation import validate
+from search.study.plugins import require_code
 
 DEFAULT_TOP = 20
 
@@ -26,6 +27,8 @@ def analyse_pool(
     per_config: int | None = None,
     on: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    plugins: Sequence[Path] = (),
+    trust_plugins: bool = False,
 ) -> tuple[Analysis, list[Path]]:
     """Analyse runs of study `name` and write the files into `output`; returns the analysis and the files.
 
@@ -33,6 +36,7 @@ def analyse_pool(
     cannot be written.
     """
     study = open_pool(url, name)
+    require_code(study, plugins, trust_plugins)
     if top is None and per_config is None and not members:
         top = min(DEFAULT_TOP, len(candidates(study)))
     chosen = load_members(study, choose(study, Choice(top, per_config, members)))

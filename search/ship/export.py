@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble import blend
 from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, Expected, write_submission
+from lobmodels.ensemble.cost import graph_microseconds
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.scoring.limits import members_within_size, members_within_time
 from search.ship.members import Choice, choose, load_members, open_pool, weights_by_target
 from search.ship.validation import Validation, judge, validate
+from search.study.plugins import require_code
 from search.study.runs import Run
 
 CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "shrunk"}
@@ -42,6 +44,8 @@ class Request:
     candidates: bool = False
     onnx: bool = False
     force: bool = False
+    plugins: tuple[Path, ...] = ()  # files of plugins that the user names
+    trust_plugins: bool = False  # run the source of plugins that came with the study
 
     @property
     def choice(self) -> Choice:
@@ -113,6 +117,7 @@ def ship(
     outputs = {kind: _named(output, kind) for kind in request.kinds}
     _refuse_to_overwrite(list(outputs.values()), request.force)
     study = open_pool(url, name)
+    require_code(study, request.plugins, request.trust_plugins)
     runs = choose(study, request.choice)
     members = load_members(study, runs)
     known = validate(members, data, progress) if data is not None else None
@@ -195,7 +200,7 @@ def _ship_one(pool: _Pool, how: str, request: Request, output: Path) -> Shipment
         remarks.append(f"not shipped, because they weigh nothing: {', '.join(idle)}")
     how = "each target's" if request.by_target else how
     judgement = judge(chosen, bundle, how, pool.known)
-    remarks += (*judgement.remarks, *_scale_remarks(chosen), *_refit_remarks(chosen))
+    remarks += (*judgement.remarks, *_scale_remarks(chosen), *_refit_remarks(chosen), *_graph_remarks(bundle))
     if pool.known is not None:
         bundle = replace(bundle, expected=Expected(pool.known.fingerprint, judgement.expected))
     size = write_submission(output, bundle, request.max_mb or SIZE_LIMIT_MB)
@@ -224,6 +229,15 @@ def _scale_remarks(members: Sequence[Checkpoint]) -> list[str]:
         f"{', '.join(unknown)}: trained by an older lobtuna, which did not store how large a run's predictions are. "
         "Members are averaged as they are; --data brings them to one scale"
     ]
+
+
+def _graph_remarks(bundle: Bundle) -> list[str]:
+    """What the members cost that the runtime does not compute by itself."""
+    costs = graph_microseconds(bundle)
+    if not costs:
+        return []
+    measured = ", ".join(f"{name} {cost:.1f} us a step here" for name, cost in costs.items())
+    return [f"networks of plugins run as ONNX graphs beside the fused step and need onnxruntime there: {measured}"]
 
 
 def _refit_remarks(members: Sequence[Checkpoint]) -> list[str]:

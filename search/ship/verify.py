@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from lobmodels.scoring import verify as checking
 from lobmodels.scoring.verify import Check
 from search.ship.members import stored_members
 from search.ship.score import validation_of
+from search.study.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ def verify(
     *,
     sequences: int = 2,
     storage: str | None = None,
+    plugins: Sequence[Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Verified:
     """Compare the submission at `path`, row by row in its own process, with the trained networks on `sequences` whole
-    sequences of `data`; and with `storage`, its weights with the stored checkpoints.
+    sequences of `data`; and with `storage`, its weights with the stored checkpoints. `plugins` are the files of
+    networks that lobtuna does not have.
 
     Raises `BundleError` for a zip that lobtuna did not write or that was changed, `ScoringError` where it breaks a rule
     of the challenge, `SearchError` where the database does not hold its runs.
     """
+    if plugins:
+        load_plugins(plugins)
     valid = validation_of(data)
     stored = None if storage is None else stored_members(storage, read_submission(path).names)
     return Verified(path, tuple(checking.verify(path, valid, sequences, progress, stored)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
+from lobmodels.plugins.source import Source
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, revisions, spec_of
-from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, QUESTION, SPEC, VERSION, state_of
+from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, PLUGINS, QUESTION, SPEC, VERSION, state_of
 from search.study.warm_start import queue_from
 from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
@@ -31,15 +32,21 @@ CHANGEABLE = ("question", "budget", "max_retries", "second_look", "checkpoints")
 
 
 def create_study(
-    spec: StudySpec, url: str, data_fingerprint: str | None = None, *, artifacts: str | None = None
+    spec: StudySpec,
+    url: str,
+    data_fingerprint: str | None = None,
+    *,
+    artifacts: str | None = None,
+    plugins: Sequence[Source] = (),
 ) -> optuna.Study:
     """Create the study of `spec` and queue its baselines; an existing study with the same definition is opened.
 
     `data_fingerprint` binds the study to its data; without it, the first worker does. `artifacts` is the URL of a store
-    for checkpoints other than the database. Raises `StudyExistsError` where the study has another definition,
-    `SearchError` where it belongs to other data.
+    for checkpoints other than the database, `plugins` are stored with the study. Raises `StudyExistsError` where the
+    study has another definition, `SearchError` where it belongs to other data.
     """
-    study = create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts)
+    attributes = {PLUGINS: [source.to_json() for source in plugins]} if plugins else None
+    study = create_in(open_storage(url), spec, data_fingerprint, artifacts=artifacts, attributes=attributes)
     queue_from(study, spec)
     return study
 
@@ -64,6 +71,7 @@ def create_in(
     if SPEC not in study.user_attrs:
         _define(study, spec, artifacts, attributes or {})
     else:
+        require_same_plugins(study, (attributes or {}).get(PLUGINS, ()))
         _require_same(study, spec, artifacts)
     bind_data(study, data_fingerprint)
     if baselines:
@@ -133,6 +141,18 @@ def refuse_past_end(spec: StudySpec) -> None:
             f"budget.until of study {spec.name!r} is {spec.budget.until:%Y-%m-%d %H:%M %Z}, which is past: "
             "move it or remove it from the study file"
         )
+
+
+def require_same_plugins(study: optuna.Study, plugins: Sequence[dict[str, Any]]) -> None:
+    """Raise `StudyExistsError` where the study was created with another source of a plugin that is given now."""
+    stored = {document["file"]: document["sha256"] for document in study.user_attrs.get(PLUGINS, ())}
+    for document in plugins:
+        if stored and stored.get(document["file"]) != document["sha256"]:
+            raise StudyExistsError(
+                f"study {study.study_name!r} is there already with another {document['file']} (SHA-256 "
+                f"{str(stored.get(document['file']))[:16]}, this one {document['sha256'][:16]}): runs of both "
+                "could not be compared; give the study file another name"
+            )
 
 
 def differences(old: StudySpec, new: StudySpec) -> dict[str, tuple[Any, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from search.errors import SearchError, StudyNotFoundError
+from search.study.plugins import declare_stored
 from search.study.pruners import build_pruner
 from search.study.record import SPEC, VERSION
 from search.study.samplers import build_sampler
@@ -97,7 +98,9 @@ def revisions(storage: BaseStorage, name: str) -> list[str]:
 
 def spec_of(study: optuna.Study) -> StudySpec:
     """The spec that `create` stored in the study. Raises `SearchError` where there is none."""
-    document = study.user_attrs.get(SPEC)
+    attributes = study.user_attrs
+    declare_stored(attributes)
+    document = attributes.get(SPEC)
     if document is None:
         raise SearchError(
             f"study {study.study_name!r} was not created by lobtuna: it holds no definition; "

@@ -31,6 +31,7 @@ PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
 ENSEMBLE = "ensemble_plan"  # of a study that follows a plan: `search.study.plan.EnsemblePlan`
 STOP = "stop"  # the last request to stop all workers: `search.study.halt.StopRequest`
+PLUGINS = "plugins"  # the plugins that the study uses: file, SHA-256, source, and what each declares
 RIDGE, ENSEMBLE = "ridge_score", "ensemble_score"  # of a study: `search.study.reference.Reference`
 NOTE_WRITER = "note_turn"  # token of the worker that wrote the dashboard's note last
 
@@ -50,6 +51,7 @@ REPEATS = "repeats"  # of a withdrawn trial: number of the trial that has its co
 ORIGIN = "warm_start"  # "STUDY#NUMBER" of the run from which a queued configuration was taken
 WORKER, DEVICE, ATTEMPT = "worker", "device", "attempt"
 SECONDS, SECONDS_PER_EPOCH = "seconds", "seconds_per_epoch"  # of training, measured by the worker
+GPU_USE = "gpu_use"  # percent, at the last epoch; where it can be read
 HISTORY, EPOCHS, BEST_EPOCH = "history", "epochs", "best_epoch"
 CHECKPOINT = "checkpoint"  # artifact id of the best weights
 PARAMETERS = "parameters"  # number of weights of the network
@@ -109,6 +111,7 @@ class TrialRecord:
     end: datetime | None
     seconds: float  # of training, as the worker measured it
     seconds_per_epoch: float | None
+    gpu_use: int | None  # percent, at the last epoch
     best_epoch: int | None
     history: tuple[dict[str, Any], ...]
     select: dict[str, float]  # t0, t1, mean
@@ -177,6 +180,7 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         end=trial.datetime_complete,
         seconds=seconds_of(trial),
         seconds_per_epoch=max(_number(attrs.get(SECONDS_PER_EPOCH), 0.0), 0.0) or None,
+        gpu_use=_whole(attrs.get(GPU_USE)),
         best_epoch=_best_epoch(attrs, history),
         history=history,
         select=_scores(attrs, "select"),

@@ -19,6 +19,7 @@ from search.study.record import RIDGE
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset
+    from search.studyfile.spec import ValidationSpec
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,34 @@ class Score:
         return Score(*score_interval(runs))
 
     def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" ({self.low:.4f} to {self.high:.4f})"
+        interval = "" if self.low is None or self.high is None else f" ({self.low:.4f}..{self.high:.4f})"
         return f"{self.value:.4f}{interval}"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A forecast scored on the selection and on the report sequences; `report` is None where none were set aside.
+    """A forecast scored on the selection and on the report sequences; None where there are none of a kind, as with
+    folds, whose runs select on different ones.
 
-    `members` are the runs of an ensemble, by name.
+    `members` are the runs of an ensemble, by name, `runs` how many were complete when it was scored.
     """
 
-    select: Score
+    select: Score | None
     report: Score | None
     members: tuple[str, ...] = ()
+    runs: int = 0
 
     @staticmethod
     def of(
-        sums: NDArray[np.float64], select: NDArray[np.int64], report: NDArray[np.int64], members: Sequence[str] = ()
+        sums: NDArray[np.float64],
+        select: NDArray[np.int64],
+        report: NDArray[np.int64],
+        members: Sequence[str] = (),
+        runs: int = 0,
     ) -> Reference:
         """From the sums (N, 6, targets) of all validation sequences and the indices of both parts."""
         parts = [Score.over_sequences([sums[index]]) if len(index) else None for index in (select, report)]
-        assert parts[0] is not None, "a split leaves selection at least one sequence"
-        return Reference(parts[0], parts[1], tuple(members))
+        return Reference(parts[0], parts[1], tuple(members), runs)
 
 
 def store_reference(study: optuna.Study, name: str, reference: Reference) -> None:
@@ -70,16 +76,20 @@ def read_reference(attributes: Mapping[str, Any], name: str) -> Reference | None
     document = attributes.get(name)
     try:
         select, report, members = (document[part] for part in ("select", "report", "members"))  # type: ignore[index]
-        return Reference(Score(**select), None if report is None else Score(**report), tuple(map(str, members)))
+        scores = [None if part is None else Score(**part) for part in (select, report)]
+        return Reference(scores[0], scores[1], tuple(map(str, members)), int(document["runs"]))  # type: ignore[index]
     except (TypeError, KeyError):
         return None
 
 
-def ensure_ridge(study: optuna.Study, dataset: Dataset, report_fraction: float) -> None:
-    """Score a ridge regression on the study's data and store it, unless one is there."""
+def ensure_ridge(study: optuna.Study, dataset: Dataset, validation: ValidationSpec) -> None:
+    """Score a ridge regression, fitted on train.parquet, on the study's data and store it, unless one is there."""
     from lobmodels.data import validation_split
     from lobmodels.profile.row_ridge import row_ridge_sums
 
     if read_reference(study.user_attrs, RIDGE) is None:
-        split = validation_split(len(dataset.valid), report_fraction)
-        store_reference(study, RIDGE, Reference.of(row_ridge_sums(dataset.train, dataset.valid), *split))
+        select, report = validation_split(len(dataset.valid), validation.report_fraction)
+        if validation.count is not None:
+            select = select[:0]
+        sums = row_ridge_sums(dataset.train, dataset.valid)
+        store_reference(study, RIDGE, Reference.of(sums, select, report))

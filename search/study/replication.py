@@ -27,6 +27,7 @@ from search.study.record import (
     KEY,
     PARENT_STUDY,
     PLAN,
+    PLUGINS,
     REFIT,
     SEED,
     is_duplicate,
@@ -156,8 +157,12 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name},
+        attributes={PARENT_STUDY: study.study_name, **_plugins(study)},
     )
+
+
+def _plugins(study: optuna.Study) -> dict[str, Any]:
+    return {name: value for name, value in study.user_attrs.items() if name == PLUGINS}
 
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,18 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
+from lobmodels.plugins.source import Source
 from search.errors import SearchError, SpaceError
-from search.study.create import CHANGEABLE, bind_data, create_in, differences, enqueue_baselines
+from search.study.create import (
+    CHANGEABLE,
+    bind_data,
+    create_in,
+    differences,
+    enqueue_baselines,
+    require_same_plugins,
+)
 from search.study.open import SEEDS, existing_storage, load_study, revisions, spec_of
-from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, QUESTION, REVISION_OF, SPEC
+from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, PLUGINS, QUESTION, REVISION_OF, SPEC
 from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
@@ -46,7 +54,9 @@ class Revision:
         return self.study.study_name == self.previous
 
 
-def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Revision:
+def revise(
+    spec: StudySpec, url: str, data_fingerprint: str | None = None, *, plugins: Sequence[Source] = ()
+) -> Revision:
     """Change the newest revision of the study `spec.name` to `spec`.
 
     Budget, retention and retries change in place. Anything else opens `NAME@N` and imports the finished trials whose
@@ -57,15 +67,18 @@ def revise(spec: StudySpec, url: str, data_fingerprint: str | None = None) -> Re
     names = revisions(storage, spec.name)
     latest = load_study(storage, names[-1] if names else spec.name, redact(url))
     bind_data(latest, data_fingerprint)
+    given = [source.to_json() for source in plugins]
+    require_same_plugins(latest, given)
     changes = differences(spec_of(latest), spec)
     if {name.partition(".")[0] for name in changes} <= set(CHANGEABLE):
         return _change_terms(storage, latest, spec, changes)
     _require_comparable(latest, changes)
     number = int(names[-1].partition("@")[2] or 1) + 1
     renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
-    attributes = {REVISION_OF: latest.study_name}
-    if ARTIFACTS in latest.user_attrs:
-        attributes[ARTIFACTS] = latest.user_attrs[ARTIFACTS]
+    attributes: dict[str, Any] = {REVISION_OF: latest.study_name}
+    if given:
+        attributes[PLUGINS] = given
+    attributes |= {name: latest.user_attrs[name] for name in (ARTIFACTS, PLUGINS) if name in latest.user_attrs}
     study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     return _finish(study, latest, renamed, changes)
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.budget import begun, hours_of, spent
 from search.study.open import spec_of
+from search.study.outlook import Outlook, outlook_of
 from search.study.plan import EnsemblePlan, attempts, describe_plan
 from search.study.record import ERROR, STATES, TrialRecord, read_trial, state_of
 from search.study.replication import find_replicates
@@ -36,6 +37,8 @@ class AtWork:
     epoch: int | None
     score: float | None  # of its best epoch
     silent: bool | None
+    epochs: int | None  # the trial's limit
+    gpu_use: int | None  # percent, where it can be read
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Status:
     replicates: dict[str, int] | None
     workers: tuple[AtWork, ...]
     budget: BudgetUse
+    outlook: Outlook
     failures: tuple[tuple[int, str, str], ...]  # trial, kind and reason of every failed trial, newest first
     plan: str | None = None  # of `run --plan ensemble`: the phase it is in
     standstill: str | None = None  # what to do about a study that no longer gets better
@@ -93,6 +97,7 @@ class Status:
             "replicates": self.replicates,
             "workers": [vars(worker) for worker in self.workers],
             "budget": self.budget.to_json(),
+            "seconds_left": self.outlook.seconds_left,
             "plan": self.plan,
             "standstill": self.standstill,
             "failures": [{"number": n, "kind": kind, "reason": reason} for n, kind, reason in self.failures],
@@ -117,6 +122,7 @@ def status_of(study: optuna.Study) -> Status:
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
         budget=use_of(spec.budget, trials) if plan is None else _use_under(plan, spec.budget, trials),
+        outlook=outlook_of(spec, trials, sum(worker.silent is not True for worker in workers)),
         plan=None if plan is None else describe_plan(plan, attempts(study)),
         standstill=suggestion(trials) if plan is None else None,
         failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
@@ -156,6 +162,8 @@ def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:
         epoch=trial.frozen.last_step,
         score=trial.value,
         silent=silent,
+        epochs=limit if isinstance(limit := trial.configuration.get("epochs"), int) else None,
+        gpu_use=trial.gpu_use,
     )
 
 

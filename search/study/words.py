@@ -22,4 +22,4 @@ def brief(configuration: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else show(value)
+    return f"{value:.2g}" if isinstance(value, float) else show(value)

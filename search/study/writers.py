@@ -22,6 +22,7 @@ from search.study.record import (
     EPOCHS,
     FAILURE,
     FOLD,
+    GPU_USE,
     HISTORY,
     KEPT_STATE,
     KEY,
@@ -78,10 +79,12 @@ def write_start(config: RunConfig, seed: int, worker: str, device: str, attempt:
     return Batch(user_attrs={**what, WORKER: worker, DEVICE: device, ATTEMPT: attempt})
 
 
-def write_epoch(epoch: EpochRecord, seconds: float) -> Batch:
-    """The report of one epoch; `seconds` is the total over all epochs so far. An epoch of a refit has no score."""
+def write_epoch(epoch: EpochRecord, seconds: float, gpu_use: int | None = None) -> Batch:
+    """The report of one epoch; `seconds` is the total over all epochs so far, `gpu_use` percent or unknown. An epoch of
+    a refit has no score."""
     scored = {} if math.isnan(epoch.mean) else {epoch.epoch: epoch.mean}
-    return Batch(intermediate=scored, user_attrs={SECONDS: seconds})
+    use = {} if gpu_use is None else {GPU_USE: gpu_use}
+    return Batch(intermediate=scored, user_attrs={SECONDS: seconds, **use})
 
 
 def write_stored_state(artifact: str, epoch: int) -> Batch:

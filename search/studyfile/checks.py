@@ -6,12 +6,17 @@ from typing import Any
 
 from lobmodels.config import RunConfig, in_words
 from lobmodels.errors import ConfigError
-from search.studyfile.conditions import assign, check_when, conditions, dead_parameters, ordered
+from search.studyfile.conditions import assign, check_when, conditions, dead_parameters, get, ordered
 from search.studyfile.parameters import Fixed, FloatRange, IntRange, Parameter, Problem, parse_parameter
-from search.studyfile.values import NAMES, coerce, show, suggestion
+from search.studyfile.values import coerce, names, show, suggestion
 
 _PROBES = 300  # configurations drawn from a space to see whether its parts can contradict each other
 _MISSING = object()
+UNUSED_DROPOUT: Problem = (
+    ("parameters", "dropout"),
+    "no configuration of this space uses dropout: it is applied between layers, in input_block projection and in head "
+    "mlp; search or fix one of these, or leave dropout out",
+)
 
 
 class CheckedSpace:
@@ -42,8 +47,8 @@ class CheckedSpace:
             self.problems.append((("parameters",), text))
             return
         for name, value in raw.items():
-            if name not in NAMES:
-                hint = suggestion(name, NAMES) or f"; known: {', '.join(NAMES)}"
+            if name not in names():
+                hint = suggestion(name, names()) or f"; known: {', '.join(names())}"
                 self.problems.append((("parameters", name), f"unknown parameter{hint}"))
                 continue
             parameter, found = parse_parameter(name, value)
@@ -114,8 +119,8 @@ def _typed(
     typed: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, raw in baseline.items():
-        if name not in NAMES:
-            problems.append(((name,), f"unknown parameter{suggestion(name, NAMES)}"))
+        if name not in names():
+            problems.append(((name,), f"unknown parameter{suggestion(name, names())}"))
             continue
         value, problem = coerce(name, raw)
         if problem:
@@ -139,17 +144,19 @@ def _unmet(parameters: Mapping[str, Parameter], name: str, values: Mapping[str, 
 
 
 def contradictions(parameters: Mapping[str, Parameter], order: tuple[str, ...]) -> list[Problem]:
-    """Refusals by `RunConfig` among configurations drawn from the space, the bounds of ranges more often."""
+    """Refusals by `RunConfig` among configurations drawn from the space, the bounds of ranges more often; and dropout
+    that is searched although none of them uses it."""
     source = random.Random(0)
     found: dict[str, None] = {}
+    drops = False
     for _ in range(_PROBES):
         values = assign(parameters, order, lambda _, parameter: _draw(parameter, source))
         try:
-            RunConfig.parse(values)
+            drops = RunConfig.parse(values).uses_dropout or drops
         except ConfigError as error:
             found.update(dict.fromkeys(error.problems))
     if not found:
-        return []
+        return [] if drops or isinstance(get(parameters, "dropout"), Fixed) else [UNUSED_DROPOUT]
     first = next(iter(found))
     more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
     return [(("parameters",), f"the space holds configurations that cannot be built: {first}{more}")]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from lobmodels.config import REQUIRES, Above, Allowed, RunConfig, in_words
 from search.studyfile.parameters import Fixed, FloatRange, IntRange, Parameter, Problem
-from search.studyfile.values import NAMES, coerce, show, suggestion
+from search.studyfile.values import coerce, names, show, suggestion
 
 Parameters = Mapping[str, Parameter]
 
@@ -39,7 +39,7 @@ def check_when(parameters: Parameters, broken: set[str]) -> tuple[dict[str, Para
     for name, parameter in parameters.items():
         typed: dict[str, tuple[Any, ...]] = {}
         for parent, allowed in parameter.when.items():
-            if parent in broken and parent in NAMES:
+            if parent in broken and parent in names():
                 continue
             place = ("parameters", name, "when", parent)
             values, found = _allowed(parameters, name, parent, allowed)
@@ -53,8 +53,8 @@ def check_when(parameters: Parameters, broken: set[str]) -> tuple[dict[str, Para
 def _allowed(
     parameters: Parameters, name: str, parent: str, allowed: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], list[str]]:
-    if parent not in NAMES:
-        return (), [f"'when' names {parent!r}, which is no parameter{suggestion(parent, NAMES)}"]
+    if parent not in names():
+        return (), [f"'when' names {parent!r}, which is no parameter{suggestion(parent, names())}"]
     if parent == name:
         return (), [f"{name} cannot depend on itself"]
     if not allowed:

@@ -25,7 +25,7 @@ from search.studyfile.terms import (
     StalledSpec,
 )
 from search.studyfile.validation import ValidationSpec
-from search.studyfile.values import NAMES, allowed_words, field_type, show
+from search.studyfile.values import allowed_words, field_type, names, show
 
 SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("from", FromSpec),
@@ -125,7 +125,7 @@ def _section(name: str, model: type[Any]) -> str:
 
 def _parameters() -> str:
     fields = RunConfig.model_fields
-    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), fields[n].description) for n in NAMES]
+    rows = [(f"`{n}`", _values(n), f"`{show(fields[n].default)}`", _needs(n), fields[n].description) for n in names()]
     return "## Parameters\n\n" + _table(("name", "values", "default", "only with", "meaning"), rows)
 
 

@@ -70,8 +70,12 @@ class PrunerSpec(Model):
 
     @model_validator(mode="after")
     def _terms_belong_to_the_name(self) -> "PrunerSpec":
-        if (self.percentile is not None) != (self.name == "percentile"):
-            raise ValueError(f"'percentile' goes with name: percentile and only with it, not with {self.name!r}")
+        if self.name == "percentile" and self.percentile is None:
+            raise ValueError(
+                "name: percentile needs a number: 'percentile: 25' lets the best quarter of the runs go on"
+            )
+        if self.name != "percentile" and self.percentile is not None:
+            raise ValueError(f"'percentile' goes with name: percentile, not with {self.name!r}")
         if self.patience and self.name in ("curve", "halving"):
             raise ValueError(f"'patience' goes with name: median or percentile, not with {self.name!r}")
         return self

@@ -1,15 +1,20 @@
 """The values a parameter may have, by its name: their types, how they are written, and what was probably meant."""
 
 import difflib
-import functools
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from lobmodels.config import RunConfig
 
-NAMES: tuple[str, ...] = tuple(RunConfig.model_fields)  # the allow-list of parameter names
+_ADAPTERS: dict[tuple[str, str], TypeAdapter[Any]] = {}
+
+
+def names() -> tuple[str, ...]:
+    """The allow-list of parameter names, those of plugins included."""
+    return tuple(RunConfig.model_fields)
 
 
 def coerce(name: str, value: Any) -> tuple[Any, str | None]:
@@ -66,9 +71,15 @@ def _is_number(text: str) -> bool:
     return True
 
 
-@functools.cache
 def _adapter(name: str) -> TypeAdapter[Any]:
     field = RunConfig.model_fields[name]
+    key = (name, str(field))  # a plugin may add words to a parameter, or be loaded again with other bounds
+    if key not in _ADAPTERS:
+        _ADAPTERS[key] = _made(field)
+    return _ADAPTERS[key]
+
+
+def _made(field: FieldInfo) -> TypeAdapter[Any]:
     annotation: Any = field.annotation
     for part in field.metadata:
         annotation = Annotated[annotation, part]

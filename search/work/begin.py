@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
 
+from lobmodels.plugins.source import Source
 from search.errors import SearchError
 from search.report.note import note_text, save_note
 from search.report.record import read_study
 from search.study.create import create_study, refuse_past_end
 from search.study.open import study_names
+from search.study.plugins import load_plugins, used_plugins
 from search.study.revise import Revision
 from search.study.revise import revise as apply_revision
-from search.studyfile.spec import StudySpec
+from search.studyfile.spec import StudySpec, load_spec
 from storage.backends.registry import open_storage, parse_url
 
 
@@ -43,8 +46,27 @@ class Created:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
-def create(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: str | None = None) -> Created:
-    """Create the study of `spec` with its baselines queued, bound to the data in folder `data` where one is given.
+def read_definition(file: Path, plugins: Sequence[Path]) -> tuple[StudySpec, list[Source]]:
+    """The study file, and those of the `plugins` and of installed ones that it uses, checked on random data.
+
+    Raises `SpecError` that lists every problem of the file, `PluginError` for a plugin that cannot be used,
+    `SearchError` for one that nothing uses.
+    """
+    sources = load_plugins(plugins)
+    spec = load_spec(file)
+    return spec, used_plugins(spec, sources, len(plugins))
+
+
+def create(
+    spec: StudySpec,
+    url: str,
+    data: Path | None = None,
+    *,
+    artifacts: str | None = None,
+    plugins: Sequence[Source] = (),
+) -> Created:
+    """Create the study of `spec` with its baselines queued, bound to the data in folder `data` where one is given, and
+    with the source of its `plugins`.
 
     A study that is there already with this definition is opened. Raises `StudyExistsError` where it has another one,
     `SearchError` for other data or an end in the past, `DataError` for data that cannot be read.
@@ -52,12 +74,19 @@ def create(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: st
     refuse_past_end(spec)
     fingerprint = data_fingerprint(spec, data)
     existed = _is_there(url, spec.name)
-    study = create_study(spec, url, fingerprint, artifacts=artifacts)
+    study = create_study(spec, url, fingerprint, artifacts=artifacts, plugins=plugins)
     save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
     return Created(study, spec, existed)
 
 
-def revise(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: str | None = None) -> Revision:
+def revise(
+    spec: StudySpec,
+    url: str,
+    data: Path | None = None,
+    *,
+    artifacts: str | None = None,
+    plugins: Sequence[Source] = (),
+) -> Revision:
     """Change the newest revision of the study to `spec`: in place, or as `NAME@N` with the trials that fit.
 
     Raises as `create` does, and `SearchError` where the trials could not be compared.
@@ -67,7 +96,7 @@ def revise(spec: StudySpec, url: str, data: Path | None = None, *, artifacts: st
         raise SearchError(
             "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
         )
-    return apply_revision(spec, url, data_fingerprint(spec, data))
+    return apply_revision(spec, url, data_fingerprint(spec, data), plugins=plugins)
 
 
 def data_fingerprint(spec: StudySpec, data: Path | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from search.work.failure import failure_of
 from search.work.room import Room
 from search.work.stopping import Stop
 
+log = logging.getLogger(__name__)
+
 PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
 
 
@@ -41,6 +44,7 @@ class WorkerContext:
     end_process: Callable[[Exit], object] = lambda _: (
         None
     )  # called from a thread when a run hangs: nothing else ends it
+    _gpu_readable: bool = True
     turns: Turns = field(default_factory=lambda: Turns(lambda error: failure_of(error).broken_device))
     _prepared: OrderedDict[Any, RunData] = field(default_factory=OrderedDict)
     _used: WeakValueDictionary[Any, RunData] = field(default_factory=WeakValueDictionary)  # by runs, prepared or not
@@ -49,6 +53,17 @@ class WorkerContext:
     def device_name(self) -> str:
         """`cpu`, or the accelerator's own name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    def gpu_use(self) -> int | None:
+        """Percent of the last moments in which the GPU computed; None on a CPU, or where that cannot be read."""
+        if self.device.type != "cuda" or not self._gpu_readable:
+            return None
+        try:
+            return int(torch.cuda.utilization(self.device))
+        except Exception as error:  # pynvml is missing or raises errors of its own; a figure to look at ends no trial
+            log.debug("the use of the GPU cannot be read: %s", error)
+            self._gpu_readable = False
+            return None
 
     def data_for(self, config: RunConfig, rule: SplitRule) -> RunData:
         """The data prepared for the inputs of `config` and divided by `rule`. Raises `ConfigError` for a batch larger

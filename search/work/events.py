@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is one of: ready, start, resume, epoch, end, recovered, wait, note, stop."""
+    """`kind` is one of: ready, start, resume, epoch, end, recovered, wait, note, stop, outlook."""
 
     kind: str
     study: str = ""
@@ -23,6 +23,7 @@ class Event:
     seconds: float | None = None  # of this epoch
     state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
     text: str = ""
+    outlook: dict[str, Any] | None = None  # of an outlook: the fields of `search.study.outlook.Outlook`
     lane: int = 0  # which of the worker's runs at once
 
     def to_line(self) -> bytes:

@@ -28,6 +28,8 @@ class WorkOptions:
     patience: float = PATIENCE  # with a database that cannot be reached
     background: bool = True  # send reports and states from a thread, so that training does not wait for the database
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
+    plugins: tuple[str, ...] = ()  # files of plugins that the user names
+    trust_plugins: bool = False  # run the source of plugins that came with the study
     runs_per_device: int | None = 1  # trained at once by a worker; None: as many as are measured to be fastest
     follow_parent: bool = False  # stop when the process that started this one has ended
 
@@ -42,7 +44,8 @@ class WorkOptions:
     @staticmethod
     def from_json(document: dict[str, Any]) -> WorkOptions:
         """What `to_json` made."""
-        return WorkOptions(**{**document, "keep_folder": Path(document["keep_folder"])})
+        restored = {"keep_folder": Path(document["keep_folder"]), "plugins": tuple(document.get("plugins", ()))}
+        return WorkOptions(**{**document, **restored})
 
 
 def parse_runs_per_device(text: str) -> int | None:

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from search.study.outlook import Outlook, duration
 from search.work.events import Event
 
-LINE_EVERY = 60.0  # seconds between two lines about a running trial where there is no live table
+LINE_EVERY = 5.0  # seconds between two lines about the running trial of a slot where there is no live table
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Row:
     trial: str = ""
     epoch: str = ""
     score: str = ""
+    best: str = ""
     seconds: str = ""
     state: str = "starting"
 
@@ -32,6 +35,8 @@ class Progress:
 
     def __init__(self, console: Console, slots: int = 1) -> None:
         self.console = console
+        self.study = ""
+        self.outlook: Outlook | None = None
         self.slots = slots
         self.rows = {(slot, 0): Row() for slot in range(slots)}  # by slot and lane
         self.live: Live | None = None
@@ -43,7 +48,7 @@ class Progress:
         if not self.console.is_terminal:
             yield self
             return
-        live = Live(self.table(), console=self.console, refresh_per_second=4, transient=True)
+        live = Live(self.screen(), console=self.console, refresh_per_second=4, transient=True)
         with self._shown():
             live.start()
             self.live = live
@@ -92,29 +97,39 @@ class Progress:
     def _refresh(self) -> None:
         if self.live is not None:
             with self._shown():
-                self.live.update(self.table())
+                self.live.update(self.screen())
+
+    def screen(self) -> Group:
+        """What a terminal shows: where the study stands, and one line a slot."""
+        if self.outlook is None:
+            return Group(self.table())
+        lines = [Text(f"{self.study}: {self.outlook.line()}", style="bold"), Text(f"best {self.outlook.best_line()}")]
+        return Group(*lines, self.table())
 
     def table(self) -> Table:
         """One line a slot, or a run where a slot trains several at once."""
         table = Table(box=None, pad_edge=False)
-        for name in ("slot", "trial", "epoch", "score", "s/epoch", "state"):
+        for name in ("slot", "trial", "epoch", "score", "best", "s/epoch", "state"):
             table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
         for (slot, lane), row in sorted(self.rows.items(), key=lambda item: item[0]):
             name = f"{slot}.{lane}" if (slot, 1) in self.rows else str(slot)
-            table.add_row(name, row.trial, row.epoch, row.score, row.seconds, row.state)
+            table.add_row(name, row.trial, row.epoch, row.score, row.best, row.seconds, row.state)
         return table
 
     def _update(self, row: Row, event: Event) -> None:
         if event.kind in ("start", "resume"):
             epoch = "" if event.epoch is None else str(event.epoch)
-            row.trial, row.epoch, row.score, row.state = str(event.trial), epoch, "", "training"
+            row.trial, row.epoch, row.score, row.best, row.state = str(event.trial), epoch, "", "", "training"
         elif event.kind == "epoch":
             row.trial, row.state = str(event.trial), "training"
             row.epoch = f"{(event.epoch or 0) + 1}/{event.epochs}"
-            row.score = "" if event.score is None else f"{event.score:.4f}"
+            row.score = "" if event.score is None else f"{event.score:.4f}"  # a refit has none
+            row.best = "" if event.best is None else f"{event.best:.4f}"
             row.seconds = f"{event.seconds:.1f}"
         elif event.kind == "end":
             row.state = event.state
+        elif event.kind == "outlook" and event.outlook is not None:
+            self.study, self.outlook = event.study, Outlook(**event.outlook)
         elif event.kind in ("ready", "wait", "stop"):
             row.state = {"ready": "ready", "wait": "waiting", "stop": "stopped"}[event.kind]
 
@@ -135,10 +150,19 @@ class Progress:
         return texts.get(event.kind, "")
 
     def _epoch_line(self, event: Event, slot: int, name: str) -> str:
-        """A line about a running trial, once in `LINE_EVERY` seconds, where no table shows it."""
+        """A line about a running trial and the study, once in `LINE_EVERY` seconds, where no table shows it."""
         if self.live is not None or time.monotonic() - self._printed.get(slot, 0.0) < LINE_EVERY:
             return ""
         self._printed[slot] = time.monotonic()
         where = f"epoch {(event.epoch or 0) + 1}/{event.epochs}"
         scores = "" if event.score is None else f"  {event.score:.4f}, best {event.best:.4f}"
-        return f"{name}  {where}{scores}  {event.seconds:.1f} s"
+        line = f"{name}  {where}{scores}  {event.seconds:.1f} s"
+        return line if self.outlook is None else f"{line}  | {_brief(self.outlook)}"
+
+
+def _brief(outlook: Outlook) -> str:
+    """The outlook in part of a line: `7 of 24 trials, 3 running, 2 h 10 min left, best 0.2689 (trial 3: gru ...)`."""
+    of = "" if outlook.limit is None else f" of {outlook.limit}"
+    left = "" if outlook.seconds_left is None else f", {duration(outlook.seconds_left)} left"
+    best = "" if outlook.best is None else f", best {outlook.best:.4f} (trial {outlook.best_trial}: {outlook.words})"
+    return f"{outlook.begun}{of} trials, {outlook.running} running{left}{best}"

@@ -155,7 +155,8 @@ class TrialInProgress:
         return None
 
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
-        self.storage.put(write_epoch(record, sum(past.seconds for past in run.history)))
+        spent = sum(past.seconds for past in run.history)
+        self.storage.put(write_epoch(record, spent, self.context.gpu_use()))
         scored = run.plan is None  # a refit has no scores
         score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
         self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)

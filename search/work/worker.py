@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -17,8 +18,9 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
-from search.study.open import SEEDS, existing_storage
+from search.study.open import SEEDS, existing_storage, load_study
 from search.study.plan import EnsemblePlan
+from search.study.plugins import require_code
 from search.study.record import SPEC
 from search.study.replication import advance
 from search.studyfile.spec import StudySpec
@@ -27,12 +29,13 @@ from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes, store_states
+from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
 from search.work.planned import PlanFollower
 from search.work.repeats import Repeats, too_many
 from search.work.room import Room
-from search.work.session import StudySession, recover
+from search.work.session import StudySession, all_heard, recover
 from search.work.stopping import Stop
 from search.work.trial import TrialInProgress
 from search.work.watch import EVERY, Watch
@@ -79,12 +82,13 @@ class _Worker:
         emit: Emit,
         end_process: Callable[[Exit], object],
     ) -> None:
-        self.name, self.options, self.stop, self.emit = name, options, stop, emit
+        self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
         device = select_device(options.device)
         tune_host(options.threads)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         self.claim = Claim(worker, grace=options.grace)
         self.inner = existing_storage(url, name, patience=options.patience)
+        require_code(load_study(self.inner, name), options.plugins, options.trust_plugins)
         self.session = self._open(name)
         dataset = load_dataset(data)
         self.session.bind(dataset)
@@ -93,14 +97,14 @@ class _Worker:
             device=device,
             worker=worker,
             stop=stop,
-            emit=emit,
+            emit=self.emit,
             end_process=end_process,
             room=Room(*options.runs_at_once()),
             undecided=options.runs_per_device is None,
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
-        self.planned = PlanFollower(self.inner, name, dataset, device, emit)
+        self.planned = PlanFollower(self.inner, name, dataset, device, self.emit)
         self.replicates: StudySession | None = None
         self.seen: list[Any] = []  # what `_news` compares with
         self.document: Any = None  # the definition that this worker follows, as stored
@@ -110,15 +114,17 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
-        self.lanes = lanes(self.session, self.context.room.most, device)
+        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
+        self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(lambda: store_states(self.lanes, self.stop))
-        self.emit(
-            Event("ready", self.name, text=f"{self.context.device_name}, data {self.context.dataset.fingerprint[:8]}")
+        context = self.context
+        self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
+        notes = NoteKeeper(
+            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
         )
-        notes = NoteKeeper(self.inner, self.name, self.context.worker, attributes=lambda: self.watch.attributes)
         notes.start()
         try:
             with self.watch:
@@ -143,7 +149,7 @@ class _Worker:
                 lane.current = None
                 room.leave()
             if why:
-                self._wait_or_leave(lane, why)
+                self._without_trial(lane, why)
 
     def _run(self, lane: Lane, trial: TrialInProgress) -> None:
         outcome = trial.run()
@@ -181,9 +187,8 @@ class _Worker:
         came before the outage was over: no trial is held yet, so nothing is lost."""
         if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
-        note = lambda text: self.emit(Event("note", self.name, text=text))  # noqa: E731
         try:
-            found = outlast(lambda: self._next(lane), self.stop, note)
+            found = outlast(lambda: self._next(lane), self.stop, self._note)
         except Unavailable:
             return ""
         if isinstance(found, str):
@@ -191,9 +196,12 @@ class _Worker:
         lane.current = TrialInProgress(self.context, *found, lane)
         return ""
 
+    def _note(self, text: str) -> None:
+        self.emit(Event("note", self.name, text=text))
+
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
         """The next trial: a replicate where one is queued, else the study's; or why there is none."""
-        self._store_leftovers()
+        self.leftovers.store_all(self.inner, [session.name for session in self._sessions], self.emit)
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates(lane)
         trial = replicates.take() if replicates is not None else None
@@ -202,46 +210,45 @@ class _Worker:
             trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
-        why = lane.session.spent()
-        if why is None:
-            return lane.session, lane.session.ask()
-        return self._next(lane) if self._plan_goes_on(lane) else why
+        return lane.session.spent() or (lane.session, lane.session.ask())
 
-    def _plan_goes_on(self, lane: Lane) -> bool:
-        """Whether the study has a plan that has just queued something."""
-        queued = lane.session.plan is not None and self.planned.go_on()
+    def _plan_goes_on(self, lane: Lane, why: str) -> bool:
+        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
+        if self.session.plan is None or self.session.spent() is None:  # other limits of this worker are not the plan's
+            return False
+        with self.taking:
+            queued = self.planned.go_on()
         if queued and lane.replicates is not None:
             lane.replicates.storage.forget()
-        return queued
+        if self.planned.waits:
+            self.emit(Event("wait", self.name, text=why, lane=lane.number))
+            self.stop.sleep(self.soon)
+        return queued or self.planned.waits
+
+    def _without_trial(self, lane: Lane, why: str) -> None:
+        with contextlib.suppress(Unavailable):  # a stop is due, and this lane holds no trial
+            outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note)
 
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
-        """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
-        new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
+        """Follow the plan. With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs
+        elsewhere has had a new beat: if the last worker left before that, a dead worker's trial would never be queued
+        again."""
+        if self._plan_goes_on(lane, why):
+            return
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
-        if self._busy() or self.planned.waits:
-            self.stop.sleep(self._soon)
+        if self._busy():
+            self.stop.sleep(self.soon)
         elif self.options.wait:
             self._idle()
-        elif self._all_heard():
+        elif all_heard(self._sessions, self._interrupted):
             with self.taking:
                 if not self._busy():
                     self.summary.stopped = why
 
-    def _all_heard(self) -> bool:
-        """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
-        since = {session.name: session.storage.fleet.now() for session in self._sessions}
-        while any(
-            s.storage.fleet.unheard(study_id_of(s.study), since[s.name]) for s in self._sessions if s.name in since
-        ):
-            self.stop.sleep(self._soon)
-            if self.stop.due() or self._recover(every=0.0):
-                return False
-        return True
-
-    @property
-    def _soon(self) -> float:
-        """Seconds until a lane without work looks again."""
-        return min(LOOK_AGAIN, self.options.grace / 4)
+    def _interrupted(self) -> bool:
+        """Pause; whether a stop is due then, or a trial of a silent worker was queued again."""
+        self.stop.sleep(self.soon)
+        return self.stop.due() or self._recover(every=0.0) > 0
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""
@@ -255,19 +262,13 @@ class _Worker:
         news, self.seen = now != self.seen, now
         return news
 
-    def _store_leftovers(self) -> None:
-        """Store finished runs in the working folder whose worker ended before it could."""
-        for session in self._sessions:
-            note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
-            self.leftovers.store(self.inner, session.name, note)
-
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
         return sum(recover(session, every, self.emit) for session in self._sessions)
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
-        self.session.follow(EnsemblePlan.of(attributes))
+        self.session.follow_plan(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return

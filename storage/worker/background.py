@@ -249,6 +249,10 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def known(self) -> list[FrozenTrial]:
+        """All trials by number as they were last read, with this worker's own; reads nothing."""
+        return self._with_own(self.others.trials)
+
     def _with_own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         if self.running is None:
             return trials

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
+from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
 from tests.docs.pages import PAGES, blocks, commands
-from tests.made_study import make_study
+from tests.made_study import SPEC, make_study
 
 PAGE = "reading-a-report.md"
 
@@ -17,7 +18,9 @@ PAGE = "reading-a-report.md"
 def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report's every section is explained under its own title, and every file that the page names is written."""
     monkeypatch.chdir(tmp_path)
-    make_study(open_storage("sqlite:///lobtuna.db"), 60, replicates=(4, 3))
+    storage = open_storage("sqlite:///lobtuna.db")
+    make_study(storage, 60, replicates=(4, 3))
+    make_study(storage, 30, seed=3, spec=StudySpec.from_json(SPEC.to_json() | {"name": "wide"}))
     for line in (line for block in blocks("reading-a-report.md") for line in commands(block)):
         with pytest.raises(SystemExit) as stop:
             main(shlex.split(line)[1:])

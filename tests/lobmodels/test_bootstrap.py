@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from lobmodels.bootstrap import compare, correlations, sequence_statistics
+from lobmodels.bootstrap import compare, correlations, score_interval, sequence_statistics
 from lobmodels.errors import ScoringError
 from lobmodels.metric import weighted_pearson
 
@@ -99,3 +99,18 @@ def test_five_submissions_of_the_whole_set_take_seconds() -> None:
     started = time.process_time()
     compare(statistics, "0")
     assert time.process_time() - started < 5
+
+
+def test_an_interval_lies_around_the_score() -> None:
+    """The mean of the runs in the middle; nine in ten samples of as many sequences score within it."""
+    p, y = sample(n=400)
+    statistics = sequence_statistics(p, y)
+    score, low, high = score_interval([statistics[:60]])
+    assert score == pytest.approx(correlations(statistics[:60].sum(0)).mean()) == pytest.approx((low + high) / 2)
+    random = np.random.default_rng(2)
+    again = [correlations(statistics[random.integers(0, 400, 60)].sum(0)).mean() for _ in range(300)]
+    inside = np.mean(np.abs(np.array(again) - np.mean(again)) <= (high - low) / 2)
+    assert 0.8 < inside < 0.97
+    other = sequence_statistics(sample(n=400, seed=5)[0], y)[:60]
+    both = score_interval([statistics[:60], other])
+    assert both[0] == pytest.approx((score + correlations(other.sum(0)).mean()) / 2)

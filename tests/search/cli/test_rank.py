@@ -50,3 +50,24 @@ def test_nothing_but_failures_says_why(run: Run, tmp_path: Path) -> None:
     assert status == 1 and "has no complete run, 3 failed, the last because:" in err and "--revise" in err
     for command in ("replicate", "export"):
         assert "3 failed, the last because:" in run(command, study.study_name)[2]
+
+
+def test_what_differs_is_shown_whole(run: Run, searched: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every parameter in which the rows differ, lr included: wrapped at 60 columns, in one line in a pipe."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    whole = run("rank", "joint", "--storage", searched)[1]
+    line = next(line for line in whole.splitlines() if line.startswith("  1  "))
+    assert " lr=" in line and "more" not in line and len(line) > 60
+    monkeypatch.setenv("COLUMNS", "60")
+    folded = run("rank", "joint", "--storage", searched)[1]
+    assert max(map(len, folded.splitlines()[1:])) <= 60
+    assert " ".join(line.split()) in " ".join(folded.split())
+
+
+def test_columns_are_chosen(run: Run, searched: str) -> None:
+    """Statistics and parameters by name, in the order given; an unknown one is refused with those that there are."""
+    out = run("rank", "joint", "--storage", searched, "--columns", "lr,estimate,report", "--limit", "2")[1].splitlines()
+    assert out[1].split() == ["lr", "estimate", "report"] and len(out[2].split()) == 4
+    assert not any(line.startswith("  1  hidden") for line in out)
+    status, _, err = run("rank", "joint", "--storage", searched, "--columns", "lrr")
+    assert status == 1 and "no such column or parameter; there are trial, n, estimate" in err

@@ -18,7 +18,7 @@ def test_status_for_people_and_for_scripts(run: Run, searched: str) -> None:
     assert sum(document["trials"].values()) == 40
     assert set(document["best"]) == {"number", "value", "seed", "configuration"}
     best = max(t.value for t in open_study(searched, "joint").trials if t.state.name == "COMPLETE")
-    assert document["best"]["value"] == best and f"{best:.4f} on the selection sequences" in out
+    assert document["best"]["value"] == best
     assert document["replicates"]["complete"] == 12 and "replicates 12 complete" in out
     assert document["budget"]["trials"] == {"used": 40, "limit": 200, "left": 160}
     assert document["workers"] == [] and "workers    none" in out
@@ -29,7 +29,7 @@ def test_status_of_an_empty_study(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(FILE)
     run("create", "tiny.yaml")
     assert json.loads(run("status", "tiny", "--json")[1])["best"] is None
-    assert "none: no trial is complete yet" in run("status", "tiny")[1]
+    assert "no run is complete yet" in run("status", "tiny")[1]
     assert run("status", "tiny", "--watch", "--json")[0] == 2
     assert "has no complete run yet: lobtuna work tiny" in run("rank", "tiny")[2]
     assert "no complete run yet" in run("replicate", "tiny")[2]
@@ -44,3 +44,15 @@ def test_watching_ends_with_the_study(run: Run, tmp_path: Path) -> None:
     make_study(open_storage(url), 5, spec=over)
     status, out, _ = run("status", "joint", "--storage", url, "--watch", "--every", "0.2")
     assert status == 0 and len(out.splitlines()) == 1 and "0 running, 0 waiting; best 0." in out
+
+
+def test_status_opens_with_the_headline(run: Run, searched: str) -> None:
+    """Best configuration with its interval on both kinds of sequences, budget, and one step with a command that
+    reaches the same database; the JSON holds the same."""
+    out = " ".join(run("status", "joint", "--storage", searched)[1].split())
+    document = json.loads(run("status", "joint", "--storage", searched, "--json")[1])["headline"]
+    first = document["rows"][0]
+    assert first["label"] == "best" and first["select"]["low"] < first["select"]["value"] < first["select"]["high"]
+    assert f"selection {first['select']['value']:.4f} ({first['select']['low']:.4f}.." in out
+    assert first["what"] in out and document["budget"] in out
+    assert f"{document['step']['command']} --storage {searched}" in out.replace(" --storage", " --storage")

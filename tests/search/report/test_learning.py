@@ -1,4 +1,4 @@
-"""Learning curves are those of the trials, and what is said of best epochs is counted."""
+"""Learning curves are those of the trials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.report.learning import best_quarter, curves_figure, curves_section, cut_off, peaks_section
+from search.report.learning import curves_figure, curves_section
 from search.report.record import Study
 
 
@@ -40,29 +40,18 @@ def runs_of(y: list) -> list[list]:
     return parts
 
 
-def test_runs_cut_off_by_the_limit(known: Study) -> None:
-    """Those that were ended by the number of epochs and were best in one of the last two."""
-    run = replace(known.finished[0], reason="epochs")
-    late, early = replace(run, best_epoch=run.epochs - 2), replace(run, best_epoch=run.epochs - 3)
-    stopped = replace(late, reason="early_stopping")
-    assert cut_off([late, early, stopped]) == [late]
-
-
-def test_peaks_are_counted(known: Study) -> None:
-    """The two bars together are the finished runs by best epoch; the dark one the best quarter."""
-    runs = [t for t in known.finished if t.best_epoch is not None]
-    top = best_quarter(runs)
-    assert len(top) == round(len(runs) / 4)
-    assert min(t.value for t in top) >= max(t.value for t in runs if t not in top)
-    dark, other = peaks_section(known).figures[0].spec["data"]
-    counts = np.bincount([t.best_epoch for t in runs], minlength=len(dark["y"]))
-    np.testing.assert_array_equal(np.array(dark["y"]) + np.array(other["y"]), counts)
-    assert sum(dark["y"]) == len(top)
-
-
 def test_nothing_to_show(known: Study) -> None:
-    """Without an epoch, or with two finished runs, the sections say so."""
-    empty = replace(known, trials=(), replicates=())
-    assert curves_section(empty).text == "No trial has finished an epoch yet."
-    few = replace(known, trials=tuple(known.finished[:2]))
-    assert "there are 2" in peaks_section(few).text
+    """Without an epoch the section says so."""
+    assert curves_section(replace(known, trials=(), replicates=())).text == "No trial has finished an epoch yet."
+
+
+def test_curves_of_the_targets(known: Study) -> None:
+    """t0 and t1 of the best quarter at most, the thick lines those of the best run."""
+    figure = curves_section(known).figures[-1]
+    traces = {trace["name"]: trace for trace in figure.spec["data"]}
+    best = known.best
+    assert best is not None and figure.title == "t0 and t1 over epochs"
+    for target in ("t0", "t1"):
+        expected = [record[target] for record in best.history]
+        np.testing.assert_allclose(traces[f"{target} of trial {best.number}"]["y"], expected, rtol=1e-5)
+        assert traces[target]["y"].count(None) == 20

@@ -48,3 +48,16 @@ def test_before_the_first_complete_trial(known: Study) -> None:
     """There is no curve, and that is said."""
     nothing = section(replace(known, trials=tuple(known.of("pruned"))))
     assert not nothing.figures and "No trial is complete yet" in nothing.text
+
+
+def test_every_improvement_has_its_price(known: Study) -> None:
+    """Each new best with its gain, and the trials and seconds of training since the one before; newest first."""
+    (table,) = section(known).tables
+    best, rows, since, seconds, total = None, [], 0, 0.0, 0.0
+    for trial in in_order(known):
+        since, seconds, total = since + 1, seconds + trial.seconds, total + trial.seconds / 3600
+        if trial.state == "complete" and trial.value is not None and (best is None or trial.value > best):
+            gain = None if best is None else trial.value - best
+            rows.append([trial.number, trial.value, gain, since, pytest.approx(seconds, abs=0.1), pytest.approx(total)])
+            best, since, seconds = trial.value, 0, 0.0
+    assert list(map(list, table.rows)) == rows[::-1] and len(rows) > 3

@@ -19,7 +19,7 @@ from tests.search.report.page_content import figures, tags
 
 KEYS = {
     "progress", "seeds", "report", "importance", "effects", "pairs", "next", "curves", "peaks", "pruning", "targets",
-    "ensembles", "shift", "workers", "failures", "trials",
+    "ensembles", "shift", "workers", "failures", "parallel", "trials",
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_pruning_that_could_never_happen_is_refused(problems) -> None:
         ("name: s\nparameters: {lr: 1e-3}\nbudget: {trials: 0}\n", "greater than or equal to 1"),
         ("name: s\nparameters: {lr: 1e-3}\nbudget:\n", "nothing"),
         ("name: s\nparameters: {lr: 1e-3}\npruner: {percentile: 30}\n", "goes with name: percentile"),
-        ("name: s\nparameters: {lr: 1e-3}\npruner: {name: percentile}\n", "goes with name: percentile"),
+        ("name: s\nparameters: {lr: 1e-3}\npruner: {name: percentile}\n", "name: percentile needs a number"),
         ("name: s\nparameters: {lr: 1e-3}\nvalidation: {report_fraction: 1}\n", "less than 1"),
         ("name: s\nparameters: {lr: 1e-3}\nbaselines: {lr: 1}\n", "a list of configurations"),
         ("name: s\nparameters: {lr: 1e-3}\nbaselines: [3]\n", "a mapping of parameter names"),

@@ -18,7 +18,7 @@ from search.work.stopping import Stop
 from search.work.worker import work
 from storage.claims import LOSSES
 from tests.machines import Worker, assert_sound, create, small_study, trials
-from tests.search.work.chaos import trained_alone
+from tests.search.work.aftermath import trained_alone
 
 AT_ONCE = 3
 

@@ -1,10 +1,12 @@
 """Promises of the progress display: a table on a terminal, whole lines in a pipe, whatever the width."""
 
 import io
+from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
+from search.study.outlook import Outlook
 from search.work.events import Event
 from search.work.progress import Progress
 
@@ -43,8 +45,8 @@ def test_a_terminal_gets_one_table_of_all_slots() -> None:
         shown = Console(width=60, file=io.StringIO())
         shown.print(progress.table())
     text = shown.file.getvalue()  # type: ignore[attr-defined]
-    assert text.splitlines()[0].split() == ["slot", "trial", "epoch", "score", "s/epoch", "state"]
-    assert text.splitlines()[2].split() == ["1", "7", "2/20", "0.2600", "1.5", "training"]
+    assert text.splitlines()[0].split() == ["slot", "trial", "epoch", "score", "best", "s/epoch", "state"]
+    assert text.splitlines()[2].split() == ["1", "7", "2/20", "0.2600", "0.2600", "1.5", "training"]
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 60
 
 
@@ -69,3 +71,34 @@ def test_a_closed_terminal_is_no_error_of_the_work(error: type[OSError], termina
             progress.handle(event)
         progress.set_state(0, "stopped")
         progress.leave()
+
+
+OUTLOOK = Outlook(7, 24, 3, 0.2689, 3, "gru 3x64, mse, lr 0.001", 7800.0)
+
+
+def test_a_terminal_shows_the_study_above_its_slots() -> None:
+    """Trial 7 of 24, workers, time to the end of the budget, the best so far with its configuration: 80 columns."""
+    progress = Progress(Console(file=io.StringIO(), width=80, force_terminal=True))
+    progress.handle(Event("outlook", "joint", outlook=asdict(OUTLOOK)))
+    shown = Console(width=80, file=io.StringIO())
+    shown.print(progress.screen())
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].strip() == "joint: trial 7 of 24, 3 running, about 2 h 10 min to the end of the budget"
+    assert lines[1].strip() == "best 0.2689, trial 3: gru 3x64, mse, lr 0.001"
+    assert lines[2].split()[0] == "slot"
+
+
+def test_a_line_carries_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pipe an epoch's line says the same, and the next epoch within seconds has none."""
+    out = io.StringIO()
+    monkeypatch.setattr("search.work.progress.time.monotonic", iter([100.0, 100.0, 101.0, 106.0, 106.0]).__next__)
+    progress = Progress(Console(file=out, width=40))
+    events = [Event("epoch", "joint", 7, epoch=i, epochs=20, score=0.25, best=0.26, seconds=1.5) for i in range(3)]
+    for event in (Event("outlook", "joint", outlook=asdict(OUTLOOK)), *events):
+        progress.handle(event)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2 and lines[0] == (
+        "joint #7  epoch 1/20  0.2500, best 0.2600  1.5 s  | "
+        "7 of 24 trials, 3 running, 2 h 10 min left, best 0.2689 (trial 3: gru 3x64, mse, lr 0.001)"
+    )
+    assert "epoch 3/20" in lines[1]

@@ -1,0 +1,9 @@
+"""What a plugin's file imports: decorators that register its parts, and the types of their own parameters.
+
+`docs/plugins.md` shows a whole plugin.
+"""
+
+from lobmodels.plugins.declarations import Choice, Flag, Float, Int
+from lobmodels.plugins.registering import loss, network
+
+__all__ = ["network", "loss", "Int", "Float", "Choice", "Flag"]

@@ -1,0 +1,143 @@
+"""The plugins of a study: their source is stored with it, read as data anywhere, and run only where it is trusted.
+
+The source is an attribute of the study rather than an artifact: replicates and revisions copy it, `gc` need not know
+it, and it is there whatever store holds the checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lobmodels.features import feature_names
+from lobmodels.plugins.declarations import DECLARED, FIELDS, declare
+from lobmodels.plugins.source import Source
+from lobmodels.schema import LOB
+from search.errors import SearchError
+from search.study.record import PLUGINS
+from search.studyfile.spec import StudySpec
+
+if TYPE_CHECKING:
+    import optuna
+
+    from lobmodels.config import RunConfig
+
+SAMPLED = 24  # configurations drawn to find some that use a plugin's network
+CHECKED = 3  # of these are built and compared step by step
+
+
+def stored_plugins(attributes: Mapping[str, Any]) -> list[Source]:
+    """The plugins in a study's user attributes. Raises `PluginError` where a source is not the one of its digest."""
+    return [Source.from_json(document) for document in attributes.get(PLUGINS, ())]
+
+
+def declare_stored(attributes: Mapping[str, Any]) -> None:
+    """Make configurations of this study readable; nothing of the plugins is run."""
+    for source in stored_plugins(attributes):
+        for declaration in source.declarations:
+            declare(declaration)
+
+
+def load_plugins(files: Sequence[Path | str]) -> list[Source]:
+    """Run the plugins that the user names, and those of installed packages. Raises `PluginError`."""
+    from lobmodels.plugins.loading import load_entry_points, load_file
+
+    return [*map(load_file, files), *load_entry_points()]
+
+
+def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int) -> list[Source]:
+    """Those of `sources` that the space of `spec` uses, each checked on random data.
+
+    The first `named` were named by the user: one that nothing uses raises `SearchError`. Raises `PluginError` where a
+    network or loss does not keep its promises.
+    """
+    used = [source for source in sources if any(_uses(spec, part.kind, part.name) for part in source.declarations)]
+    given = {(part.kind, part.name) for source in used for part in source.declarations}
+    for kind, name in DECLARED.keys() - given:
+        if _uses(spec, kind, name):
+            raise SearchError(
+                f"study {spec.name!r} uses the {kind} {name!r} of a plugin, whose source must go with it: name its "
+                "file with --plugin"
+            )
+    for source in sources[:named]:
+        if source not in used:
+            first = source.declarations[0]
+            raise SearchError(
+                f"study {spec.name!r} uses nothing of {source.file}: write `{FIELDS[first.kind]}: {first.name}` in the "
+                "study file, or leave --plugin out"
+            )
+    for source in used:
+        _check(spec, source)
+    return used
+
+
+def require_code(study: optuna.Study, files: Sequence[Path | str] = (), trust: bool = False) -> None:
+    """Make sure that the source of the study's plugins was run here, or may be.
+
+    It was named by the user (`files`), belongs to an installed package, was loaded before, or is trusted: with `trust`
+    what the study stores is run. Raises `SearchError` that shows the digest where none of that is so, or where the
+    user's file is another than the study's; `PluginError` where it cannot be run.
+    """
+    stored = stored_plugins(study.user_attrs)
+    if not stored:
+        return
+    from lobmodels.plugins.loading import is_loaded, kept_file, run
+
+    missing = [source for source in stored if not is_loaded(source)]
+    own = load_plugins(files) if files or missing else []
+    for source in stored:
+        if is_loaded(source):
+            continue
+        other = next((mine for mine in own if _same_part(mine, source)), None)
+        if other is not None:
+            raise SearchError(
+                f"study {study.study_name!r} was created with {source.file} of SHA-256 {source.digest[:16]}, this "
+                f"{other.file} has {other.digest[:16]}: runs would not be comparable; use the study's file, or create "
+                "a study under another name"
+            )
+        if not trust:
+            raise SearchError(_refusal(study.study_name, source, kept_file(source)))
+        run(source)
+
+
+def _refusal(study: str, source: Source, copy: Path) -> str:
+    parts = ", ".join(f"{part.kind} {part.name}" for part in source.declarations)
+    return (
+        f"study {study!r} uses the plugin {source.file} ({parts}), SHA-256 {source.digest}: its source came from the "
+        f"database and is not run here unless you trust it; read {copy}, then add --trust-plugins, or name your own "
+        "copy with --plugin FILE"
+    )
+
+
+def _same_part(a: Source, b: Source) -> bool:
+    return bool({(p.kind, p.name) for p in a.declarations} & {(p.kind, p.name) for p in b.declarations})
+
+
+def _uses(spec: StudySpec, kind: str, name: str) -> bool:
+    """Whether a configuration of the space may name this part."""
+    parameter = spec.parameters.get(FIELDS[kind])
+    return parameter is not None and name in (parameter.values() or ())
+
+
+def _check(spec: StudySpec, source: Source) -> None:
+    """Build configurations of the space that use the source's parts, and compare what they compute."""
+    from lobmodels.plugins.agreement import check_loss, check_network
+    from search.study.preview import sample_configurations
+
+    drawn = sample_configurations(spec, SAMPLED)
+    for part in source.declarations:
+        if not _uses(spec, part.kind, part.name):
+            continue
+        using = [config for config in drawn if getattr(config, FIELDS[part.kind]) == part.name]
+        for config in using[:CHECKED] or [_default(part.kind, part.name)]:
+            if part.kind == "network":
+                check_network(config, len(LOB.features) + len(feature_names(config.feature_groups())))
+            else:
+                check_loss(config)
+
+
+def _default(kind: str, name: str) -> RunConfig:
+    from lobmodels.config import RunConfig
+
+    return RunConfig.parse({FIELDS[kind]: name})

@@ -1,0 +1,71 @@
+"""The page on plugins: its network goes from the file to a scored, verified submission by its own commands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lobmodels.ensemble.bundle import read_submission
+from search.cli import main
+from search.study.open import open_study
+from search.study.record import PLUGINS
+from tests.docs.pages import blocks, commands
+from tests.plugged import blocks_of_files, forgotten
+
+
+def run(arguments: list[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return int(stop.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Output of each command of the page by its first word, run one after another beside the page's files."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for name, text in blocks_of_files().items():
+        (folder / name).write_text(text)
+    found = {}
+    with contextlib.chdir(folder), forgotten(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lobmodels.scoring.verify.BACKENDS", {"numpy": ("numba",)})
+        for line in (line for block in blocks("plugins.md") for line in commands(block)):
+            status, out, err = run(shlex.split(line)[1:])
+            assert status == 0, (line, err)
+            found[line.split()[1]] = out + err
+        yield found
+
+
+def test_the_networks_are_searched_and_ranked(printed: dict[str, str]) -> None:
+    """Four trials, both architectures, its own parameter among those in which they differ."""
+    assert "4 of 4 trials are done" in printed["work"]
+    assert "architecture=causal_conv taps=8" in printed["rank"] and "architecture=gru" in printed["rank"]
+
+
+def test_the_submission_holds_it_as_a_graph_and_shows_its_cost(printed: dict[str, str]) -> None:
+    """Beside the fused member, in one zip; verified row by row, scored in its own process."""
+    submission = read_submission(Path("submission.zip"))
+    graphs = [member["name"] for member in submission.manifest["members"] if member.get("graph")]
+    assert 1 <= len(graphs) < len(submission.names) == 4
+    assert "run as ONNX graphs" in printed["export"] and "us a step here" in printed["export"]
+    assert "average" in printed["verify"] and "fails" not in printed["verify"]
+    assert "+onnx" in printed["score"] and "1,500 sequences" in printed["score"]
+
+
+def test_its_source_is_with_the_study(printed: dict[str, str]) -> None:
+    """Text and SHA-256, as they were in the file."""
+    (stored,) = open_study("sqlite:///lobtuna.db", "own").user_attrs[PLUGINS]
+    assert stored["source"] == Path("causal.py").read_text() and len(stored["sha256"]) == 64
+
+
+def test_the_network_has_twenty_lines() -> None:
+    """As the page says: what is between the imports and the end."""
+    text = blocks_of_files()["causal.py"]
+    body = [line for line in text.split("@network", 1)[1].splitlines() if line.strip()]
+    assert len(body) <= 20

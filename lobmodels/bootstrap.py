@@ -1,7 +1,7 @@
 """Uncertainty of a score and of a difference of two: sequences are resampled, the same ones for all submissions.
 
-The weighted correlation depends on a sequence through six sums for each target. They are computed once; a repetition
-adds them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds.
+A score depends on a sequence through six sums for each target, whatever the metric. They are computed once; a
+repetition adds them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lobmodels.errors import ScoringError
-from lobmodels.metric import CLIP, WEIGHT_FLOOR
+from lobmodels.metric import Moments, metric_of
+from lobmodels.schema import LOB, Schema
 
 Floats = NDArray[np.float64]
 REPETITIONS = 200
@@ -30,8 +31,7 @@ class Row:
     is None."""
 
     name: str
-    t0: float
-    t1: float
+    scores: tuple[float, ...]  # of each target
     mean: float
     p10: float
     p90: float
@@ -47,6 +47,7 @@ class Comparison:
     """Submissions side by side. `safe` has the highest p10, `bold` the highest p90."""
 
     rows: tuple[Row, ...]
+    targets: tuple[str, ...]
     champion: str
     sequences: int
     repetitions: int
@@ -62,20 +63,36 @@ class Comparison:
         return max(self.rows, key=lambda row: (row.p90, row.mean))
 
 
-def sequence_statistics(prediction: ArrayLike, target: ArrayLike) -> Floats:
-    """Sums of w, wp, wy, wpp, wpy, wyy over each sequence: (N, 6, 2) from predictions and targets (N, S, 2).
+def sequence_statistics(prediction: ArrayLike, target: ArrayLike, schema: Schema = LOB) -> Floats:
+    """Sums of w, wp, wy, wpp, wpy, wyy over each sequence: (N, 6, K) from predictions and targets (N, S, K).
 
-    Weights and clipping are those of `lobmodels.metric.weighted_pearson`.
+    Weights and clipping are those of the metric that `schema` names. Steps whose target is NaN lie behind the end of a
+    shorter sequence and add nothing.
     """
     y = np.asarray(target, dtype=np.float64)
-    p = np.clip(np.asarray(prediction, dtype=np.float64), -CLIP, CLIP)
-    w = np.maximum(np.abs(y), WEIGHT_FLOOR)
+    p = np.asarray(prediction, dtype=np.float64)
+    p, y, w = metric_of(schema).rows(p if schema.clip is None else np.clip(p, -schema.clip, schema.clip), y)
+    if schema.variable_length:
+        there = ~np.isnan(y)
+        p, y, w = (np.where(there, part, 0.0) for part in (p, y, w))
     wp, wy = w * p, w * y
     return np.stack([part.sum(1) for part in (w, wp, wy, wp * p, wp * y, wy * y)], axis=1)
 
 
+def scores_from(sums: Floats, schema: Schema) -> Floats:
+    """Scores (..., K) under the metric of `schema` from summed statistics (..., 6, K)."""
+    metric = metric_of(schema)
+    if metric.correlates:
+        return correlations(sums)
+    w, p, y, pp, py, yy = np.moveaxis(sums, -2, 0)
+    safe = np.where(w > 0, w, 1.0)
+    mean_p, mean_y = p / safe, y / safe
+    moments = (pp - w * mean_p**2, py - w * mean_p * mean_y, yy - w * mean_y**2)
+    return np.asarray(metric.value(Moments(w, mean_p, mean_y, *moments)))
+
+
 def correlations(sums: Floats) -> Floats:
-    """Weighted Pearson correlations (..., 2) from summed statistics (..., 6, 2); 0 where nothing varies."""
+    """Pearson correlations (..., K) with the weights of the summed statistics (..., 6, K); 0 where nothing varies."""
     w, p, y, pp, py, yy = np.moveaxis(sums, -2, 0)
     mean_p, mean_y = p / w, y / w
     variance = (pp / w - mean_p**2) * (yy / w - mean_y**2)
@@ -130,9 +147,13 @@ def paired_difference(runs: Sequence[Floats], against: Sequence[Floats], level: 
 
 
 def compare(
-    statistics: Mapping[str, Floats], champion: str, repetitions: int = REPETITIONS, seed: int = 0
+    statistics: Mapping[str, Floats],
+    champion: str,
+    repetitions: int = REPETITIONS,
+    seed: int = 0,
+    schema: Schema = LOB,
 ) -> Comparison:
-    """Bootstrap the submissions in `statistics` (each (N, 6, 2), over the same sequences) against `champion`.
+    """Bootstrap the submissions in `statistics` (each (N, 6, K), over the same sequences) against `champion`.
 
     Every repetition draws N sequences with replacement, the same for all. Raises `ScoringError` where the numbers of
     sequences differ or the champion is not among them.
@@ -148,22 +169,22 @@ def compare(
     n = counts[champion]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
     scores = {
-        name: correlations(np.tensordot(drawn, values, axes=1)).mean(-1) for name, values in statistics.items()
+        name: scores_from(np.tensordot(drawn, values, axes=1), schema).mean(-1) for name, values in statistics.items()
     }  # (R,) each
-    rows = tuple(_row(name, statistics, scores, champion) for name in statistics)
-    return Comparison(rows, champion, n, repetitions)
+    whole = {name: scores_from(values.sum(0), schema) for name, values in statistics.items()}
+    rows = tuple(_row(name, whole, scores, champion) for name in statistics)
+    return Comparison(rows, schema.targets, champion, n, repetitions)
 
 
-def _row(name: str, statistics: Mapping[str, Floats], scores: Mapping[str, Floats], champion: str) -> Row:
-    t0, t1 = correlations(statistics[name].sum(0)).tolist()
-    mine = scores[name]
+def _row(name: str, whole: Mapping[str, Floats], scores: Mapping[str, Floats], champion: str) -> Row:
+    mine, mean = scores[name], float(whole[name].mean())
     difference = low = high = better = None
     if name != champion:
-        theirs = correlations(statistics[champion].sum(0)).mean()
         gaps = mine - scores[champion]
-        difference = (t0 + t1) / 2 - float(theirs)
+        difference = mean - float(whole[champion].mean())
         edge = 50 * (1 - INTERVAL)
         low, high = (float(q) for q in np.percentile(gaps, [edge, 100 - edge]))
         better = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
     p10, p90 = (float(q) for q in np.percentile(mine, [QUANTILE, 100 - QUANTILE]))
-    return Row(name, t0, t1, (t0 + t1) / 2, p10, p90, float(mine.std(ddof=1)), difference, low, high, better)
+    spread = float(mine.std(ddof=1))
+    return Row(name, tuple(whole[name].tolist()), mean, p10, p90, spread, difference, low, high, better)

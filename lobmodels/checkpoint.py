@@ -22,6 +22,7 @@ from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
+from lobmodels.schema import Schema
 from lobmodels.serialization import pack, unpack
 
 FORMAT = 1
@@ -61,9 +62,9 @@ def git_revision() -> str | None:
 class Checkpoint:
     """The best weights of a run with all that is needed to predict with them and to know where they come from.
 
-    `scores` holds t0, t1 and mean on the `select` sequences and, where some were set aside, on the `report`
-    sequences, which no decision of the run has seen. A refit has no `select` scores: it is trained on these sequences.
-    `weights` are CPU float32 tensors by parameter name.
+    `scores` holds the score of each target and their mean on the `select` sequences and, where some were set aside, on
+    the `report` sequences, which no decision of the run has seen. A refit has no `select` scores: it is trained on
+    these sequences. `weights` are CPU float32 tensors by parameter name.
     """
 
     name: str
@@ -79,21 +80,26 @@ class Checkpoint:
     split: dict[str, Any] | None = None  # `SplitRule.document` of the rule by which the sequences were divided
     valid_fingerprint: str = ""  # of the validation sequences alone: tells whether data has the same split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
-    sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, 2) of `select` and `report`
+    sequence_sums: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (N, 6, K) of `select` and `report`
     diagnostics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=library_versions)
     git_revision: str | None = field(default_factory=git_revision)
 
+    @property
+    def schema(self) -> Schema:
+        """The schema of the data it was trained on."""
+        return self.pipeline.schema
+
     def network(self) -> Network:
         """The network with these weights, in evaluation mode on the CPU."""
-        network = build_network(self.config, len(self.pipeline.names))
+        network = build_network(self.config, len(self.pipeline.names), len(self.schema.targets))
         network.load_state_dict(self.weights)
         return network.eval()
 
     def predict(
         self, features: NDArray[np.float32], device: torch.device | str = "cpu", batch: int = 128
     ) -> NDArray[np.float32]:
-        """Predictions (N, T, 2), unclipped, for raw sequences (N, T, 32), in float32 on every device.
+        """Predictions (N, T, K), unclipped, for raw sequences (N, T, columns), in float32 on every device.
 
         Raises `DeviceError` for a device that is not there.
         """
@@ -130,6 +136,8 @@ class Checkpoint:
             "versions": self.versions,
             "git_revision": self.git_revision,
         }
+        if not self.schema.is_challenge:
+            document["schema"] = self.schema.document()
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
         tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
         if self.pipeline.normalizer is not None:
@@ -148,7 +156,7 @@ class Checkpoint:
             )
         try:
             return _read(tensors, document, what)
-        except (KeyError, ConfigError) as error:
+        except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{what} lacks or contradicts {error}; fetch it again from its study") from None
 
     @property
@@ -158,7 +166,7 @@ class Checkpoint:
 
     @property
     def score(self) -> float | None:
-        """Mean weighted Pearson on the selection sequences; None for a refit, which was not validated itself."""
+        """Mean score on the selection sequences; None for a refit, which was not validated itself."""
         select = self.scores["select"]
         return None if select is None else select["mean"]
 
@@ -168,13 +176,14 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     normalizer = None
     if document["normalizer"] != "none":
         normalizer = Normalizer(tensors["normalizer.mean"].numpy(), tensors["normalizer.std"].numpy())
-    pipeline = InputPipeline(tuple(document["groups"]), normalizer)
+    schema = Schema.of(document.get("schema"))
+    pipeline = InputPipeline(tuple(document["groups"]), normalizer, schema)
     if list(pipeline.names) != document["features"]:
         raise CheckpointError(f"{what} was trained on other feature columns than this version of lobtuna computes")
     std = document.get("prediction_std")  # checkpoints of the first versions do not hold it
     weights = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
     with torch.device("meta"):
-        expected = build_network(config, len(pipeline.names)).state_dict()
+        expected = build_network(config, len(pipeline.names), len(schema.targets)).state_dict()
     wrong = sorted(
         set(expected) ^ set(weights)
         | {name for name in set(expected) & set(weights) if expected[name].shape != weights[name].shape}

@@ -196,8 +196,8 @@ class RunConfig(NetworkConfig):
 
     @property
     def uses_dropout(self) -> bool:
-        """Whether `dropout` changes anything: it is applied between layers, in a projection and in an MLP head."""
-        return self.num_layers > 1 or self.input_block == "projection" or self.head == "mlp"
+        """Whether `dropout` changes anything: it is applied between layers, in input blocks and in MLP heads."""
+        return self.num_layers > 1 or self.input_block != "none" or self.head != "linear"
 
     def active(self) -> dict[str, Any]:
         """The values that mean something in this run, defaults included, without those `REQUIRES` switches off."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lobmodels.errors import OutputError
+
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the bytes do not depend on when they are written
 
 
 def write_atomically(path: Path, data: bytes | str, argument: str = "output") -> None:
@@ -58,3 +62,14 @@ def _refusal(path: Path, argument: str) -> Iterator[None]:
             reason += f", {shutil.disk_usage(path.parent).free / 1e9:.2f} GB free"
         message = f"{path} cannot be written ({reason}); choose another `{argument}`"
         raise OutputError(message, arguments=[argument]) from error
+
+
+def zip_bytes(files: dict[str, bytes]) -> bytes:
+    """A stored zip of `files` in their order: deterministic on every machine and zlib."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, TIMESTAMP)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, data)
+    return buffer.getvalue()

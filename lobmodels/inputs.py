@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lobmodels.errors import UnknownNameError
+from lobmodels.errors import ConfigError, UnknownNameError
 from lobmodels.features import GROUPS, NAMES, ROWS, feature_names
 from lobmodels.registry import Registry
-from lobmodels.schema import LOB
+from lobmodels.schema import LOB, Schema
 
 CHUNK = 16  # sequences whose columns are computed at once: the float64 temporaries stay near the cache
 STD_FLOOR = 1e-8  # a column that does not vary is divided by 1, not by rounding noise
@@ -65,14 +66,15 @@ class RawSequences(Protocol):
 
 
 class _Row:
-    """The columns of one lag as the definitions of `lobmodels.features` index them."""
+    """The columns of one lag as the definitions of `lobmodels.features` index them: by their number in the challenge's
+    data, whose place among `columns` is looked up in `places`."""
 
     def __init__(self, rows: _Rows, k: int) -> None:
         self.rows, self.k = rows, k
 
-    def __getitem__(self, i: int) -> Tensor:
-        """Column i, (B, T), shifted by k steps with zeros before the first."""
-        columns = self.rows.columns
+    def __getitem__(self, number: int) -> Tensor:
+        """That column, (B, T), shifted by k steps with zeros before the first."""
+        i, columns = self.rows.place(number), self.rows.columns
         if self.k == 0:
             return columns[i]
         start = self.rows.history - 1 - self.k
@@ -82,14 +84,20 @@ class _Row:
 class _Rows:
     """Whole sequences, columns (F, B, T), seen through `rows[k]`, k < `history`."""
 
-    def __init__(self, columns: Tensor, history: int) -> None:
-        self.columns, self.history = columns, history
+    def __init__(self, columns: Tensor, history: int, places: tuple[int, ...]) -> None:
+        self.columns, self.history, self.places = columns, history, places
         self._padded: dict[int, Tensor] = {}
 
     def __getitem__(self, k: int) -> _Row:
         if k >= self.history:
             raise IndexError(f"a feature looks {k} steps back, past the {self.history} rows that are kept online")
         return _Row(self, k)
+
+    def place(self, number: int) -> int:
+        """Where the challenge's column of this number lies among the columns."""
+        if self.places[number] < 0:
+            raise IndexError(f"a feature reads {LOB.features[number]}, which the data does not have")
+        return self.places[number]
 
     def padded(self, i: int) -> Tensor:
         """Column i behind `history` - 1 zeros, once: the shifted columns are views of it."""
@@ -98,8 +106,36 @@ class _Rows:
         return self._padded[i]
 
 
-def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
-    """Raw rows (B, T, 32) to columns with the features of `groups` appended: (32 + n, B, T) in float64."""
+def columns_read(group: str) -> tuple[int, ...]:
+    """The challenge's columns that a feature group reads, by number: found by computing it once."""
+    read: set[int] = set()
+
+    class Recorder:
+        def __getitem__(self, i: int) -> float:
+            read.add(int(i))
+            return 1.0
+
+    class Recorders:
+        def __getitem__(self, k: int) -> Recorder:
+            return Recorder()
+
+    GROUPS[group](Recorders(), ROWS[group], [0.0] * len(NAMES[group]))
+    return tuple(sorted(read))
+
+
+def missing_columns(group: str, schema: Schema) -> list[str]:
+    """The columns that a feature group reads and data of this schema does not have."""
+    places = schema.places
+    return [LOB.features[i] for i in columns_read(group) if places[i] < 0]
+
+
+def available_groups(schema: Schema) -> tuple[str, ...]:
+    """The feature groups whose columns data of this schema has, in the order in which they are appended."""
+    return tuple(group for group in GROUPS if not missing_columns(group, schema))
+
+
+def feature_columns(x: Tensor, groups: tuple[str, ...], schema: Schema) -> Tensor:
+    """Raw rows (B, T, F) to columns with the features of `groups` appended: (F + n, B, T) in float64."""
     raw = x.shape[-1]
     total = raw + sum(len(NAMES[group]) for group in groups)
     columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
@@ -108,50 +144,57 @@ def feature_columns(x: Tensor, groups: tuple[str, ...]) -> Tensor:
     j = raw
     for group in groups:
         count = len(NAMES[group])
-        GROUPS[group](_Rows(columns, ROWS[group]), t, columns[j : j + count])
+        GROUPS[group](_Rows(columns, ROWS[group], schema.places), t, columns[j : j + count])
         j += count
     return columns
 
 
-def append_features(x: Tensor, groups: tuple[str, ...]) -> Tensor:
-    """Raw rows (B, T, 32) with the features of `groups` appended, in float64: (B, T, 32 + n)."""
-    return feature_columns(x, groups).permute(1, 2, 0)
+def append_features(x: Tensor, groups: tuple[str, ...], schema: Schema) -> Tensor:
+    """Raw rows (B, T, F) with the features of `groups` appended, in float64: (B, T, F + n)."""
+    return feature_columns(x, groups, schema).permute(1, 2, 0)
 
 
 @dataclass(frozen=True)
 class InputPipeline:
     """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint.
 
-    Raises `UnknownNameError` for a group that `lobmodels.features` does not define.
+    Raises `UnknownNameError` for a group that `lobmodels.features` does not define, `ConfigError` for one that reads
+    columns which the data does not have.
     """
 
     groups: tuple[str, ...]
     normalizer: Normalizer | None
+    schema: Schema  # of the raw rows
 
     def __post_init__(self) -> None:
         for group in self.groups:
             if group not in GROUPS:
                 raise UnknownNameError("feature group", group, tuple(GROUPS))
+            missing = missing_columns(group, self.schema)
+            if missing:
+                raise ConfigError(f"{group}=True reads columns that the data does not have: {', '.join(missing)}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the network's input columns."""
-        return LOB.features + feature_names(self.groups)
+        return self.schema.features + feature_names(self.groups)
 
     @staticmethod
     def fit(
         features: NDArray[np.float32] | RawSequences,
         groups: tuple[str, ...],
         normalizer: str,
+        schema: Schema,
         device: torch.device | str = "cpu",
+        lengths: NDArray[np.int64] | None = None,
     ) -> InputPipeline:
-        """Pipeline for raw `features` (N, T, 32). Raises `UnknownNameError` for groups and normalisers that are not
+        """Pipeline for raw `features` (N, T, F), of which the first `lengths` (N,) steps are rows of the data, all
+        where it is None. Raises what the constructor does, and `UnknownNameError` for a normaliser that is not
         defined."""
-        chunks = (
-            feature_columns(as_tensor(features[i : i + CHUNK]).to(device), groups)
-            for i in range(0, len(features), CHUNK)
-        )
-        return InputPipeline(groups, NORMALIZERS[normalizer](chunks))
+        unfitted = InputPipeline(groups, None, schema)
+        chunks = _chunks(features, device) if lengths is None else _pieces(features, lengths, device)
+        columns = (feature_columns(chunk, groups, schema) for chunk in chunks)
+        return dataclasses.replace(unfitted, normalizer=NORMALIZERS[normalizer](columns))
 
     @property
     def identity(self) -> bool:
@@ -159,7 +202,7 @@ class InputPipeline:
         return not self.groups and self.normalizer is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Raw columns (B, T, 32) to network inputs (B, T, F), float32 on the device of `x`."""
+        """Raw columns (B, T, columns) to network inputs (B, T, F), float32 on the device of `x`."""
         return self.on(x.device)(x)
 
     def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -172,12 +215,24 @@ class InputPipeline:
             moments = tuple(torch.from_numpy(array).to(device)[:, None, None] for array in arrays)
 
         def prepare(x: Tensor) -> Tensor:
-            columns = feature_columns(x, self.groups)  # (F, B, T)
+            columns = feature_columns(x, self.groups, self.schema)  # (F, B, T)
             if moments:
                 columns.sub_(moments[0]).div_(moments[1])
             return columns.permute(1, 2, 0).float().contiguous()
 
         return prepare
+
+
+def _chunks(features: NDArray[np.float32] | RawSequences, device: torch.device | str) -> Iterator[Tensor]:
+    """Raw rows (B, T, F), a few sequences at a time."""
+    return (as_tensor(features[i : i + CHUNK]).to(device) for i in range(0, len(features), CHUNK))
+
+
+def _pieces(
+    features: NDArray[np.float32] | RawSequences, lengths: NDArray[np.int64], device: torch.device | str
+) -> Iterator[Tensor]:
+    """Raw rows (1, T, F) of one sequence at a time, without what is behind its end."""
+    return (as_tensor(features[i : i + 1][:, : lengths[i]]).to(device) for i in range(len(features)))
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

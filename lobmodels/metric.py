@@ -1,30 +1,158 @@
-"""The challenge's score: the weighted Pearson correlation per target. numpy alone: no command waits for torch."""
+"""The score of predictions per target, whole or streamed batch by batch: the challenge's, or another that data names.
+
+Every metric is a function of the same weighted moments of prediction and target, so that whole arrays, streams of
+batches (`lobmodels.training.scores`) and resampled sequences (`lobmodels.bootstrap`) share one definition. Higher is
+better for all of them. numpy alone, until tensors arrive: no command waits for torch.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lobmodels.errors import UnknownNameError
+from lobmodels.schema import LOB, Schema
+
 WEIGHT_FLOOR = 1e-8
-CLIP = 6.0
 FLAT = 1e-24  # a variance below this share of the squared mean is the rounding noise of a constant
 
 
-def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """Weighted Pearson correlation per target over all rows pooled, in float64.
+@dataclass(frozen=True)
+class Moments:
+    """Weighted moments of rows per target, numpy arrays or tensors (..., K): the sum of the weights, the means of
+    prediction and target, and the sums of w (p - mean)², w (p - mean)(y - mean), w (y - mean)²."""
 
-    `prediction` and `target` have shape (..., K) and hold scored rows only; the result has shape (K,). Weights are
-    max(|y|, 1e-8), predictions are clipped to ±6, moments are divided by the weight sum, and a target or prediction
-    without variance scores 0. Source: the challenge's rules.
-    """
+    weight: Any
+    mean_p: Any
+    mean_y: Any
+    pp: Any
+    py: Any
+    yy: Any
+
+    @property
+    def prediction_flat(self) -> Any:
+        """Where the prediction does not vary."""
+        return self.pp <= FLAT * self.weight * self.mean_p**2
+
+    @property
+    def target_flat(self) -> Any:
+        """Where the target does not vary."""
+        return self.yy <= FLAT * self.weight * self.mean_y**2
+
+    @property
+    def squared_error(self) -> Any:
+        """Sum of w (p - y)²."""
+        return self.pp - 2 * self.py + self.yy + self.weight * (self.mean_p - self.mean_y) ** 2
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to score. `rows(p, y)` gives prediction, target and weight of each row, `value` the score of moments."""
+
+    title: str
+    rows: Callable[[Any, Any], tuple[Any, Any, Any]]
+    value: Callable[[Moments], Any]
+    lowest: float  # no score is lower, or it is far below any useful one: stands for a run that diverged
+    correlates: bool = False  # whether the scale of a prediction does not matter
+
+
+def _library(x: Any) -> Any:
+    """numpy for its arrays, torch for tensors. Both have the functions that are used below."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np
+    import torch
+
+    return torch
+
+
+def _of_size(p: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Rows weigh max(|y|, 1e-8)."""
+    return p, y, _library(y).clip(abs(y), WEIGHT_FLOOR, None)
+
+
+def _equal(p: Any, y: Any) -> tuple[Any, Any, Any]:
+    """All rows weigh the same."""
+    return p, y, _library(y).ones_like(y)
+
+
+def _signs(p: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Signs instead of values; rows whose target is 0 have no sign and weigh nothing."""
+    sign = _library(y).sign
+    return sign(p), sign(y), sign(y) ** 2
+
+
+def _unless(nothing: Any, numerator: Any, denominator: Any) -> Any:
+    """The ratio, and 0 where `nothing` holds. A ratio of something that is not a number stays visible."""
+    library = _library(numerator)
+    ratio = numerator / library.where(nothing, library.ones_like(denominator), denominator)
+    return library.where(nothing, library.zeros_like(ratio), ratio)
+
+
+def _correlation(m: Moments) -> Any:
+    product = m.pp * m.yy
+    return _unless(m.prediction_flat | m.target_flat, m.py, _library(product).sqrt(product))
+
+
+def _r2(m: Moments) -> Any:
+    """1 - squared error / variation of the target; 0 where the target does not vary."""
+    return _unless(m.target_flat, m.yy - m.squared_error, m.yy)
+
+
+def _mse(m: Moments) -> Any:
+    return -_unless(m.weight == 0, m.squared_error, m.weight)
+
+
+def _sign_accuracy(m: Moments) -> Any:
+    """Share of rows with the target's sign; a prediction of exactly 0 counts as half. 0 where every target is 0."""
+    agreement = m.py + m.weight * m.mean_p * m.mean_y
+    return _unless(m.weight == 0, (m.weight + agreement) / 2, m.weight)
+
+
+FAR = -1e9  # of scores without a lower bound
+METRICS: dict[str, Metric] = {
+    "weighted_pearson": Metric("weighted Pearson correlation", _of_size, _correlation, -1.0, correlates=True),
+    "pearson": Metric("Pearson correlation", _equal, _correlation, -1.0, correlates=True),
+    "r2": Metric("R²", _equal, _r2, FAR),
+    "mse": Metric("minus the mean squared error", _equal, _mse, FAR),
+    "sign_accuracy": Metric("share of correct signs", _signs, _sign_accuracy, -1.0),
+}
+
+
+def metric_of(schema: Schema) -> Metric:
+    """The metric that `schema` names. Raises `UnknownNameError` for a name that is none."""
+    if schema.metric not in METRICS:
+        raise UnknownNameError("metric", schema.metric, tuple(METRICS))
+    return METRICS[schema.metric]
+
+
+def score(prediction: ArrayLike, target: ArrayLike, schema: Schema) -> NDArray[np.float64]:
+    """Score per target (K,) over all rows pooled, in float64, of scored rows (..., K), as `schema` scores. Rows whose
+    target is NaN lie behind the end of a shorter sequence and are left out."""
     y = np.asarray(target, dtype=np.float64)
     y = y.reshape(-1, y.shape[-1])
-    p = np.clip(np.asarray(prediction, dtype=np.float64).reshape(y.shape), -CLIP, CLIP)
-    w = np.maximum(np.abs(y), WEIGHT_FLOOR)
+    p = np.asarray(prediction, dtype=np.float64).reshape(y.shape)
+    if schema.variable_length:
+        there = ~np.isnan(y[:, 0])
+        p, y = p[there], y[there]
+    metric = metric_of(schema)
+    p, y, w = metric.rows(p if schema.clip is None else np.clip(p, -schema.clip, schema.clip), y)
     total = w.sum(0)
-    mean_p, mean_y = (w * p).sum(0) / total, (w * y).sum(0) / total
+    safe = np.where(total > 0, total, 1.0)
+    mean_p, mean_y = (w * p).sum(0) / safe, (w * y).sum(0) / safe
     p, y = p - mean_p, y - mean_y
-    covariance = (w * p * y).sum(0) / total
-    variance_p, variance_y = (w * p * p).sum(0) / total, (w * y * y).sum(0) / total
-    varies = (variance_p > FLAT * mean_p**2) & (variance_y > FLAT * mean_y**2)
-    return np.where(varies, covariance / np.sqrt(np.where(varies, variance_p * variance_y, 1.0)), 0.0)
+    moments = Moments(total, mean_p, mean_y, (w * p * p).sum(0), (w * p * y).sum(0), (w * y * y).sum(0))
+    return np.asarray(metric.value(moments))
+
+
+def weighted_pearson(prediction: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """The challenge's score: weighted Pearson correlation per target over all rows pooled, in float64.
+
+    `prediction` and `target` have shape (..., K) and hold scored rows only; the result has shape (K,). Weights are
+    max(|y|, 1e-8), predictions are clipped to ±6, and a target or prediction without variance scores 0. Source: the
+    challenge's rules.
+    """
+    return score(prediction, target, LOB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from lobmodels.checkpoint import Checkpoint
-    from lobmodels.training.run import EpochRecord
+    from lobmodels.training.epochs import EpochRecord
 
 
 class Model(Shown):
@@ -34,7 +35,8 @@ class Model(Shown):
 
     @property
     def scores(self) -> dict[str, dict[str, float] | None]:
-        """t0, t1 and mean on the `select` and on the `report` sequences; None where none were set aside."""
+        """The score of each target and their mean on the `select` and on the `report` sequences; None where none were
+        set aside."""
         return self.checkpoint.scores
 
     def predict(self, x: ArrayLike, device: str = "cpu") -> NDArray[np.float32]:
@@ -61,8 +63,9 @@ class Model(Shown):
 
         history = self.checkpoint.history
         epochs = [record["epoch"] for record in history]
-        names = [name for name in ("t0", "t1", "mean") if history and name in history[0]]
-        traces = [line(epochs, [r[name] for r in history], name, SERIES[i]) for i, name in enumerate(names)]
+        names = [name for name in (*self.checkpoint.schema.targets, "mean") if history and name in history[0]]
+        colors = itertools.cycle(SERIES)
+        traces = [line(epochs, [r[name] for r in history], name, next(colors)) for name in names]
         return Figure(figure(traces, x=axis("epoch (from 0)"), y=axis("score on the selection sequences")))
 
     @property

@@ -205,11 +205,12 @@ class Scored(Shown):
     def table(self) -> Table:
         """One line a submission and part of the sequences."""
         rows = [
-            (str(s.path), part.name, part.sequences, part.t0, part.t1, part.mean)
+            (str(s.path), part.name, part.sequences, *part.scores.values(), part.mean)
             for s in self.found.scores
             for part in s.parts.values()
         ]
-        return Table("scores", ("submission", "part", "sequences", "t0", "t1", "mean"), rows)
+        targets = self.found.scores[0].schema.targets
+        return Table("scores", ("submission", "part", "sequences", *targets, "mean"), rows)
 
 
 @dataclass(frozen=True, repr=False)

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from search.study.status import Status
     from search.studyfile.spec import StudySpec
 
-SCORES = ("t0", "t1", "mean")
-RUN_COLUMNS = (
-    "run", "study", "trial", "state", "score", *(f"select_{name}" for name in SCORES),
-    *(f"report_{name}" for name in SCORES), "seed", "best_epoch", "epochs_trained", "seconds", "configuration_key",
-    "repeats",
-)  # fmt: skip
+ABOUT = ("run", "study", "trial", "state", "score")  # then the scores by target, then these
+ORIGIN = ("seed", "best_epoch", "epochs_trained", "seconds", "configuration_key", "repeats")
+SCORES = ("t0", "t1", "mean")  # of a study without a complete run, whose targets are not known
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,8 +91,10 @@ class Runs(Shown, Sequence[Run]):
     def table(self) -> Table:
         """One line a run; every parameter is a column, empty where it means nothing in that run."""
         parameters = dict.fromkeys(name for run in self for name in run.configuration)
-        rows = [(*_values(run.stored), *(run.configuration.get(name) for name in parameters)) for run in self]
-        return Table(f"runs of {self.name}", (*RUN_COLUMNS, *parameters), rows)
+        scores = tuple(dict.fromkeys(name for run in self for name in run.stored.select)) or SCORES
+        rows = [(*_values(run.stored, scores), *(run.configuration.get(name) for name in parameters)) for run in self]
+        parts = [f"{part}_{name}" for part in ("select", "report") for name in scores]
+        return Table(f"runs of {self.name}", (*ABOUT, *parts, *ORIGIN, *parameters), rows)
 
     def arrow(self) -> Any:
         """`table().arrow()`."""
@@ -213,9 +212,9 @@ def _figure(spec: dict[str, Any]) -> Figure:
     return Figure(spec)
 
 
-def _values(run: StoredRun) -> tuple[Any, ...]:
-    """One cell for each of `RUN_COLUMNS`."""
-    scores = [part.get(name) for part in (run.select, run.report) for name in SCORES]
+def _values(run: StoredRun, names: Sequence[str]) -> tuple[Any, ...]:
+    """One cell for each of `ABOUT`, for each score by its name on both parts, and for each of `ORIGIN`."""
+    scores = [part.get(name) for part in (run.select, run.report) for name in names]
     about = (run.name, run.study, run.number, run.state, run.value)
     return (*about, *scores, run.seed, run.best_epoch, run.epochs, run.seconds, run.key, run.parent)
 

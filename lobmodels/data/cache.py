@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -121,7 +122,8 @@ def _convert(path: Path, entry: Path, schema: Schema) -> None:
 
     The caller holds the file's lock, so that a temporary folder found here was left by a killed process.
     """
-    from lobmodels.data.parquet import column_problems, open_parquet
+    from lobmodels.data.columns import column_problems
+    from lobmodels.data.parquet import open_parquet
 
     file = open_parquet(path)
     _raise_problems(path, column_problems(file.schema_arrow.names, file.schema_arrow.types, schema))
@@ -155,6 +157,8 @@ def _write_arrays(file: Any, path: Path, folder: Path, schema: Schema) -> dict[s
     """Stream the rows of `file` into .npy files; returns their shapes and fingerprint."""
     from lobmodels.data.parquet import RowAudit, blocks
 
+    if schema.variable_length:
+        return _write_padded(file, path, folder, schema)
     length, split = schema.sequence_length, len(schema.features)
     n = file.metadata.num_rows // length
     shapes = {"features": [n, length, split], "targets": [n, length, len(schema.targets)], "seq_ix": [n]}
@@ -172,6 +176,21 @@ def _write_arrays(file: Any, path: Path, folder: Path, schema: Schema) -> dict[s
     _raise_problems(path, audit.finish())
     joined = " ".join(writer.digest.hexdigest() for writer in writers.values())
     return {"shapes": shapes, "fingerprint": hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()}
+
+
+def _write_padded(file: Any, path: Path, folder: Path, schema: Schema) -> dict[str, Any]:
+    """`_write_arrays` where lengths differ. The rows are checked before: their order decides how large the arrays
+    are."""
+    from lobmodels.data.padded import padded_shapes, write_padded
+    from lobmodels.data.parquet import RowAudit, blocks
+
+    audit = RowAudit(schema)
+    for block in blocks(file, path, schema):
+        audit.add(block)
+    _raise_problems(path, audit.finish())
+    shapes, _ = padded_shapes(file, schema)
+    _require_space(path, folder.parent, 4 * sum(math.prod(shape) for shape in shapes.values()))
+    return write_padded(file, path, folder, schema, TYPES)
 
 
 class _ArrayWriter:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from lobmodels.errors import DataError, Remedy
 from lobmodels.schema import LOB, Schema
 
-SEQUENCES_PER_BLOCK = 64  # rows held at once: 64,000, about 9 MB
+SEQUENCES_PER_BLOCK = 64  # held at once: 64,000 rows of the challenge, about 9 MB
+MOST_ROWS = 1_000_000  # of a block, where sequences are long
 BAD_RUNS_FOLLOWED = 1000  # a shuffled file breaks at every row; after so many breaks, its rows count as unordered
 
 
@@ -47,46 +48,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
-def column_problems(names: list[str], types: list[pa.DataType], schema: Schema = LOB) -> list[str]:
-    """What is wrong with the columns of a file: missing, extra, repeated, or not of the format's type."""
-    missing = [name for name in schema.columns if name not in names]
-    extra = [name for name in dict.fromkeys(names) if name not in schema.columns]
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    problems = []
-    if missing:
-        problems.append(f"missing column {_listed(missing)}: the format has {len(schema.columns)} columns")
-    if extra:
-        problems.append(f"extra column {_listed(extra)}: drop it, the format has no such column")
-    if repeated:
-        problems.append(f"repeated column {_listed(repeated)}: each name must occur once")
-    for name, kind in zip(names, types, strict=True):
-        expected = _expected_type(name, schema)
-        if name in schema.columns and not _TYPE_TESTS[expected](kind):
-            problems.append(f"column {name} has type {kind}, not {expected}: cast it before writing the file")
-    return problems
-
-
-def _expected_type(name: str, schema: Schema) -> str:
-    if name in (schema.sequence_column, schema.step_column):
-        return "integer"
-    return "bool" if name == schema.scored_column else "float32"
-
-
-_TYPE_TESTS: dict[str, Any] = {
-    "integer": pa.types.is_integer,
-    "bool": pa.types.is_boolean,
-    "float32": pa.types.is_float32,
-}
-
-
-def is_readable(name: str, kind: pa.DataType, names: list[str], schema: Schema = LOB) -> bool:
-    """Whether a column can be used although others of its file are broken."""
-    return name in schema.columns and names.count(name) == 1 and _TYPE_TESTS[_expected_type(name, schema)](kind)
-
-
-def _listed(names: list[str], limit: int = 8) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+def rows_of_block(schema: Schema) -> int:
+    """Rows that are held at once: whole sequences where they have one length."""
+    return min(SEQUENCES_PER_BLOCK, max(1, MOST_ROWS // schema.sequence_length)) * schema.sequence_length
 
 
 def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[Block]:
@@ -94,7 +58,7 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
 
     Missing values become NaN (ids: -1, flags: false). Raises `DataError` where the file is damaged inside.
     """
-    size = SEQUENCES_PER_BLOCK * schema.sequence_length
+    size = rows_of_block(schema)
     numbers = schema.features + schema.targets
     ids = np.empty((2, size), np.int64)
     scored = np.empty(size, np.bool_)
@@ -108,9 +72,10 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
                 here = slice(filled, filled + len(part))
                 ids[0, here] = part[schema.sequence_column].cast(pa.int64()).fill_null(-1).to_numpy()
                 ids[1, here] = part[schema.step_column].cast(pa.int64()).fill_null(-1).to_numpy()
-                scored[here] = part[schema.scored_column].fill_null(False).to_numpy(zero_copy_only=False)
-                for j, name in enumerate(numbers):
-                    values[here, j] = part[name].to_numpy(zero_copy_only=False)  # nulls arrive as NaN
+                scored[here] = _flags(part, ids[1, here], schema)
+                with np.errstate(over="ignore"):  # a number too large for float32 becomes inf, which is told
+                    for j, name in enumerate(numbers):
+                        values[here, j] = part[name].to_numpy(zero_copy_only=False)  # nulls arrive as NaN
                 filled, done = filled + len(part), done + len(part)
                 if filled == size:
                     yield Block(first, ids[0], ids[1], scored, values)
@@ -120,6 +85,14 @@ def blocks(file: pq.ParquetFile, path: Path, schema: Schema = LOB) -> Iterator[B
         raise DataError(f"{path}: damaged after row {first + filled}: {message}; download it again") from error
     if filled:
         yield Block(first, ids[0, :filled], ids[1, :filled], scored[:filled], values[:filled])
+
+
+def _flags(part: pa.RecordBatch, step: NDArray[np.int64], schema: Schema) -> NDArray[np.bool_]:
+    """Which rows are scored, as the file says; by their step where it has no column for it."""
+    if schema.scored_column is None:
+        return step >= schema.warmup_steps
+    flags: NDArray[np.bool_] = part[schema.scored_column].fill_null(False).to_numpy(zero_copy_only=False)
+    return flags
 
 
 @dataclass
@@ -165,6 +138,11 @@ class RowAudit:
             problems.append(f"column {column} holds {count:,} {what}, first in row {row:,}: the format has none")
         return problems
 
+    def lengths(self) -> list[int]:
+        """Steps of each sequence that was seen, from the rows in which they begin."""
+        starts = sorted(self.seen.values())
+        return [b - a for a, b in itertools.pairwise([*starts, self.rows])]
+
     def _note(self, kind: str, message: str) -> None:
         entry = self._found.setdefault(kind, [0, message])
         entry[0] += 1
@@ -195,7 +173,7 @@ class RowAudit:
     def _whole_sequences(self, block: Block) -> bool:
         """Whether `block` is new whole sequences in order; the fast path of a good file."""
         length = self.schema.sequence_length
-        if self._open is not None or len(block.seq_ix) % length:
+        if self._open is not None or self.schema.variable_length or len(block.seq_ix) % length:
             return False
         ids = block.seq_ix.reshape(-1, length)
         heads = ids[:, 0].tolist()
@@ -228,6 +206,9 @@ class RowAudit:
             )
             return
         self.seen[name] = row
+        if self.schema.variable_length:
+            self._check_length(name, row, len(steps))
+            length = len(steps)
         expected = np.arange(length)
         if np.array_equal(steps, expected):
             return
@@ -249,4 +230,18 @@ class RowAudit:
             self._note(
                 "range",
                 f"sequence {name} has step {steps[at]} in row {row + at:,}: steps run 0 to {length - 1}",
+            )
+
+    def _check_length(self, name: int, row: int, steps: int) -> None:
+        """Where lengths differ: not longer than the schema allows, and not over before anything is scored."""
+        most, warmup = self.schema.sequence_length, self.schema.warmup_steps
+        if steps > most:
+            self._note(
+                "long", f"sequence {name} (row {row:,}) has {steps} steps, more than at_most {most} of the schema"
+            )
+        if steps <= warmup:
+            self._note(
+                "short",
+                f"sequence {name} (row {row:,}) has {steps} steps, all of them in the warm-up of {warmup}: nothing of "
+                "it would be scored; leave it out",
             )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from lobmodels.data.partition import Partition, SplitRule
 from lobmodels.data.splits import Indices
 from lobmodels.errors import ConfigError, DataError, Remedy
 from lobmodels.schema import LOB, Schema
+from lobmodels.schema_file import find_schema
 
 MEMBERS = ("train", "valid")
 
@@ -22,7 +26,8 @@ MEMBERS = ("train", "valid")
 class Sequences:
     """Sequences of one file: read-only arrays mapped from the cache, so that processes share their memory.
 
-    N sequences of T steps with F features and K targets, as `schema` names them.
+    N sequences of T steps with F features and K targets, as `schema` names them. Where lengths differ, T is the longest
+    one's; behind the end of a shorter sequence features are 0 and targets NaN, which no row of a file can be.
     """
 
     features: NDArray[np.float32]  # (N, T, F)
@@ -35,14 +40,28 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.seq_ix)
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each sequence, (N,)."""
+        if not self.schema.variable_length:
+            return np.full(len(self), self.features.shape[1], np.int64)
+        return (~np.isnan(self.targets[:, :, 0])).sum(1).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Some sequences of one array of both files. They are copied when a slice is taken, not before."""
+    """Some sequences of one array of both files. They are copied when a slice is taken, not before. Where one file's
+    longest sequence is shorter than the other's, `padding` stands behind it."""
 
-    train: NDArray[np.float32]  # (N, ...)
+    train: NDArray[np.float32]  # (N, T, ...)
     valid: NDArray[np.float32]
     index: Indices  # (n,) counted through both files
+    padding: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all of them, (n, T, ...)."""
+        return (len(self), max(self.train.shape[1], self.valid.shape[1]), *self.train.shape[2:])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -50,12 +69,13 @@ class Rows:
     def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
         """The sequences of this slice, (n, ...): all of train.parquet are the mapped array itself."""
         index, count = self.index[part], len(self.train)
-        if len(index) == count and count and index[-1] == count - 1:  # sorted: these are all of them
+        first, steps = index < count, self.shape[1]
+        everything = len(index) == count and count and index[-1] == count - 1  # sorted: these are all of train.parquet
+        if everything and self.train.shape[1] == steps:
             return self.train
-        found = np.empty((len(index), *self.train.shape[1:]), np.float32)
-        first = index < count
-        found[first] = self.train[index[first]]
-        found[~first] = self.valid[index[~first] - count]
+        found = np.full((len(index), *self.shape[1:]), self.padding, np.float32)
+        found[first, : self.train.shape[1]] = self.train[index[first]]
+        found[~first, : self.valid.shape[1]] = self.valid[index[~first] - count]
         return found
 
 
@@ -82,7 +102,11 @@ class Dataset:
 
     def targets(self, index: Indices) -> Rows:
         """Targets (n, T, K) of sequences counted through both files."""
-        return Rows(self.train.targets, self.valid.targets, index)
+        return Rows(self.train.targets, self.valid.targets, index, padding=math.nan)
+
+    def lengths(self, index: Indices) -> NDArray[np.int64]:
+        """Steps (n,) of sequences counted through both files."""
+        return np.concatenate([self.train.lengths, self.valid.lengths])[index]
 
 
 def check_batch_size(batch_size: int, partition: Partition) -> None:
@@ -94,12 +118,15 @@ def check_batch_size(batch_size: int, partition: Partition) -> None:
         )
 
 
-def load_dataset(folder: Path | str, cache_dir: Path | str | None = None, schema: Schema = LOB) -> Dataset:
-    """The sequences of `folder`/train.parquet and `folder`/valid.parquet.
+def load_dataset(folder: Path | str, cache_dir: Path | str | None = None, schema: Schema | None = None) -> Dataset:
+    """The sequences of `folder`/train.parquet and `folder`/valid.parquet, read as `schema` says, else as the data
+    itself says (`lobmodels.schema_file.find_schema`).
 
     Raises `DataError` if either is missing or breaks the format.
     """
-    train, valid = (load_sequences(path, cache_dir, schema) for path in member_paths(Path(folder)))
+    paths = member_paths(Path(folder))
+    schema = schema or find_schema(Path(folder))
+    train, valid = (load_sequences(path, cache_dir, schema) for path in paths)
     both = hashlib.blake2b(f"{train.fingerprint} {valid.fingerprint}".encode(), digest_size=16)
     return Dataset(train, valid, both.hexdigest())
 
@@ -118,11 +145,20 @@ def member_paths(folder: Path) -> tuple[Path, Path]:
     return train, valid
 
 
-def load_sequences(path: Path | str, cache_dir: Path | str | None = None, schema: Schema = LOB) -> Sequences:
-    """The sequences of the parquet file `path`, from the cache where it knows the file.
+def load_sequences(path: Path | str, cache_dir: Path | str | None = None, schema: Schema | None = None) -> Sequences:
+    """The sequences of the parquet file `path`, from the cache where it knows the file, read as `load_dataset` does.
 
     Raises `DataError` with the first rule of the format that is broken.
     """
     path = Path(path)
+    schema = schema or find_schema(path)
     found = cache.load_arrays(path, cache.cache_folder(cache_dir), schema)
-    return Sequences(found.features, found.targets, found.seq_ix, found.fingerprint, path, schema)
+    return Sequences(found.features, found.targets, found.seq_ix, _identity(found.fingerprint, schema), path, schema)
+
+
+def _identity(content: str, schema: Schema) -> str:
+    """Fingerprint of content and schema: the same numbers under another metric or other names are other data."""
+    if schema.is_challenge:
+        return content
+    document = json.dumps(schema.document(), sort_keys=True)
+    return hashlib.blake2b(f"{content} {document}".encode(), digest_size=16).hexdigest()

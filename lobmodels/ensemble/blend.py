@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.ensemble.bundle import check_weights
+from lobmodels.ensemble.weights import check_weights
 from lobmodels.errors import BundleError
 from lobmodels.metric import WEIGHT_FLOOR
-from lobmodels.schema import LOB
+from lobmodels.schema import Schema
 
 FITTED = ("optimised", "shrunk", "greedy")  # need predictions and targets
 FOLDS = 5
@@ -75,12 +75,12 @@ def moments(predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> list[
     return found
 
 
-def uniform(count: int, targets: int = len(LOB.targets)) -> Floats:
+def uniform(count: int, targets: int) -> Floats:
     """Equal weights of `count` members for each of `targets` targets."""
     return np.full((count, targets), 1 / count)
 
 
-def by_family(families: Sequence[str], shares: dict[str, float], targets: int = len(LOB.targets)) -> Floats:
+def by_family(families: Sequence[str], shares: dict[str, float], targets: Sequence[str]) -> Floats:
     """(K, targets): each family's share, split evenly among its members. Raises `BundleError` for what does not fit."""
     unknown, silent = sorted(set(shares) - set(families)), sorted(set(families) - set(shares))
     if unknown:
@@ -88,10 +88,10 @@ def by_family(families: Sequence[str], shares: dict[str, float], targets: int = 
     if silent:
         raise BundleError(f"weights do not say what {', '.join(silent)} weighs; give it a share, 0 to leave it out")
     values = [shares[family] / families.count(family) for family in families]
-    return _checked(_for_each(np.array(values), targets), list(families))
+    return _checked(_for_each(np.array(values), len(targets)), list(families), targets)
 
 
-def listed(text: str, names: Sequence[str], targets: int = len(LOB.targets)) -> Floats:
+def listed(text: str, names: Sequence[str], targets: Sequence[str]) -> Floats:
     """(K, targets) of `0.5,0.3,0.2`, in the members' order, or of `0.5,0.5/0.2,0.8`, one list per target.
 
     Raises `BundleError` for text that is no such list, or lists of another length.
@@ -104,17 +104,15 @@ def listed(text: str, names: Sequence[str], targets: int = len(LOB.targets)) -> 
             f"weights {text!r}: give uniform, optimised, shrunk, greedy, numbers (0.5,0.5), families "
             "(gru=0.7,gru_attention=0.3) or a JSON file"
         ) from None
-    if len(parts) not in (1, targets) or any(len(column) != len(names) for column in columns):
+    if len(parts) not in (1, len(targets)) or any(len(column) != len(names) for column in columns):
         counts = " and ".join(str(len(column)) for column in columns)
         raise BundleError(f"weights {text!r} are {counts} numbers for {len(names)} members: {', '.join(names)}")
     if len(columns) == 1:
-        columns *= targets
-    return _checked(np.array(columns).T, names)
+        columns *= len(targets)
+    return _checked(np.array(columns).T, names, targets)
 
 
-def from_json(
-    path: Path, names: Sequence[str], variant: str | None = None, targets: Sequence[str] = LOB.targets
-) -> Floats:
+def from_json(path: Path, names: Sequence[str], targets: Sequence[str], variant: str | None = None) -> Floats:
     """(K, targets) from a file: {name: weight}, {name: [w0, w1]}, {target: {name: weight}}, or the `variant` of an
     optimal_weights.json. Members that the file leaves out weigh 0.
 
@@ -133,7 +131,7 @@ def from_json(
             rows = [_one_each(document.get(name, 0.0), len(targets)) for name in names]
     except (TypeError, ValueError):
         raise BundleError(f"{path}: a weight is a number, or a list of one for each of {', '.join(targets)}") from None
-    return _checked(np.array(rows), names)
+    return _checked(np.array(rows), names, targets)
 
 
 def _one_each(value: Any, targets: int) -> list[float]:
@@ -211,7 +209,10 @@ def folds_of(predictions: Sequence[NDArray[Any]], targets: NDArray[Any], count: 
 
 
 def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -> Floats:
-    """Weights (K, targets) of the fitted blend `name`. Raises `BundleError` for a name that is not in `FITTED`."""
+    """Weights (K, targets) of the fitted blend `name`. Raises `BundleError` for a name that is not in `FITTED`.
+
+    They are fitted for the weighted Pearson correlation of sequences of one length (`require_fittable`).
+    """
     folds = folds_of(predictions, targets)
     if name == "optimised":
         return optimised(total(folds))
@@ -220,6 +221,16 @@ def fit(name: str, predictions: Sequence[NDArray[Any]], targets: NDArray[Any]) -
     if name == "shrunk":
         return shrunk(folds)[0] if len(folds) > 1 else uniform(len(predictions), targets.shape[-1])
     raise BundleError(f"weights {name!r}: the fitted ones are {', '.join(FITTED)}")
+
+
+def require_fittable(what: str, schema: Schema) -> None:
+    """Raise `BundleError` where the data of `schema` is scored otherwise than the fits of this module assume."""
+    if schema.metric != "weighted_pearson" or schema.variable_length:
+        reason = "sequences of different lengths" if schema.variable_length else f"the metric {schema.metric}"
+        raise BundleError(
+            f"{what} knows the metric weighted_pearson and sequences of one length, not {reason}: use uniform weights",
+            arguments=["weights"],
+        )
 
 
 def combine(predictions: Sequence[NDArray[Any]], weights: Floats) -> Floats:
@@ -268,6 +279,6 @@ def _for_each(weights: Floats, targets: int) -> Floats:
     return np.repeat(weights[:, None], targets, 1)
 
 
-def _checked(weights: Floats, names: Sequence[str]) -> Floats:
-    check_weights(weights, list(names))
+def _checked(weights: Floats, names: Sequence[str], targets: Sequence[str]) -> Floats:
+    check_weights(weights, list(names), targets)
     return weights

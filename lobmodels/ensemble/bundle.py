@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -20,19 +19,18 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
-from lobmodels.ensemble.onnx_export import member_graph
+from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_network
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
+from lobmodels.ensemble.weights import valid_weights
 from lobmodels.errors import BundleError, ConfigError, Remedy
-from lobmodels.files import write_atomically
+from lobmodels.files import write_atomically, zip_bytes
 from lobmodels.inputs import InputPipeline, Normalizer
-from lobmodels.networks import ARCHITECTURES
-from lobmodels.plugins.declarations import is_declared
+from lobmodels.schema import Schema
 
 MEGABYTE = 1_000_000
 SIZE_LIMIT_MB = 20.0  # of the challenge
 MANIFEST, WEIGHTS, SOLUTION = "manifest.json", "weights.safetensors", "solution.py"
 FILES = (SOLUTION, "runtime.py", "features.py", MANIFEST, WEIGHTS)  # in the order of the zip
-TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: the bytes do not depend on when they are written
 ORIGIN_FIELDS = (
     "seed",
     "best_epoch",
@@ -56,9 +54,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Members on one scale and what each of them weighs per target, (K, 2) float64 with columns that sum to 1.
+    """Members on one scale and what each of them weighs per target, (K, targets) float64 with columns that sum to 1.
 
-    `factors` (K, 2) is what each member's last layer was multiplied by to bring it there (`lobmodels.ensemble.scale`).
+    `factors` (K, targets) is what each member's last layer was multiplied by to bring it there
+    (`lobmodels.ensemble.scale`).
     """
 
     members: tuple[Checkpoint, ...]
@@ -68,12 +67,12 @@ class Bundle:
 
     @staticmethod
     def of(members: Sequence[Checkpoint], weights: ArrayLike | None = None) -> Bundle:
-        """Trained `members` brought to one scale, with `weights` (K,) or (K, 2); uniform if there are none.
+        """Trained `members` brought to one scale, with `weights` (K,) or (K, targets); uniform if there are none.
 
         Members stay as they are where one of them does not hold the spread of its predictions. Raises `BundleError`
         for weights that are no average.
         """
-        values = _valid_weights(members, weights)
+        values = valid_weights(members, weights)
         factors = scale.factors(scale.spreads(members), values)
         scaled = tuple(scale.rescaled(member, factor) for member, factor in zip(members, factors, strict=True))
         return Bundle(scaled, values, factors)
@@ -81,7 +80,12 @@ class Bundle:
     @staticmethod
     def shipped(members: Sequence[Checkpoint], weights: ArrayLike, factors: NDArray[np.float64]) -> Bundle:
         """A bundle of a submission's members, which `factors` have already brought to one scale."""
-        return Bundle(tuple(members), _valid_weights(members, weights), factors)
+        return Bundle(tuple(members), valid_weights(members, weights), factors)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the data that all members were trained on."""
+        return self.members[0].schema
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Every array by its name in the weights file."""
@@ -107,7 +111,7 @@ class Bundle:
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads besides the arrays, and the origin of each member."""
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": runtime.FORMAT,
             "expected": None if self.expected is None else _rounded(self.expected),
             "digests": array_digests(self.tensors()),
@@ -128,6 +132,9 @@ class Bundle:
                 for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
             ],
         }
+        if not self.schema.is_challenge:
+            manifest["schema"] = self.schema.document()
+            manifest["slots"] = _slots(self.schema)
         return sealed(manifest)
 
     def predictor(self, backend: str = "auto") -> runtime.Ensemble:
@@ -135,38 +142,11 @@ class Bundle:
         return runtime.Ensemble(self.manifest(), self.tensors(), features, backend)
 
     def predict(self, raw: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float64]:
-        """Predictions (N, T, 2) of the ensemble for raw sequences (N, T, 32), by torch in whole sequences."""
-        total = np.zeros((*raw.shape[:2], 2))
+        """Predictions (N, T, K) of the ensemble for raw sequences (N, T, columns), by torch in whole sequences."""
+        total = np.zeros((*raw.shape[:2], len(self.schema.targets)))
         for member, weight in zip(self.members, self.weights, strict=True):
             total += weight * member.predict(raw, device)
         return total
-
-
-def _valid_weights(members: Sequence[Checkpoint], weights: ArrayLike | None) -> NDArray[np.float64]:
-    """(K, 2); uniform where there are none. Raises `BundleError` where they are no average of these members."""
-    if not members:
-        raise BundleError("an ensemble needs at least one member; finish a run first", remedy=Remedy.FINISH_RUN)
-    names = [member.name for member in members]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise BundleError(f"members named twice: {', '.join(repeated)}; name each once and give it a larger weight")
-    values = np.full(len(members), 1 / len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if values.shape not in {(len(members),), (len(members), 2)}:
-        raise BundleError(f"weights of shape {values.shape} for {len(members)} members; one each, or one per target")
-    if values.ndim == 1:
-        values = np.repeat(values[:, None], 2, 1)
-    check_weights(values, names)
-    return values
-
-
-def check_weights(weights: NDArray[np.float64], names: list[str]) -> None:
-    """Raise `BundleError` unless each column of `weights` (K, 2) is a weighted average over `names`."""
-    for name, row in zip(names, weights, strict=True):
-        if not np.isfinite(row).all() or (row < 0).any():
-            raise BundleError(f"weight {row.tolist()} of {name}: weights are finite and not negative")
-    sums = weights.sum(0)
-    if (np.abs(sums - 1) > 1e-6).any():
-        raise BundleError(f"weights sum to {sums.tolist()} for t0 and t1; they must sum to 1")
 
 
 def submission_bytes(bundle: Bundle) -> bytes:
@@ -179,17 +159,6 @@ def submission_bytes(bundle: Bundle) -> bytes:
         WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in bundle.tensors().items()}),
     }
     return zip_bytes({name: sources[name] for name in FILES})
-
-
-def zip_bytes(files: dict[str, bytes]) -> bytes:
-    """A stored zip of `files` in their order: deterministic on every machine and zlib."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, TIMESTAMP)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
 
 
 def write_submission(path: Path | str, bundle: Bundle, max_mb: float = SIZE_LIMIT_MB) -> int:
@@ -232,6 +201,11 @@ class Submission:
         return Bundle.shipped([self._member(k, member) for k, member in enumerate(members)], weights, factors)
 
     @property
+    def schema(self) -> Schema:
+        """The schema of the data that the members were trained on."""
+        return Schema.of(self.manifest.get("schema"))
+
+    @property
     def expected(self) -> Expected | None:
         """The scores that the manifest holds; None where it holds none."""
         promised = self.manifest.get("expected")
@@ -245,12 +219,11 @@ class Submission:
             normalizer = None
             if pipeline["normalizer"]:
                 normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
-            if member["architecture"] not in ARCHITECTURES.names:
-                raise BundleError(_plugin_needed(self.path, member), arguments=["plugin"])
+            require_network(self.path, member)
             checkpoint = Checkpoint(
                 name=member["name"],
                 config=RunConfig.parse(origin["configuration"]),
-                pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer),
+                pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer, self.schema),
                 weights={
                     name.removeprefix(prefix): a
                     for name, a in arrays.items()
@@ -261,7 +234,7 @@ class Submission:
                 **{name: origin[name] for name in ORIGIN_FIELDS},
             )
             checkpoint.network()
-        except (KeyError, RuntimeError, ConfigError) as error:
+        except (KeyError, TypeError, RuntimeError, ConfigError) as error:
             raise BundleError(f"{self.path}: {member['name']} is incomplete ({error}); export it again") from None
         return checkpoint
 
@@ -293,22 +266,18 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         raise BundleError(f"{path} is not a zip ({error}); a submission is a zip with {SOLUTION} at its root") from None
 
 
-def is_fused(member: Checkpoint) -> bool:
-    """Whether the runtime computes this member by itself; a network of the user's runs as an ONNX graph instead."""
-    return not is_declared("network", member.config.architecture)
-
-
-def _plugin_needed(path: Path, member: dict[str, Any]) -> str:
-    return (
-        f"{path}: {member['name']} is a network {member['architecture']!r}, which a plugin defines: name its file with "
-        "`plugin`"
-    )
-
-
 def _rounded(expected: Expected) -> dict[str, Any]:
     """Plain values rounded to digits that are the same on every machine, so that equal exports give equal bytes."""
     scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
     return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
+
+
+def _slots(schema: Schema) -> list[int]:
+    """Where the runtime keeps each column: the challenge's columns at their own numbers, where feature groups look for
+    them, and the others behind."""
+    numbers = {column: number for number, column in enumerate(schema.places) if column >= 0}
+    others = iter(range(len(schema.places), len(schema.places) + len(schema.features)))
+    return [numbers[column] if column in numbers else next(others) for column in range(len(schema.features))]
 
 
 def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:

@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.ensemble.bundle import Bundle, is_fused
-from lobmodels.ensemble.onnx_export import member_graph
+from lobmodels.ensemble.bundle import Bundle
+from lobmodels.ensemble.onnx_export import is_fused, member_graph
 from lobmodels.ensemble.runtime import GraphStep
 
 STEPS, WARM = 400, 50

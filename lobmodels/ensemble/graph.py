@@ -4,7 +4,7 @@ torch's exporter writes it from `forward_step` of the members' networks and from
 operators alone, so no network is described a second time. The graph is checked in onnxruntime against the runtime
 before it is kept.
 
-Inputs: `row` (32,) float64, `step` () float64, the step in its sequence, and `state.*`, zeros before a sequence.
+Inputs: `row` (columns,) float64, `step` () float64, the step in its sequence, and `state.*`, zeros before a sequence.
 Outputs: `prediction` (2,) float64 and `next.*`, to be fed back as `state.*`.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lobmodels import features
 from lobmodels.ensemble.bundle import Bundle
 from lobmodels.ensemble.onnx_export import MISSING, export_onnx
-from lobmodels.ensemble.runtime import COLUMNS, LIMIT, TARGETS
+from lobmodels.ensemble.runtime import LIMIT
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.inputs import InputPipeline
@@ -48,8 +48,9 @@ def graph_bytes(bundle: Bundle) -> bytes:
     # Copies: a network may use one tensor of zeros for two of its states.
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
     history = features.history_of(group for pipeline in bundle.pipelines() for group in pipeline.groups)
-    past = torch.zeros(history - 1, COLUMNS, dtype=torch.float64)
-    inputs = (torch.zeros(COLUMNS, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
+    columns = len(bundle.schema.features)
+    past = torch.zeros(history - 1, columns, dtype=torch.float64)
+    inputs = (torch.zeros(columns, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
     names = ["rows", *states]
     inputs_named = ["row", "step", *(f"state.{name}" for name in names)]
     try:
@@ -65,17 +66,19 @@ class OnlineStep(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(member.network() for member in bundle.members)
         self.pipelines, self.pipeline_of = bundle.pipelines(), bundle.pipeline_indices()
-        self.weights = torch.from_numpy(bundle.weights)  # (K, 2)
+        self.weights = torch.from_numpy(bundle.weights)  # (K, targets)
         self.initial: list[State] = [network.initial_state(1) for network in self.networks]  # type: ignore[operator]
 
     def forward(self, row: Tensor, step: Tensor, past: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Row (32,), step (), the rows before it (history - 1, 32), every member's state; the prediction (2,), the next
-        rows, the next states."""
+        """Row (F,), step (), the rows before it (history - 1, F), every member's state; the prediction (targets,), the
+        next rows, the next states."""
         clean = torch.where(torch.isfinite(row), row, past[0]).clamp(-LIMIT, LIMIT)
         history = torch.cat([clean.unsqueeze(0), past])
         inputs = [_network_input(pipeline, history, step) for pipeline in self.pipelines]
         following, rest = [history[:-1]], list(states)
-        prediction = (0.0 * step).expand(TARGETS)  # the exporter drops an input that nothing reads; hosts give `step`
+        prediction = (0.0 * step).expand(
+            self.weights.shape[1]
+        )  # the exporter drops an input that nothing reads; hosts give `step`
         for k, network in enumerate(self.networks):
             own, rest = tuple(rest[: len(self.initial[k])]), rest[len(self.initial[k]) :]
             y, state = network.forward_step(inputs[self.pipeline_of[k]], own)  # type: ignore[operator]
@@ -85,8 +88,8 @@ class OnlineStep(nn.Module):
 
 
 def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor) -> Tensor:
-    """What a network reads, (1, F) float32, from the rows (history, 32), the newest first."""
-    rows, pieces = list(history), [history[0]]
+    """What a network reads, (1, inputs) float32, from the rows (history, F), the newest first."""
+    rows, pieces = [_Book(row, pipeline.schema.places) for row in history], [history[0]]
     for group in pipeline.groups:
         out: list[Any] = [None] * len(features.NAMES[group])
         features.GROUPS[group](rows, step, out)
@@ -97,12 +100,22 @@ def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor) -> Te
     return x.float().unsqueeze(0)
 
 
+class _Book:
+    """One row (F,) as the definitions of features index it: by the challenge's column numbers."""
+
+    def __init__(self, row: Tensor, places: tuple[int, ...]) -> None:
+        self.row, self.places = row, places
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.row[self.places[number]]
+
+
 def check(data: bytes, bundle: Bundle) -> float:
     """Largest difference between the graph in onnxruntime and the numpy runtime, over noise and a fresh start."""
     session = open_session(data)
     predictor = bundle.predictor("numpy")
-    rows = np.random.default_rng(0).standard_normal((CHECKED_STEPS, COLUMNS))
-    rows[3, 4] = np.nan
+    rows = np.random.default_rng(0).standard_normal((CHECKED_STEPS, len(bundle.schema.features)))
+    rows[3, 4 % rows.shape[1]] = np.nan
     largest = 0.0
     for start in (0, 7):
         state = initial_state(session)
@@ -138,7 +151,7 @@ def initial_state(session: Any) -> dict[str, NDArray[Any]]:
 def step(
     session: Any, row: NDArray[np.float64], t: int, state: dict[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[Any]]]:
-    """One row through the graph: prediction (2,) and the next state."""
+    """One row through the graph: prediction (targets,) and the next state."""
     outputs = session.run(None, {"row": row, "step": np.array(t, np.float64), **state})
     names = [entry.name for entry in session.get_outputs()]
     found = dict(zip(names, outputs, strict=True))

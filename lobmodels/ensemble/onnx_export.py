@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.errors import BundleError
-from lobmodels.networks import Network
+from lobmodels.networks import ARCHITECTURES, Network
+from lobmodels.plugins.declarations import is_declared
 
 OPSET = 17  # what onnxruntime 1.18, the oldest version we support, reads
 MISSING = "`onnx` needs the onnx extra: pip install 'lobtuna[onnx]'"
@@ -46,6 +48,21 @@ def export_onnx(step: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str
             text = " ".join(str(error).split())[:300]
             raise BundleError(f"torch cannot write these networks as ONNX ({text}); export them without it") from None
         return path.read_bytes()
+
+
+def is_fused(member: Checkpoint) -> bool:
+    """Whether the runtime computes this member by itself; a network of the user's runs as an ONNX graph instead."""
+    return not is_declared("network", member.config.architecture)
+
+
+def require_network(path: Path, member: Mapping[str, Any]) -> None:
+    """Raise `BundleError` where a member of the submission at `path` has a network that was not loaded here."""
+    if member["architecture"] not in ARCHITECTURES.names:
+        raise BundleError(
+            f"{path}: {member['name']} is a network {member['architecture']!r}, which a plugin defines: name its file "
+            "with `plugin`",
+            arguments=["plugin"],
+        )
 
 
 def member_graph(member: Checkpoint) -> NDArray[np.uint8]:

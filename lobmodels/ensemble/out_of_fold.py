@@ -49,7 +49,7 @@ def out_of_fold(
     The sequences are those that every configuration can predict so. Raises `BundleError` where there are none.
     """
     stds = scale.spreads(members)
-    factors = scale.factors(stds, blend.uniform(len(members)))
+    factors = scale.factors(stds, blend.uniform(len(members), len(dataset.schema.targets)))
     groups = _by_configuration(members)
     held = [dataset.partition(member.rule).select for member in members]
     index = _common([np.unique(np.concatenate([held[k] for k in places])) for places in groups])

@@ -22,7 +22,7 @@ CHUNK = 128  # sequences whose features are in memory at once
 
 
 def scored_targets(data: Sequences) -> NDArray[np.float32]:
-    """Targets of the scored steps, (N, 901, 2)."""
+    """Targets of the scored steps, (N, S, K)."""
     return np.asarray(data.targets[:, data.schema.warmup_steps :])
 
 
@@ -32,7 +32,7 @@ def predict_all(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Predictions of each member on the scored steps of `data`: read-only arrays (N, 901, 2), mapped from the cache.
+    """Predictions of each member on the scored steps of `data`: read-only arrays (N, S, K), mapped from the cache.
 
     `progress(members done, in all)`. Each is computed once and then read from the cache.
     """
@@ -47,14 +47,14 @@ def predict_all(
 
 def _predictions(member: Checkpoint, data: Sequences, device: str) -> NDArray[np.float32]:
     path = cache_folder() / "predictions" / data.fingerprint / f"{digest(member)}.npy"
-    shape = (len(data), data.schema.scored_steps, len(data.schema.targets))
+    shape = (len(data), data.features.shape[1] - data.schema.warmup_steps, len(data.schema.targets))
     return mapped(path, shape, lambda: member.predict(data.features, device)[:, data.schema.warmup_steps :])
 
 
 def predict_held_out(
     member: Checkpoint, dataset: Dataset, index: Indices, device: str | None = None
 ) -> NDArray[np.float32]:
-    """Predictions (n, 901, 2) on the sequences that the run held out: `index`, counted through both files.
+    """Predictions (n, S, K) on the sequences that the run held out: `index`, counted through both files.
 
     Read-only, mapped from the cache once they are computed.
     """
@@ -67,7 +67,7 @@ def predict_held_out(
         return np.concatenate(parts)[:, schema.warmup_steps :]
 
     path = cache_folder() / "predictions" / dataset.fingerprint / name
-    return mapped(path, (len(index), schema.scored_steps, len(schema.targets)), compute)
+    return mapped(path, (len(index), rows.shape[1] - schema.warmup_steps, len(schema.targets)), compute)
 
 
 def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -37,7 +37,7 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of manifest.json; another number is refused
-COLUMNS, TARGETS = 32, 2
+COLUMNS = 32  # of a row, where the manifest does not say where each column is kept
 LIMIT = 1e6  # raw columns are scaled to about ±5; beyond this a value is noise, and its powers must not overflow
 EPSILON = np.float32(1e-5)  # of torch's LayerNorm
 TOLERANCE = 1e-5  # largest difference allowed between the compiled step and the numpy step at start-up
@@ -83,28 +83,40 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 class Inputs:
     """Which features are computed, and which columns, shifted and scaled, each distinct input of a network reads."""
 
-    def __init__(self, pipelines: list[dict[str, Any]], arrays: dict[str, np.ndarray], features: Any) -> None:
+    def __init__(
+        self,
+        pipelines: list[dict[str, Any]],
+        arrays: dict[str, np.ndarray],
+        features: Any,
+        slots: list[int] | None = None,
+    ) -> None:
+        """`slots` says where each column of a row is kept, so that features find the ones they read at their
+        numbers."""
+        self.slots = None if slots is None else np.array(slots, np.int64)
+        slots = list(range(COLUMNS)) if slots is None else slots
+        self.count = len(slots)  # columns of a row
+        self.raw = max(COLUMNS, max(slots) + 1)
         used = {group for pipeline in pipelines for group in pipeline["groups"]}
         if used - set(features.GROUPS):
             raise RuntimeFormatError(f"feature groups {sorted(used - set(features.GROUPS))} are not in features.py")
         self.starts: dict[str, int] = {}  # the groups that are read, each with its first place among the raw columns
-        self.width = COLUMNS
+        self.width = self.raw
         for group in (name for name in features.GROUPS if name in used):
             self.starts[group] = self.width
             self.width += len(features.NAMES[group])
-        columns: list[int] = []
+        read: list[int] = []
         mean: list[float] = []
         std: list[float] = []
         self.offsets: list[int] = []
         self.sizes: list[int] = []
         for i, pipeline in enumerate(pipelines):
-            index = list(range(COLUMNS))
+            index = list(slots)
             for group in pipeline["groups"]:
                 start = self.starts[group]
                 index += range(start, start + len(features.NAMES[group]))
-            self.offsets.append(len(columns))
+            self.offsets.append(len(read))
             self.sizes.append(len(index))
-            columns += index
+            read += index
             for name, default, values in (("mean", 0.0, mean), ("std", 1.0, std)):
                 array = (
                     _need(arrays, f"pipeline.{i}.{name}") if pipeline["normalizer"] else np.full(len(index), default)
@@ -112,7 +124,7 @@ class Inputs:
                 if len(array) != len(index):
                     raise RuntimeFormatError(f"pipeline {i}: {len(array)} values of {name} for {len(index)} columns")
                 values += array.tolist()
-        self.columns = np.array(columns, np.int64)
+        self.columns = np.array(read, np.int64)
         self.mean = np.array(mean, np.float64)
         self.std = np.array(std, np.float64)
 
@@ -342,7 +354,8 @@ class Output(Part):
     """The linear layer at the end, which gives the predictions."""
 
     def __init__(self, weights: Weights, name: str) -> None:
-        super().__init__(*weights.linear(name), width=TARGETS)
+        weight, bias = weights.linear(name)
+        super().__init__(weight, bias, width=len(bias))
 
     def stacked(self, *arrays: np.ndarray) -> Any:
         return _OutputStep(*arrays)
@@ -357,11 +370,11 @@ class OutputPerTarget(Output):
 
     def __init__(self, weights: Weights, name: str) -> None:
         weight, bias = weights.linear(name)  # (M, targets)
-        size = len(weight)
-        whole = np.zeros((TARGETS * size, TARGETS), np.float32)
-        for k in range(TARGETS):
+        size, targets = weight.shape
+        whole = np.zeros((targets * size, targets), np.float32)
+        for k in range(targets):
             whole[k * size : (k + 1) * size, k] = weight[:, k]
-        Part.__init__(self, whole, bias, width=TARGETS)
+        Part.__init__(self, whole, bias, width=targets)
 
 
 def _layers(part: Any, weights: Weights) -> list[Part]:
@@ -399,10 +412,10 @@ class NumpyStep:
     ) -> None:
         self.inputs, self.features, self.blend = inputs, features, blend
         history = features.history_of(inputs.starts)
-        self.rows = [[0.0] * COLUMNS for _ in range(history)]  # plain floats: the definitions run fastest so
+        self.rows = [[0.0] * inputs.raw for _ in range(history)]  # plain floats: the definitions run fastest so
         self.raw = np.zeros(inputs.width)
         self.x = np.zeros(len(inputs.columns), np.float32)
-        self.members = np.zeros((len(members), TARGETS), np.float32)
+        self.members = np.zeros(blend.shape, np.float32)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for k, parts in enumerate(members):
             shape = (inputs.sizes[pipelines[k]], *(part.shape() for part in parts))
@@ -415,12 +428,12 @@ class NumpyStep:
     def reset(self) -> None:
         """Forget the sequence."""
         for row in self.rows:
-            row[:] = [0.0] * COLUMNS
+            row[:] = [0.0] * self.inputs.raw
         for _, stack, _ in self.stacks:
             stack.reset()
 
     def step(self, row: np.ndarray, t: int) -> np.ndarray:
-        """Prediction (2,) after raw row (32,) float64, the t-th of its sequence."""
+        """Prediction (targets,) after raw row (slots,) float64, the t-th of its sequence."""
         x = self.x = self._inputs(row, t)
         for indices, stack, pipelines in self.stacks:
             for slot, pipeline in enumerate(pipelines):
@@ -436,7 +449,7 @@ class NumpyStep:
             row = np.clip(np.where(np.isfinite(row), row, last), -LIMIT, LIMIT)
         inputs = self.inputs
         raw = self.raw
-        raw[:COLUMNS] = row
+        raw[: inputs.raw] = row
         self.rows.insert(0, self.rows.pop())
         self.rows[0][:] = row.tolist()
         for group, start in inputs.starts.items():
@@ -774,20 +787,20 @@ def _relu(pointer, w, x, y, m, a, b, n, stride, t):  # type: ignore[no-untyped-d
 
 
 def _feature_group(rows, t, out):  # type: ignore[no-untyped-def]
-    """A feature group by address: rows (history, COLUMNS) and features (COUNT,), float64."""
+    """A feature group by address: rows (history, slots) and features (COUNT,), float64."""
     definition(carray(rows, ROWS), t, carray(out, COUNT))
 
 
 def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, blend, out, outputs, memory):  # type: ignore[no-untyped-def]
-    """Everything one row changes: the row history, features, network inputs, every member's state; out (2,) last.
+    """Everything one row changes: the row history, features, network inputs, every member's state; out (targets,) last.
 
     A row of `groups` is the address of a feature group and its first place in `raw`, in bytes. A row of `program` is an
     instruction: an address, then the operands of `Program.emit`.
     """
     for k in range(rows.shape[0] - 1, 0, -1):
-        for j in range(COLUMNS):
+        for j in range(rows.shape[1]):
             rows[k, j] = rows[k - 1, j]
-    for j in range(COLUMNS):
+    for j in range(rows.shape[1]):
         value = row[j]
         value = value if -HUGE <= value <= HUGE else rows[0, j]  # not NaN, not infinite; or still the last row's
         value = value if value < LIMIT else LIMIT
@@ -806,10 +819,11 @@ def _advance(row, t, rows, raw, groups, columns, mean, std, program, bounds, ble
             w, x, y, m = program[k, 1], program[k, 2], program[k, 3], program[k, 4]
             a, b, n, stride = program[k, 5], program[k, 6], program[k, 7], program[k, 8]
             call_instruction(program[k, 0], (pointer, w, x, y, m, a, b, n, stride, step))
-    for j in range(TARGETS):
+    targets = out.shape[0]
+    for j in range(targets):
         total = 0.0
         for i in range(count):
-            total += blend[i, j] * memory[outputs + TARGETS * i + j]
+            total += blend[i, j] * memory[outputs + targets * i + j]
         out[j] = total
 
 
@@ -820,16 +834,16 @@ LINE = 16  # float32 numbers of a cache line; regions and constants start at one
 
 
 class Program:
-    """Members as instructions over one memory: inputs, predictions (K, 2), what parts hand on, scratch, states,
-    constants. Members run one after the other, and share the regions in which nothing lasts beyond a step."""
+    """Members as instructions over one memory: inputs, predictions (members, targets), what parts hand on, scratch,
+    states, constants. Members run one after the other, and share the regions in which nothing lasts beyond a step."""
 
-    def __init__(self, inputs: Inputs, members: list[list[Part]], pipelines: list[int]) -> None:
+    def __init__(self, inputs: Inputs, members: list[list[Part]], pipelines: list[int], targets: int) -> None:
         self.lines: list[tuple[Any, ...]] = []
         self.bounds = [0]
         self.constants: list[np.ndarray] = []
-        self.sizes = [len(inputs.columns), TARGETS * len(members), 0, 0, 0, 0]
+        self.sizes = [len(inputs.columns), targets * len(members), 0, 0, 0, 0]
         for k, (parts, pipeline) in enumerate(zip(members, pipelines, strict=True)):
-            self._member(parts, (INPUTS << SHIFT) + inputs.offsets[pipeline], (OUTPUTS << SHIFT) + TARGETS * k)
+            self._member(parts, (INPUTS << SHIFT) + inputs.offsets[pipeline], (OUTPUTS << SHIFT) + targets * k)
             self.bounds.append(len(self.lines))
         self.sizes[STATES] += BLOCK  # the last padded product may read that far
         self.bases = np.cumsum([0, *(-(-size // LINE) * LINE for size in self.sizes)]).tolist()
@@ -918,21 +932,21 @@ class NumbaStep:
     def __init__(
         self, inputs: Inputs, features: Any, members: list[list[Part]], pipelines: list[int], blend: np.ndarray
     ) -> None:
-        program = Program(inputs, members, pipelines)
+        program, targets = Program(inputs, members, pipelines, blend.shape[1]), blend.shape[1]
         memory, bases = program.memory(), program.bases
-        self.x, self.members = memory[: len(inputs.columns)], memory[bases[OUTPUTS] :][: TARGETS * len(members)]
-        self.members = self.members.reshape(len(members), TARGETS)
+        self.x, self.members = memory[: len(inputs.columns)], memory[bases[OUTPUTS] :][: targets * len(members)]
+        self.members = self.members.reshape(len(members), targets)
         self.state = memory[bases[STATES] : bases[CONSTANTS]]
-        self.rows = np.zeros((features.history_of(inputs.starts), COLUMNS))
-        self.out = np.zeros(TARGETS)
-        groups = [(_group(features, name).address, 8 * start) for name, start in inputs.starts.items()]
+        self.rows = np.zeros((features.history_of(inputs.starts), inputs.raw))
+        self.out = np.zeros(targets)
+        groups = [(_group(features, name, inputs.raw).address, 8 * start) for name, start in inputs.starts.items()]
         self.arguments = (
             self.rows, np.zeros(inputs.width), np.array(groups, np.uint64).reshape(-1, 2),
             inputs.columns, inputs.mean, inputs.std, program.instructions(), np.array(program.bounds), blend,
             self.out, bases[OUTPUTS], memory,
         )  # fmt: skip
         self.advance = _compiled_advance()
-        self.step(np.zeros(COLUMNS), 0)  # compiles
+        self.step(np.zeros(inputs.raw), 0)  # compiles
         self.reset()
 
     def reset(self) -> None:
@@ -941,7 +955,7 @@ class NumbaStep:
         self.state[:] = 0.0
 
     def step(self, row: np.ndarray, t: int) -> np.ndarray:
-        """Prediction (2,) after raw row (32,) float64, the t-th of its sequence. The result is overwritten."""
+        """Prediction (targets,) after raw row (slots,) float64, the t-th of its sequence. The result is overwritten."""
         self.advance(row, t, *self.arguments)
         return self.out
 
@@ -989,13 +1003,13 @@ def _instruction(function: Any) -> Any:
 
 
 @functools.cache
-def _group(features: Any, name: str) -> Any:
+def _group(features: Any, name: str, slots: int) -> Any:
     """One feature group as machine code with an `address`."""
     import numba
 
     names = {
         "definition": features.compiled(_inner(), (name,))[0], "carray": numba.carray,
-        "ROWS": (features.ROWS[name], COLUMNS), "COUNT": len(features.NAMES[name]),
+        "ROWS": (features.ROWS[name], slots), "COUNT": len(features.NAMES[name]),
     }  # fmt: skip
     return numba.cfunc(_group_type(), **_options())(_with_names(_feature_group, names))
 
@@ -1135,11 +1149,11 @@ class Ensemble:
         if manifest.get("format") != FORMAT:
             raise RuntimeFormatError(f"manifest format {manifest.get('format')!r}: this runtime reads format {FORMAT}")
         members = manifest["members"]
-        inputs = Inputs(manifest["pipelines"], arrays, features)
+        inputs = Inputs(manifest["pipelines"], arrays, features, manifest.get("slots"))
         pipelines = [member["pipeline"] for member in members]
         fused = [k for k, member in enumerate(members) if not member.get(GRAPH)]
         networks = [Weights(members[k], arrays, f"member.{k}").parts() for k in fused]
-        self.weights = np.array([member["weight"] for member in members], np.float64)  # (K, 2)
+        self.weights = np.array([member["weight"] for member in members], np.float64)  # (K, targets)
         parts = (inputs, features, networks, [pipelines[k] for k in fused], self.weights[fused])
         self._step: Any = NumpyStep(*parts)
         if backend != "numpy" and fused:
@@ -1147,7 +1161,7 @@ class Ensemble:
         if len(fused) < len(members):
             graphs = {k: _need(arrays, f"member.{k}.{GRAPH}") for k in range(len(members)) if k not in fused}
             self._step = MixedStep(self._step, fused, graphs, inputs, pipelines, self.weights)
-        self._row = np.zeros(COLUMNS)
+        self._row = np.zeros(inputs.raw)
         self._sequence: Any = None
         self._inputs, self._pipelines = inputs, pipelines
         self._t = -1  # the step of the last row
@@ -1161,19 +1175,20 @@ class Ensemble:
         return str(self._step.name)
 
     def predict(self, seq_ix: Any, step_in_seq: Any, need_prediction: Any, state: Any) -> np.ndarray | None:
-        """Read one row; the prediction (2,) float64, or None when none is asked.
+        """Read one row; the prediction (targets,) float64, or None when none is asked.
 
-        Ids may arrive as any number, `state` as any array of 32 numbers. Raises `SequenceError` when the row does not
-        continue the sequence, ValueError when it does not have 32 columns.
+        Ids may arrive as any number, `state` as any array of the data's columns. Raises `SequenceError` when the row
+        does not continue the sequence, ValueError when it has another number of columns.
         """
         t = int(step_in_seq)
         if t != 0 and (t != self._t + 1 or seq_ix != self._sequence):
             self._start_afresh(self._fault(int(seq_ix), t))
         elif t == 0:
             self._reset()
-        if getattr(state, "shape", None) != (COLUMNS,):
-            raise ValueError(f"sequence {seq_ix}, step {t}: state has shape {np.shape(state)}, not ({COLUMNS},)")
-        self._row[:] = state
+        count, slots = self._inputs.count, self._inputs.slots
+        if getattr(state, "shape", None) != (count,):
+            raise ValueError(f"sequence {seq_ix}, step {t}: state has shape {np.shape(state)}, not ({count},)")
+        self._row[slice(None) if slots is None else slots] = state
         self._sequence, self._t, self._position = seq_ix, t, self._position + 1
         prediction = self._step.step(self._row, self._position)
         return prediction.copy() if need_prediction else None
@@ -1199,7 +1214,7 @@ class Ensemble:
 
     @property
     def members(self) -> np.ndarray:
-        """Predictions (K, 2) of the members after the last row, float32."""
+        """Predictions (members, targets) of the members after the last row, float32."""
         return np.array(self._step.members)
 
     @property
@@ -1233,7 +1248,7 @@ def _fastest(backend: str, reference: NumpyStep, parts: tuple[Any, ...]) -> Any:
 
 def _difference(compiled: Any, reference: Any) -> float:
     """Largest difference over a few rows of noise and a reset; both are left reset."""
-    rows = np.random.RandomState(0).standard_normal((24, COLUMNS))
+    rows = np.random.RandomState(0).standard_normal((24, reference.inputs.raw))
     largest = 0.0
     for start in (0, 4):
         compiled.reset(), reference.reset()

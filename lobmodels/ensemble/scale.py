@@ -20,6 +20,7 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, cache_folder
 from lobmodels.ensemble.predictions import digest, mapped
 from lobmodels.errors import BundleError
+from lobmodels.metric import metric_of
 from lobmodels.networks import build_network
 from lobmodels.networks.plugged import OUTPUT_SCALE
 from lobmodels.training.measures import spread_index
@@ -30,7 +31,10 @@ Floats = NDArray[np.float64]
 
 
 def spreads(members: Sequence[Checkpoint]) -> Floats | None:
-    """Standard deviation (K, targets) of the members' predictions; None where a checkpoint does not hold its own."""
+    """Standard deviation (K, targets) of the members' predictions; None where a checkpoint does not hold its own, and
+    where the metric is no correlation: the scale of a prediction then counts."""
+    if not metric_of(members[0].schema).correlates:
+        return None
     known = [member.prediction_std for member in members]
     return np.array(known, np.float64) if all(known) else None
 
@@ -73,7 +77,7 @@ def output_layer(member: Checkpoint) -> tuple[str, str]:
     Raises `BundleError` where the network's head does not end in a linear layer.
     """
     with torch.device("meta"):
-        network = build_network(member.config, len(member.pipeline.names))
+        network = build_network(member.config, len(member.pipeline.names), len(member.schema.targets))
     layers = list(network.get_submodule("head").named_modules(prefix="head"))
     name, layer = layers[-1]
     if not isinstance(layer, torch.nn.Linear) or layer.bias is None:
@@ -86,7 +90,7 @@ def with_spreads(
 ) -> list[Checkpoint]:
     """The members, each with the standard deviation of its predictions: measured on `train()` where a checkpoint
     written by an older lobtuna does not hold it."""
-    if spreads(members) is not None:
+    if spreads(members) is not None or not metric_of(members[0].schema).correlates:
         return list(members)
     data = train()
     return [member if member.prediction_std else _measured(member, data, device) for member in members]
@@ -97,7 +101,11 @@ def _measured(member: Checkpoint, data: Sequences, device: str | None) -> Checkp
         raw = np.asarray(data.features[spread_index(len(data))])
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         predicted = member.predict(raw, where)[:, data.schema.warmup_steps :]
-        return predicted.std((0, 1), dtype=np.float64)
+        rows = predicted.reshape(-1, predicted.shape[-1])
+        if data.schema.variable_length:
+            there = ~np.isnan(data.targets[spread_index(len(data)), data.schema.warmup_steps :, 0])
+            rows = predicted[there]
+        return rows.std(0, dtype=np.float64)
 
     path = cache_folder() / "spreads" / data.fingerprint / f"{digest(member)}.npy"
     std = mapped(path, (len(data.schema.targets),), compute)

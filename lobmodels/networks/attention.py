@@ -100,8 +100,8 @@ class AttentionNetwork(GruNetwork):
     The state adds the attention's keys and values of the last `attention_window` steps and their number.
     """
 
-    def __init__(self, config: RunConfig, input_size: int) -> None:
-        super().__init__(config, input_size)
+    def __init__(self, config: RunConfig, input_size: int, targets: int) -> None:
+        super().__init__(config, input_size, targets)
         self.attention = BandedSelfAttention(
             config.hidden_size, config.attention_heads, config.attention_window, config.attention_dropout
         )

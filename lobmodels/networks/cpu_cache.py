@@ -1,16 +1,25 @@
-"""Keeps the machine code of `cpu_kernels` on disk: it is compiled once a machine, not once a process."""
+"""Keeps the machine code of `cpu_kernels` on disk: it is compiled once a machine, not once a process.
+
+A child process compiles, and every other process loads what it left: code that numba runs in the process that compiled
+it rounds a few last digits differently from the same code loaded from the cache (seen with numba 0.68, gradients of
+both layers), and a run's numbers must not depend on which process was the first on its machine.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
+import llvmlite.binding
 import numba
 
 from lobmodels.data import cache_folder
@@ -19,6 +28,7 @@ logger = logging.getLogger(__name__)
 settings: Any = numba.config  # numba sets its attributes at import, which type checkers do not see
 
 SOURCES = ("cpu_kernels.py", "cpu_cells.py", "cpu_products.py")
+CODE = "from lobmodels.networks import cpu_kernels"  # what the child process runs
 WAIT = 120.0  # seconds that a process waits for another's compilation before it compiles for itself
 
 
@@ -36,6 +46,7 @@ def compiled_once() -> Iterator[None]:
             lock = filelock.FileLock(folder / "compile.lock")
             with contextlib.suppress(filelock.Timeout):
                 stack.enter_context(lock.acquire(timeout=WAIT))
+                _compile_in_a_child(folder)
         except OSError as error:
             logger.info(
                 "%s: cannot be written (%s); every process compiles its CPU kernels again", folder, error.strerror
@@ -45,6 +56,22 @@ def compiled_once() -> Iterator[None]:
         stack.callback(setattr, settings, "CACHE_DIR", before)
         settings.CACHE_DIR = str(folder)
         yield
+
+
+def _compile_in_a_child(folder: Path) -> None:
+    """Fill `folder` for this processor and these versions, once. Where that fails, this process compiles."""
+    made_for = [llvmlite.binding.get_host_cpu_name(), numba.__version__, llvmlite.__version__, sys.version]
+    stamp = folder / f"compiled-{hashlib.blake2b(repr(made_for).encode(), digest_size=8).hexdigest()}"
+    if stamp.exists():
+        return
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CODE]
+    try:
+        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        logger.info("no child process could compile the CPU kernels (%s); this one does", error)
+        return
+    stamp.touch()
 
 
 def machine_code_folder() -> Path:

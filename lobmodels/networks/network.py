@@ -11,15 +11,15 @@ from lobmodels.config import RunConfig
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB
 
-TARGETS = len(LOB.targets)
+TARGETS = len(LOB.targets)  # where data states no schema of its own
 State = tuple[Tensor, ...]  # what a network carries from one step to the next; every tensor has the batch in dim 1
 
 
 class Network(nn.Module):
     """A causal network over sequences, in two forms that compute the same function. Tensors are time-major.
 
-    `forward` maps whole sequences (T, B, F) to predictions (T, B, 2), from a zero state. `forward_step` maps one step
-    (B, F) and a state to predictions (B, 2) and the next state.
+    `forward` maps whole sequences (T, B, F) to predictions (T, B, K), from a zero state. `forward_step` maps one step
+    (B, F) and a state to predictions (B, K) and the next state.
     """
 
     def initial_state(self, batch: int) -> State:
@@ -33,22 +33,22 @@ class Network(nn.Module):
         raise NotImplementedError
 
 
-ARCHITECTURES: Registry[Callable[[RunConfig, int], Network]] = Registry("architecture")
-"""Each entry builds a network from a configuration and the number of input columns."""
+ARCHITECTURES: Registry[Callable[[RunConfig, int, int], Network]] = Registry("architecture")
+"""Each entry builds a network from a configuration and the numbers of input columns and of targets."""
 
 INPUT_BLOCKS: Registry[Callable[[RunConfig, int], tuple[InputBlock, int]]] = Registry("input block")
 """Each entry builds a block (T, B, F) -> (T, B, W) from a configuration and F; the second value is W."""
 
-HEADS: Registry[Callable[[RunConfig], nn.Module]] = Registry("head")
-"""Each entry builds a module (..., H) -> (..., 2), H being the configuration's `hidden_size`."""
+HEADS: Registry[Callable[[RunConfig, int], nn.Module]] = Registry("head")
+"""Each entry builds a module (..., H) -> (..., K) for K targets, H being the configuration's `hidden_size`."""
 
 
-def build_network(config: RunConfig, input_size: int) -> Network:
+def build_network(config: RunConfig, input_size: int, targets: int = TARGETS) -> Network:
     """The network of `config` for `input_size` input columns, freshly initialised from torch's global generator.
 
     Raises `UnknownNameError` where the architecture, input block or head is not registered.
     """
-    return ARCHITECTURES[config.architecture](config, input_size)
+    return ARCHITECTURES[config.architecture](config, input_size, targets)
 
 
 class InputBlock(nn.Module):
@@ -145,25 +145,25 @@ def _convolution(config: RunConfig, input_size: int) -> tuple[InputBlock, int]:
 
 
 @HEADS.register("linear")
-def _linear_head(config: RunConfig) -> nn.Module:
-    return nn.Linear(config.hidden_size, TARGETS)
+def _linear_head(config: RunConfig, targets: int) -> nn.Module:
+    return nn.Linear(config.hidden_size, targets)
 
 
 @HEADS.register("mlp")
-def _mlp_head(config: RunConfig) -> nn.Module:
+def _mlp_head(config: RunConfig, targets: int) -> nn.Module:
     hidden, middle = config.hidden_size, max(1, config.hidden_size // 2)
-    return nn.Sequential(nn.Linear(hidden, middle), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(middle, TARGETS))
+    return nn.Sequential(nn.Linear(hidden, middle), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(middle, targets))
 
 
 @HEADS.register("mlp_per_target")
-def _mlp_per_target(config: RunConfig) -> nn.Module:
+def _mlp_per_target(config: RunConfig, targets: int) -> nn.Module:
     """The mlp once for each target; their first layers are computed as one."""
     hidden, middle = config.hidden_size, max(1, config.hidden_size // 2)
     return nn.Sequential(
-        nn.Linear(hidden, TARGETS * middle),
+        nn.Linear(hidden, targets * middle),
         nn.ReLU(),
         nn.Dropout(config.dropout),
-        LinearPerTarget(middle, TARGETS),
+        LinearPerTarget(middle, targets),
     )
 
 

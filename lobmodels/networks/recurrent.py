@@ -16,12 +16,12 @@ class RecurrentNetwork(Network):
 
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]]
 
-    def __init__(self, config: RunConfig, input_size: int) -> None:
+    def __init__(self, config: RunConfig, input_size: int, targets: int) -> None:
         super().__init__()
         self.block, width = INPUT_BLOCKS[config.input_block](config, input_size)
         between = config.dropout if config.num_layers > 1 else 0.0
         self.recurrent: nn.RNNBase = self.cell(width, config.hidden_size, config.num_layers, dropout=between)
-        self.head = HEADS[config.head](config)
+        self.head = HEADS[config.head](config, targets)
 
     def initial_state(self, batch: int) -> State:
         """The state of the input block, then the zero hidden states (L, B, H), before a sequence."""

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.data.parquet import Block, RowAudit, blocks, column_problems, is_readable, open_parquet
+from lobmodels.data.columns import column_notes, column_problems, is_readable
+from lobmodels.data.parquet import Block, RowAudit, blocks, open_parquet, rows_of_block
 from lobmodels.distributions import ks_distance
 from lobmodels.errors import DataError
+from lobmodels.profile.dead import DeadData, DeadSearch
 from lobmodels.schema import LOB, Schema
 
 SAMPLE_ROWS = 200_000  # rows kept of each file to compare distributions: KS is known to about 0.003
@@ -41,6 +43,10 @@ class FileAudit:
     inf: int
     scale: dict[str, Scale]
     problems: list[str]
+    notes: list[str]  # columns that are cast as they are read, or not read
+    dead: DeadData  # of a file without problems
+    shortest: int  # steps of a sequence
+    longest: int
     sample: dict[str, NDArray[np.float32]] = field(repr=False)  # evenly spaced rows of each column
     digests: frozenset[bytes] = field(repr=False)  # of the sequences' features
     repeated: int  # sequences whose features occur earlier in the file
@@ -65,7 +71,7 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
     except DataError as error:
         return _unreadable(path, str(error).removeprefix(f"{path}: "))
     names, types = file.schema_arrow.names, file.schema_arrow.types
-    problems = column_problems(names, types, schema)
+    problems, notes = column_problems(names, types, schema), column_notes(names, types, schema)
     usable = {name for name, kind in zip(names, types, strict=True) if is_readable(name, kind, names, schema)}
     readable = replace(
         schema,
@@ -73,18 +79,21 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
         targets=tuple(name for name in schema.targets if name in usable),
     )
     rows = file.metadata.num_rows
-    audit, sums = RowAudit(readable), _Sums(readable, rows)
     if set(readable.columns) - usable:  # without ids and flags, rows mean nothing
-        return replace(_unreadable(path, ""), rows=rows, problems=problems)
+        return replace(_unreadable(path, ""), rows=rows, problems=problems, notes=notes)
+    audit, sums = RowAudit(readable), _Sums(readable, rows)
+    dead = DeadSearch(readable, rows // rows_of_block(readable))
     try:
         for block in blocks(file, path, readable):
             audit.add(block)
             sums.add(block)
+            dead.add(block)
             if progress is not None:
                 progress(audit.rows, rows)
     except DataError as error:
         problems.append(str(error).removeprefix(f"{path}: "))
     problems += audit.finish()
+    scale, lengths = sums.scale(), audit.lengths()
     return FileAudit(
         path=path,
         rows=rows,
@@ -92,8 +101,12 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
         scored_rows=audit.scored,
         nan=sums.nan,
         inf=sums.inf,
-        scale=sums.scale(),
+        scale=scale,
         problems=problems,
+        notes=notes,
+        dead=DeadData() if problems else dead.result({name: (x.min, x.max) for name, x in scale.items()}),
+        shortest=min(lengths, default=0),
+        longest=max(lengths, default=0),
         sample=dict(zip(sums.names, np.concatenate(sums.sample).T, strict=True)) if sums.sample else {},
         digests=frozenset(sums.digests),
         repeated=sums.repeated,
@@ -101,7 +114,7 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
 
 
 def _unreadable(path: Path, problem: str) -> FileAudit:
-    return FileAudit(path, 0, 0, 0, 0, 0, {}, [problem], {}, frozenset(), 0)
+    return FileAudit(path, 0, 0, 0, 0, 0, {}, [problem], [], DeadData(), 0, 0, {}, frozenset(), 0)
 
 
 def shifts(train: FileAudit, valid: FileAudit) -> list[Shift]:
@@ -169,6 +182,8 @@ class _Sums:
         self.high = np.maximum(self.high, np.where(finite, values, -np.inf).max(0))
 
     def _add_digests(self, features: NDArray[np.float32]) -> None:
+        if self.schema.variable_length:
+            return  # blocks cut such sequences anywhere
         length = self.schema.sequence_length
         for start in range(0, len(features) - length + 1, length):
             digest = hashlib.blake2b(features[start : start + length].tobytes(), digest_size=16).digest()

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.data import Sequences
-from lobmodels.features import GROUPS, feature_names
-from lobmodels.inputs import append_features
+from lobmodels.features import NAMES, feature_names
+from lobmodels.inputs import append_features, available_groups
 from lobmodels.schema import Schema
 
 SEQUENCES = 8  # a chunk: 8,000 rows of 66 features are 4 MB in float64
-ALL_GROUPS = tuple(GROUPS)
 R = TypeVar("R")
 
 
@@ -35,21 +34,23 @@ class Chunk:
 
 
 def all_feature_names(schema: Schema) -> tuple[str, ...]:
-    """The raw columns and the features of all groups, in their order."""
-    return schema.features + feature_names(ALL_GROUPS)
+    """The raw columns and the features of all groups that the data allows, in their order."""
+    return schema.features + feature_names(available_groups(schema))
 
 
-def column_groups(schema: Schema, groups: tuple[str, ...] = ALL_GROUPS) -> dict[str, list[int]]:
-    """Columns of each group of raw columns, then of each group of `groups` appended to them."""
-    members = {
-        group: [schema.features.index(name) for name in columns] for group, columns in schema.column_groups.items()
+def column_groups(schema: Schema, groups: tuple[str, ...] | None = None) -> dict[str, list[int]]:
+    """Columns of each group of raw columns, then of each group of `groups` appended to them, all that the data allows
+    where it is None."""
+    groups = available_groups(schema) if groups is None else groups
+    found = {
+        name: [schema.features.index(column) for column in columns] for name, columns in schema.column_groups.items()
     }
     first = len(schema.features)
-    for group in groups:  # by position: two groups may hold a feature of one name
-        count = len(feature_names((group,)))
-        members[group] = list(range(first, first + count))
+    for group in groups:  # by place: two groups may compute features of one name
+        count = len(NAMES[group])
+        found[group] = list(range(first, first + count))
         first += count
-    return members
+    return found
 
 
 def map_chunks(
@@ -60,14 +61,14 @@ def map_chunks(
     At most two chunks for each core are in memory, however slowly the results are taken.
     """
     chosen = np.arange(len(sequences)) if indices is None else indices
-    cores = os.cpu_count() or 1
+    cores, groups = os.cpu_count() or 1, available_groups(sequences.schema)
     starts = range(0, len(chosen), SEQUENCES)
 
     def one(start: int) -> R:
         part = chosen[start : start + SEQUENCES]
         rows = torch.from_numpy(np.array(sequences.features[part]))
         targets = torch.from_numpy(np.array(sequences.targets[part])).double()
-        return work(Chunk(start, append_features(rows, ALL_GROUPS), targets))
+        return work(Chunk(start, append_features(rows, groups, sequences.schema), targets))
 
     with _one_thread_each(), ThreadPoolExecutor(cores) as pool:
         waiting: deque[Future[R]] = deque()

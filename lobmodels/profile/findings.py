@@ -15,7 +15,8 @@ FEW = 20  # with fewer sequences, a classifier's score on them is mostly chance
 
 
 def findings(profile: Profile) -> dict[str, str]:
-    """What stands out, by topic: integrity, shift, memory, concentration, clustering, columns, ridge, run."""
+    """What stands out, by topic: integrity, shift, memory, concentration, clustering, columns, dead (where
+    something is), ridge, run."""
     found = {
         "integrity": _integrity(profile),
         "shift": f"{_shift(profile)} {_adversarial(profile)}",
@@ -23,6 +24,7 @@ def findings(profile: Profile) -> dict[str, str]:
         "concentration": f"{_concentration(profile)} {_resolution(profile)}",
         "clustering": _clustering(profile),
         "columns": _sign_changes(profile),
+        **({"dead": _dead(profile)} if profile.dead.lines() else {}),
         "ridge": f"{_signal(profile)} {_derived(profile)}",
     }
     if profile.run is not None:
@@ -41,6 +43,13 @@ def _integrity(profile: Profile) -> str:
         if facts.repeated:
             found.append(f"{facts.path.name}: {facts.repeated:,} sequences repeat an earlier one.")
     return " ".join(found) or "Both files keep the format, without NaN or inf; no sequence occurs twice."
+
+
+def _dead(profile: Profile) -> str:
+    return (
+        "; ".join(f"{line[0].upper() if i == 0 else line[0]}{line[1:]}" for i, line in enumerate(profile.dead.lines()))
+        + "."
+    )
 
 
 def shifted_columns(profile: Profile) -> list[ColumnProfile]:
@@ -85,9 +94,13 @@ def _memory(profile: Profile) -> str:
     values = [
         f"{name} {profile.train_targets.autocorrelation[1, k]:.3f}" for k, name in enumerate(profile.target_names)
     ]
+    found = f"Lag-1 autocorrelation of the targets in train: {', '.join(values)}"
+    if len(profile.target_names) == 1:
+        return f"{found}."
+    which = "their correlation with each other" if len(values) == 2 else "the correlation of the first two"
     return (
-        f"Lag-1 autocorrelation of the targets in train: {', '.join(values)}; their correlation with each other is "
-        f"{profile.train_targets.correlation:.2f} in train and {profile.valid_targets.correlation:.2f} in valid."
+        f"{found}; {which} is {profile.train_targets.correlation:.2f} in train and "
+        f"{profile.valid_targets.correlation:.2f} in valid."
     )
 
 
@@ -119,7 +132,7 @@ def _derived(profile: Profile) -> str:
     scores = {item.ridge.name: item.valid for item in profile.ridges.scores}
     base = scores[RAW].mean
     gains = [(score.mean - base, name) for name, score in scores.items() if name not in (RAW, ALL)]
-    gain, name = max(gains)
+    gain, name = max(gains, default=(0.0, ""))
     if gain < 0.001:
         return "No group of derived features lifts the ridge's validation score by .001 or more."
     return f"The group of derived features that lifts the ridge most is {name.removeprefix('raw + ')}: {gain:+.3f}."

@@ -12,7 +12,9 @@ import numpy as np
 
 from lobmodels.data import Dataset, Sequences
 from lobmodels.distributions import ks_by_column
+from lobmodels.errors import DataError, Remedy
 from lobmodels.profile.chunks import all_feature_names, column_groups
+from lobmodels.profile.dead import DeadData, dead_of
 from lobmodels.profile.importance import RunProfile, profile_run
 from lobmodels.profile.moments import Moments, measure
 from lobmodels.profile.ridge import RidgeProfile, profile_ridges
@@ -71,6 +73,7 @@ class Profile:
     adversarial: Adversarial
     ridges: RidgeProfile
     run: RunProfile | None
+    dead: DeadData  # of train
 
 
 def profile_dataset(
@@ -81,8 +84,10 @@ def profile_dataset(
 ) -> Profile:
     """Measure `dataset` in bounded memory; with `checkpoint`, also how much that run depends on each group of inputs.
 
-    `progress` is called with the name of each part before it begins.
+    `progress` is called with the name of each part before it begins. Raises `DataError` for data whose sequences differ
+    in length, or which is scored by another metric than the weighted Pearson correlation.
     """
+    _require_supported(dataset)
     train, valid = dataset.train, dataset.valid
     progress("scale and correlations of train")
     moments = measure(train)
@@ -97,6 +102,8 @@ def profile_dataset(
     targets = profile_targets(train), profile_targets(valid)
     progress("ridge models")
     ridges = profile_ridges(train, valid, moments.gram)
+    progress("columns that teach nothing")
+    dead = dead_of(train, {c.name: (c.train[2], c.train[3]) for c in columns})
     progress("repeated sequences")
     facts, shared = _facts(train, valid)
     if checkpoint is not None:
@@ -114,7 +121,20 @@ def profile_dataset(
         adversarial=adversarial,
         ridges=ridges,
         run=None if checkpoint is None else profile_run(checkpoint, valid, device),
+        dead=dead,
     )
+
+
+def _require_supported(dataset: Dataset) -> None:
+    schema = dataset.schema
+    if schema.variable_length or schema.metric != "weighted_pearson":
+        reason = "sequences of different lengths" if schema.variable_length else f"the metric {schema.metric}"
+        raise DataError(
+            f"{dataset.train.source.parent}: the profile knows the metric weighted_pearson and sequences of one "
+            f"length, not {reason}; the check reads this data too",
+            remedy=Remedy.CHECK_DATA,
+            subject=str(dataset.train.source.parent),
+        )
 
 
 def _columns(train: Moments, valid: Moments, valid_sequences: int, schema: Schema) -> list[ColumnProfile]:

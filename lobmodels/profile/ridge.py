@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from lobmodels.data import Sequences
-from lobmodels.profile.chunks import ALL_GROUPS, Chunk, column_groups, map_chunks
+from lobmodels.inputs import available_groups
+from lobmodels.profile.chunks import Chunk, column_groups, map_chunks
 from lobmodels.profile.importance import Importance, Scores, importance, scores_of, sequence_sums
 from lobmodels.schema import Schema
 
@@ -77,7 +78,8 @@ def fit_ridges(gram: Array, schema: Schema) -> list[Ridge]:
     """Models of the raw columns, of them with each feature group, and of everything."""
     groups, targets = column_groups(schema), len(schema.targets)
     raw = tuple(schema.column_groups)
-    sets = [(RAW, raw), *((f"raw + {group}", (*raw, group)) for group in ALL_GROUPS), (ALL, (*raw, *ALL_GROUPS))]
+    derived = available_groups(schema)
+    sets = [(RAW, raw), *((f"raw + {group}", (*raw, group)) for group in derived), (ALL, (*raw, *derived))]
     return [
         fit_ridge(name, members, [j for group in members for j in groups[group]], gram, targets)
         for name, members in sets

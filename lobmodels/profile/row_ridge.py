@@ -23,7 +23,7 @@ def row_ridge_sums(train: Sequences, valid: Sequences) -> Array:
     columns, groups = list(range(len(schema.features))), tuple(schema.column_groups)
     ridge = fit_ridge(RAW, groups, columns, _gram(train), len(schema.targets))
     sums = [
-        sequence_statistics(rows @ ridge.weights + ridge.intercept, targets)
+        sequence_statistics(rows @ ridge.weights + ridge.intercept, targets, schema)
         for rows, targets in (_scored(valid, start) for start in range(0, len(valid), CHUNK))
     ]
     return np.concatenate(sums)

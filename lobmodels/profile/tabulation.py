@@ -64,7 +64,9 @@ def _lags(profile: Profile) -> Table:
     columns = ["file", "lag"]
     for name in profile.target_names:
         columns += [f"autocorrelation_{name}", f"autocorrelation_of_size_{name}", f"large_move_lift_{name}"]
-    columns += ["t0_now_with_t1_later", "t1_now_with_t0_later"]
+    if len(profile.target_names) > 1:
+        first, second = profile.target_names[:2]
+        columns += [f"{first}_now_with_{second}_later", f"{second}_now_with_{first}_later"]
     rows = []
     for part, found in _parts(profile):
         for lag in range(LAGS + 1):
@@ -72,7 +74,8 @@ def _lags(profile: Profile) -> Table:
             for k in range(len(profile.target_names)):
                 row += [float(found.autocorrelation[lag, k]), float(found.size_autocorrelation[lag, k])]
                 row.append(float(found.large_lift[lag, k]))
-            row += [float(found.cross_correlation[LAGS + lag]), float(found.cross_correlation[LAGS - lag])]
+            if len(profile.target_names) > 1:
+                row += [float(found.cross_correlation[LAGS + lag]), float(found.cross_correlation[LAGS - lag])]
             rows.append(row)
     return Table("lags", columns, rows)
 

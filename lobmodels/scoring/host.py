@@ -66,13 +66,16 @@ def _score(job: dict[str, Any], channel: TextIO) -> None:
     model = _build(Path(job["folder"]))
     backend = getattr(getattr(model, "ensemble", None), "backend", None)
     _send(channel, seconds=time.perf_counter() - started, backend=backend)
-    features = np.load(job["features"], mmap_mode="r")  # (N, T, 32)
+    features = np.load(job["features"], mmap_mode="r")  # (N, T, F)
     fed = [
-        (int(seq_ix), np.asarray(features[index])) for index, seq_ix in zip(job["order"], job["seq_ix"], strict=True)
+        (int(seq_ix), np.asarray(features[index, :length]))
+        for index, seq_ix, length in zip(job["order"], job["seq_ix"], job["lengths"], strict=True)
     ]
+    steps = features.shape[1]  # behind the end of a shorter sequence, predictions and times stay 0
     if job.get("joined"):  # one long sequence: the state must go on
         fed = [(fed[0][0], np.concatenate([rows for _, rows in fed]))]
-    steps, warmup, targets = len(fed[0][1]), job["warmup"], job["targets"]
+        steps = len(fed[0][1])
+    warmup, targets = job["warmup"], job["targets"]
     predictions = np.zeros((len(fed), steps - warmup, targets))
     times = np.zeros((len(fed), steps), np.int64)
     probe = _Probe(model) if job.get("probe") else None
@@ -83,7 +86,7 @@ def _score(job: dict[str, Any], channel: TextIO) -> None:
     np.save(output / "predictions.npy", predictions)
     np.save(output / "times.npy", times)
     if probe is not None:
-        probe.save(output, len(fed))
+        probe.save(output)
     _send(channel, finished=True)
 
 
@@ -100,10 +103,10 @@ class _Probe:
         self.inputs.append(np.concatenate(self.ensemble.inputs))
         self.members.append(self.ensemble.members)
 
-    def save(self, output: Path, sequences: int) -> None:
+    def save(self, output: Path) -> None:
         for name, rows in (("inputs", self.inputs), ("members", self.members)):
-            array = np.stack(rows)
-            np.save(output / f"{name}.npy", array.reshape(sequences, -1, *array.shape[1:]))
+            array = np.stack(rows)  # of all sequences, one behind the other
+            np.save(output / f"{name}.npy", array)
 
 
 def _build(folder: Path) -> Any:
@@ -139,7 +142,7 @@ def _sequence(
     times: np.ndarray,
     probe: _Probe | None = None,
 ) -> None:
-    """One sequence through the submission; fills predictions (T - warmup, 2) and nanoseconds (T,)."""
+    """One sequence through the submission; fills predictions (T - warmup, K) and nanoseconds (T,)."""
     for t, row in enumerate(rows):
         point = DataPoint(row[0], row[1], row[2], row[3:])
         started = time.perf_counter_ns()

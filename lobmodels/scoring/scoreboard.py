@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.bootstrap import FEW, INTERVAL, REPETITIONS, Comparison, compare, sequence_statistics
+from lobmodels.bootstrap import FEW, INTERVAL, REPETITIONS, Comparison, Row, compare, sequence_statistics
 from lobmodels.errors import Remedy, ScoringError
 from lobmodels.files import write_atomically
+from lobmodels.schema import LOB, Schema
 from lobmodels.scoring.submission import Score
 from lobmodels.table import Table
 
@@ -26,15 +28,16 @@ class Tally:
     """What a comparison needs of one scored submission: six sums per sequence and target, and which data it was."""
 
     name: str
-    statistics: NDArray[np.float64]  # (N, 6, 2)
+    statistics: NDArray[np.float64]  # (N, 6, K)
     fingerprint: str
     split: dict[str, NDArray[np.int64]]  # `select` and `report` sequences, where known
+    schema: Schema = LOB  # a file states it where it is not the challenge's
 
     @staticmethod
     def of(score: Score) -> Tally:
         """The tally of a score."""
-        statistics = sequence_statistics(score.predictions, score.targets)
-        return Tally(str(score.path), statistics, score.fingerprint, score.split)
+        statistics = sequence_statistics(score.predictions, score.targets, score.schema)
+        return Tally(str(score.path), statistics, score.fingerprint, score.split, score.schema)
 
     def save(self, path: Path) -> None:
         """Save it in a small file, so that a champion need not be run again. Raises `OutputError`."""
@@ -45,6 +48,8 @@ class Tally:
             "statistics": self.statistics,
             **{f"split.{name}": index for name, index in self.split.items()},
         }
+        if not self.schema.is_challenge:
+            arrays["schema"] = np.array(json.dumps(self.schema.document()))
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_atomically(path, buffer.getvalue(), "save")
@@ -57,10 +62,11 @@ class Tally:
                 if int(file["format"]) != FORMAT:
                     raise ValueError(f"format {file['format']}")
                 split = {name[6:]: file[name] for name in file.files if name.startswith("split.")}
-                return Tally(str(file["name"]), file["statistics"], str(file["fingerprint"]), split)
+                schema = Schema.of(json.loads(str(file["schema"])) if "schema" in file.files else None)
+                return Tally(str(file["name"]), file["statistics"], str(file["fingerprint"]), split, schema)
         except FileNotFoundError:
             raise ScoringError(f"{path}: no such file", remedy=Remedy.SAVE_SCORE, subject=str(path)) from None
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             message = f"{path} is no saved score of this version"
             raise ScoringError(message, remedy=Remedy.SAVE_SCORE, subject=str(path)) from None
 
@@ -102,7 +108,8 @@ def compare_tallies(
         message = f"on={on}: these submissions do not share a known validation split; use on=all"
         raise ScoringError(message, arguments=["on"])
     index = np.arange(len(first.statistics)) if on == "all" else common[on]
-    return compare({tally.name: tally.statistics[index] for tally in tallies}, champion, repetitions, seed), on
+    statistics = {tally.name: tally.statistics[index] for tally in tallies}
+    return compare(statistics, champion, repetitions, seed, first.schema), on
 
 
 def _common_split(tallies: Sequence[Tally]) -> dict[str, NDArray[np.int64]]:
@@ -116,13 +123,18 @@ def _common_split(tallies: Sequence[Tally]) -> dict[str, NDArray[np.int64]]:
 
 def to_table(comparison: Comparison, on: str) -> Table:
     """One row a submission; `on` names the sequences."""
-    fields = ("t0", "t1", "mean", "p10", "p90", "spread", "difference", "low", "high", "p_better")
     about = (comparison.sequences, on, comparison.repetitions)
-    rows = [
-        (row.name, *(getattr(row, field) for field in fields), row.name == comparison.champion, *about)
-        for row in comparison.rows
-    ]
-    return Table("comparison", ("submission", *fields, "champion", "sequences", "on", "repetitions"), rows)
+    plain = [_plain(row, comparison.targets) for row in comparison.rows]
+    rows = [(*values.values(), values["name"] == comparison.champion, *about) for values in plain]
+    columns = ("submission", *list(plain[0])[1:], "champion", "sequences", "on", "repetitions")
+    return Table("comparison", columns, rows)
+
+
+def _plain(row: Row, targets: tuple[str, ...]) -> dict[str, Any]:
+    """A row's values by name, the score of each target under the target's name."""
+    values = dict(vars(row))
+    scores = dict(zip(targets, values.pop("scores"), strict=True))
+    return {"name": values.pop("name"), **scores, **values}
 
 
 def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def to_document(comparison: Comparison, on: str) -> dict[str, Any]:
         "sequences": comparison.sequences,
         "repetitions": comparison.repetitions,
         "interval": INTERVAL,
-        "rows": [vars(row) for row in comparison.rows],
+        "rows": [_plain(row, comparison.targets) for row in comparison.rows],
         "safe": comparison.safe.name if enough else None,
         "bold": comparison.bold.name if enough else None,
     }

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from lobmodels.data import Sequences
 from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, SOLUTION, open_zip
 from lobmodels.errors import ScoringError
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import score
+from lobmodels.schema import Schema
 from lobmodels.scoring import host as scoring_process
 from lobmodels.scoring.promises import known_split, promised_scores, read_manifest
 
@@ -45,17 +46,16 @@ REPEATED_AT_MOST = 2000  # characters from the end of a dead process's stderr th
 
 @dataclass(frozen=True)
 class Part:
-    """Correlations over some of the sequences. `name` says which: `all`, `select` or `report`."""
+    """Scores on some of the sequences. `name` says which: `all`, `select` or `report`."""
 
     name: str
     sequences: int
-    t0: float
-    t1: float
+    scores: dict[str, float]  # by target
 
     @property
     def mean(self) -> float:
-        """The challenge's score."""
-        return (self.t0 + self.t1) / 2
+        """The score of the submission: the mean over targets."""
+        return sum(self.scores.values()) / len(self.scores)
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,16 @@ class Score:
     path: Path
     parts: dict[str, Part]  # `all`, and where the submission's validation split is known `select` and `report`
     split: dict[str, NDArray[np.int64]]  # sequences of these two
-    predictions: NDArray[np.float64]  # (N, 901, 2)
-    targets: NDArray[np.float32]  # (N, 901, 2)
+    predictions: NDArray[np.float64]  # (N, S, K)
+    targets: NDArray[np.float32]  # (N, S, K), NaN behind the end of a shorter sequence
     us_per_step: float  # mean
     us_per_step_median: float
     startup_seconds: float
     bytes: int
     backend: str | None  # of a submission made by lobtuna
     fingerprint: str  # of the data
-    steps: int  # rows of a sequence
+    steps: float  # rows of a sequence, the mean where their lengths differ
+    schema: Schema
     promised: dict[str, float] = field(default_factory=dict)  # by part, the mean that the manifest holds for these data
 
     @property
@@ -118,9 +119,8 @@ class Score:
         """Plain values for JSON."""
         return {
             "submission": str(self.path),
-            "t0": self.overall.t0,
-            "t1": self.overall.t1,
-            "weighted_pearson": self.overall.mean,
+            **self.overall.scores,
+            self.schema.metric: self.overall.mean,
             "us_per_step": self.us_per_step,
             "us_per_step_median": self.us_per_step_median,
             "startup_seconds": self.startup_seconds,
@@ -129,7 +129,7 @@ class Score:
             "sequences": self.overall.sequences,
             "backend": self.backend,
             "parts": {
-                name: {"sequences": part.sequences, "t0": part.t0, "t1": part.t1, "weighted_pearson": part.mean}
+                name: {"sequences": part.sequences, **part.scores, self.schema.metric: part.mean}
                 for name, part in self.parts.items()
             },
             "promised": self.promised,
@@ -164,21 +164,23 @@ def score_submission(
         predictions = np.load(output / "predictions.npy")
         times = np.load(output / "times.npy")
     targets = np.asarray(data.targets[:count, data.schema.warmup_steps :])
+    spent = times[np.arange(times.shape[1]) < data.lengths[:count, None]]
     split = {name: index[index < count] for name, index in known_split(manifest, data).items()}
     indices = {"all": np.arange(count), **{name: index for name, index in split.items() if len(index)}}
     return Score(
         path=path,
-        parts={name: _part(name, index, predictions, targets) for name, index in indices.items()},
+        parts={name: _part(name, index, predictions, targets, data.schema) for name, index in indices.items()},
         split=split,
         predictions=predictions,
         targets=targets,
-        us_per_step=float(times.mean()) / 1e3,
-        us_per_step_median=float(np.median(times)) / 1e3,
+        us_per_step=float(spent.mean()) / 1e3,
+        us_per_step_median=float(np.median(spent)) / 1e3,
         startup_seconds=answers["seconds"],
         bytes=path.stat().st_size,
         backend=answers["backend"],
         fingerprint=data.fingerprint,
-        steps=data.schema.sequence_length,
+        steps=float(np.mean(data.lengths)),
+        schema=data.schema,
         promised=promised_scores(manifest, data) if count == len(data) else {},
     )
 
@@ -196,9 +198,11 @@ def unpack(path: Path, folder: Path) -> None:
             raise ScoringError(f"{path} cannot be unpacked: {error}; zip it again") from None
 
 
-def _part(name: str, index: NDArray[Any], predictions: NDArray[np.float64], targets: NDArray[np.float32]) -> Part:
-    t0, t1 = weighted_pearson(predictions[index], targets[index]).tolist()
-    return Part(name, len(index), t0, t1)
+def _part(
+    name: str, index: NDArray[Any], predictions: NDArray[np.float64], targets: NDArray[np.float32], schema: Schema
+) -> Part:
+    values = score(predictions[index], targets[index], schema).tolist()
+    return Part(name, len(index), dict(zip(schema.targets, values, strict=True)))
 
 
 def host_job(data: Sequences, order: NDArray[np.int64], folder: Path, output: Path) -> dict[str, Any]:
@@ -212,6 +216,7 @@ def host_job(data: Sequences, order: NDArray[np.int64], folder: Path, output: Pa
         "output": str(output),
         "features": str(source),
         "order": order.tolist(),
+        "lengths": data.lengths[order].tolist(),
         "seq_ix": data.seq_ix[order].tolist(),
         "warmup": data.schema.warmup_steps,
         "targets": len(data.schema.targets),

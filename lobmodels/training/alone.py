@@ -11,7 +11,8 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from lobmodels.device import select_device
 from lobmodels.training.batches import RunData
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 
 
 def train(

@@ -30,7 +30,9 @@ class Split:
     """Sequences of one role, ready to be batched by index: `targets` (N, S, K) are those of the scored steps.
 
     Resident: `inputs` (N, T, F) float32 and `targets` lie on `device`. Otherwise both stay in host memory, `inputs` are
-    raw (N, T, 32), and `pipeline` is applied to each batch on the device.
+    raw (N, T, columns), and `pipeline` is applied to each batch on the device.
+
+    Behind the end of a shorter sequence targets are NaN; a batch is cut to the longest of its sequences.
     """
 
     inputs: Tensor
@@ -38,12 +40,22 @@ class Split:
     device: torch.device
     pipeline: InputPipeline
     resident: bool
+    lengths: Tensor | None = None  # (N,) on the CPU, where sequences differ in length
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
         """Batches of `size` sequences in `order` (a CPU index tensor), the last one possibly smaller."""
+        if self.lengths is None:
+            yield from self._whole(order, size)
+            return
+        padding = self.inputs.shape[1] - self.lengths
+        for index, (x, y) in zip(order.split(size), self._whole(order, size), strict=True):
+            empty = int(padding[index].min())  # steps that no sequence of the batch has
+            yield x[: len(x) - empty], y[: len(y) - empty]
+
+    def _whole(self, order: Tensor, size: int) -> Iterator[Batch]:
         if not self.resident:
             prepare = self.pipeline.on(self.device)
             yield from streamed(
@@ -92,8 +104,9 @@ class RunData:
         check_batch_size(config.batch_size, partition)
         device = resolve_device(device)
         with memory_errors(device):
-            rows = dataset.features(partition.train)
-            pipeline = InputPipeline.fit(rows, config.feature_groups(), config.normalizer, device)
+            rows, schema = dataset.features(partition.train), dataset.schema
+            lengths = dataset.lengths(partition.train) if schema.variable_length else None
+            pipeline = InputPipeline.fit(rows, config.feature_groups(), config.normalizer, schema, device, lengths)
             lay = _Layout(dataset, pipeline, device, device.type == "cpu" or fits(dataset, config, device))
             return RunData(
                 train=lay.split(partition.train),
@@ -134,16 +147,17 @@ class _Layout:
     resident: bool
 
     def split(self, index: Indices) -> Split:
-        raw = self.dataset.features(index)
-        targets = as_tensor(self.dataset.targets(index)[:][:, self.dataset.schema.warmup_steps :])
+        raw, schema = self.dataset.features(index), self.dataset.schema
+        targets = as_tensor(self.dataset.targets(index)[:][:, schema.warmup_steps :])
+        lengths = torch.from_numpy(self.dataset.lengths(index)) if schema.variable_length else None
         if not self.resident:
-            return Split(as_tensor(raw[:]), targets, self.device, self.pipeline, resident=False)
+            return Split(as_tensor(raw[:]), targets, self.device, self.pipeline, False, lengths)
         inputs = as_tensor(raw[:]).to(self.device) if self.pipeline.identity else self._computed(raw)
-        return Split(inputs, targets.to(self.device), self.device, self.pipeline, resident=True)
+        return Split(inputs, targets.to(self.device), self.device, self.pipeline, True, lengths)
 
     def _computed(self, raw: Rows) -> Tensor:
-        """Raw (N, T, 32) to inputs (N, T, F) on the device, a few sequences at a time."""
-        shape = (len(raw), self.dataset.schema.sequence_length, len(self.pipeline.names))
+        """Raw (N, T, columns) to inputs (N, T, F) on the device, a few sequences at a time."""
+        shape = (*raw.shape[:2], len(self.pipeline.names))
         inputs = own_pages(*shape) if self.device.type == "cpu" else torch.empty(*shape, device=self.device)
         prepare = self.pipeline.on(self.device)
         for i in range(0, len(raw), CHUNK):
@@ -153,7 +167,7 @@ class _Layout:
 
 def fits(dataset: Dataset, config: RunConfig, device: torch.device) -> bool:
     """Whether all inputs and targets of `config` find room on `device`, and leave as much for the training itself."""
-    rows = (len(dataset.train) + len(dataset.valid)) * dataset.schema.sequence_length
+    rows = sum(part.features.shape[0] * part.features.shape[1] for part in (dataset.train, dataset.valid))
     schema = dataset.schema
     columns = len(schema.features) + len(feature_names(config.feature_groups())) + len(schema.targets)
     return 4 * rows * columns <= RESIDENT_SHARE * free_memory(device)

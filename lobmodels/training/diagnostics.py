@@ -11,10 +11,10 @@ from torch import nn
 
 from lobmodels.device import float32_arithmetic
 from lobmodels.distributions import ks_by_column
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import score
 
 if TYPE_CHECKING:
-    from lobmodels.data import Dataset
+    from lobmodels.data import Dataset, Sequences
     from lobmodels.training.batches import RunData
 
 FEATURES = 5  # how many of the most shifted features are looked at
@@ -31,7 +31,7 @@ def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, flo
     """
     if dataset.fingerprint not in _shifts:
         _shifts.clear()  # a process works on one data set
-        train, valid = (_sample(s.features) for s in (dataset.train, dataset.valid))
+        train, valid = (_sample(s) for s in (dataset.train, dataset.valid))
         distances = enumerate(ks_by_column(train, valid).tolist())
         _shifts[dataset.fingerprint] = sorted(distances, key=lambda pair: -pair[1])
     return _shifts[dataset.fingerprint][:count]
@@ -41,21 +41,21 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
     """Scores of `network` on selection rows, per percentile bucket of each of the most shifted features.
 
     Buckets hold equal shares of the selection rows. One entry a bucket: feature, ks (train against valid), bucket
-    (from 0), low and high edge, rows, t0, t1, mean. None for a run without selection sequences.
+    (from 0), low and high edge, rows, score of each target, mean. None for a run without selection sequences.
     """
     if not len(data.select):
         return []
     prediction, target = _selection_predictions(network, data)
     schema = data.dataset.schema
-    raw = data.dataset.features(data.partition.select)[:][:, schema.warmup_steps :]
+    raw = _scored_rows(data)
     entries = []
     for column, distance in most_shifted(data.dataset):
-        values = raw[..., column].ravel()
+        values = raw[:, column]
         edges = np.percentile(values, PERCENTILES)
         bucket = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(PERCENTILES) - 2)
         for i in range(len(PERCENTILES) - 1):
             rows = bucket == i
-            t0, t1 = weighted_pearson(prediction[rows], target[rows]) if rows.any() else (0.0, 0.0)
+            scores = score(prediction[rows], target[rows], schema) if rows.any() else np.zeros(len(schema.targets))
             entries.append(
                 {
                     "feature": schema.features[column],
@@ -64,9 +64,8 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
                     "low": float(edges[i]),
                     "high": float(edges[i + 1]),
                     "rows": int(rows.sum()),
-                    "t0": float(t0),
-                    "t1": float(t1),
-                    "mean": float(t0 + t1) / 2,
+                    **dict(zip(schema.targets, scores.tolist(), strict=True)),
+                    "mean": float(scores.sum() / len(scores)),
                 }
             )
     return entries
@@ -74,18 +73,33 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Predictions and targets of the scored selection rows, each (N*S, 2), sequence by sequence."""
+    """Predictions and targets of the scored selection rows, each (rows, K), sequence by sequence."""
     network.eval()
     parts = []
     with float32_arithmetic():
         for x, y in data.select.batches(torch.arange(len(data.select)), 128):
-            prediction = network(x)[-y.shape[0] :]  # (S, B, 2)
+            prediction = network(x)[-y.shape[0] :]  # (S, B, K)
             parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
     both = torch.cat(parts).numpy()
+    if data.dataset.schema.variable_length:
+        both = both[~np.isnan(both[:, 0, 1])]
     return both[..., 0], both[..., 1]
 
 
-def _sample(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def _scored_rows(data: RunData) -> NDArray[np.float32]:
+    """Raw scored rows (rows, F) of the selection sequences, in the order of `_selection_predictions`."""
+    dataset, index, warmup = data.dataset, data.partition.select, data.dataset.schema.warmup_steps
+    raw = dataset.features(index)[:][:, warmup:]
+    if dataset.schema.variable_length:
+        there: NDArray[np.float32] = raw[~np.isnan(dataset.targets(index)[:][:, warmup:, 0])]
+        return there
+    return raw.reshape(-1, raw.shape[-1])
+
+
+def _sample(sequences: Sequences) -> NDArray[np.float32]:
     """Evenly spread rows (n, F), at most about `SAMPLE`."""
+    features = sequences.features
     rows = features.reshape(-1, features.shape[-1])
+    if sequences.schema.variable_length:
+        rows = features[~np.isnan(sequences.targets[..., 0])]
     return np.ascontiguousarray(rows[:: max(1, len(rows) // SAMPLE)])

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 
 from lobmodels.config import RunConfig
+from lobmodels.errors import ConfigError
 from lobmodels.registry import Registry
+from lobmodels.schema import LOB, Schema
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Rows = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # keeps the steps that have a target
 WEIGHT_FLOOR = 1e-8  # of |y| in the weighted squared error
 PEARSON_WEIGHT_FLOOR = 1e-6  # of |y| in the correlation
 VARIANCE_FLOOR = 1e-6
 CLIP = 6.0
+CLIPPED = {"weighted_pearson", "pearson_combined"}  # losses that cut predictions to ±CLIP
 
 
 TargetLoss = Callable[[Tensor, Tensor, Tensor, RunConfig], Tensor]
@@ -22,23 +26,58 @@ LOSSES: Registry[TargetLoss] = Registry("loss")
 """Each entry is `loss(p, y, w, config)`: prediction and target (S, B, K), weights (K,) of mean 1, to a scalar."""
 
 
-def build_loss(config: RunConfig, device: torch.device | str = "cpu") -> Loss:
+def build_loss(config: RunConfig, device: torch.device | str = "cpu", schema: Schema = LOB) -> Loss:
     """The loss of `config`: `loss(prediction, target)`, both (S, B, K) with S consecutive scored steps, to a scalar.
-    All lie on `device`.
+    All lie on `device`. Steps whose target is NaN lie behind the end of a shorter sequence and are left out.
 
-    Target weights are renormalised to mean 1, so that equal weights change nothing. Raises `UnknownNameError`.
+    Target weights are renormalised to mean 1, so that equal weights change nothing. Raises `UnknownNameError`, and
+    `ConfigError` where the data does not allow this loss (`refused_by`).
     """
+    refused = refused_by(config, schema)
+    if refused:
+        raise ConfigError(refused)
     base, strength = LOSSES[config.loss], config.temporal_consistency
-    raw = torch.tensor([config.t0_weight, config.t1_weight])
+    raw = (
+        torch.tensor([config.t0_weight, config.t1_weight])
+        if len(schema.targets) == 2
+        else torch.ones(len(schema.targets))
+    )
     weights = (raw / raw.mean()).to(device)  # once: a copy a step would make the host wait for the device
+    rows = _rows_there if schema.variable_length else _all_rows
 
     def loss(p: Tensor, y: Tensor) -> Tensor:
         if config.target_clip > 0:
             y = y.clamp(-config.target_clip, config.target_clip)
-        value = base(p, y, weights, config)
-        return value if strength == 0 else value + strength * temporal_consistency(p, y, weights)
+        value = base(*rows(p, y), weights, config)
+        return value if strength == 0 else value + strength * temporal_consistency(p, y, weights, rows)
 
     return loss
+
+
+def refused_by(config: RunConfig, schema: Schema) -> list[str]:
+    """Why data of `schema` does not allow the loss of `config`; empty where it does."""
+    found = []
+    if config.loss in CLIPPED and schema.clip != CLIP:
+        found.append(
+            f"loss={config.loss!r} cuts predictions to ±{CLIP:g}, and the data's schema has clip "
+            f"{schema.clip or 'null'}: choose another loss, or set clip: {CLIP:g}"
+        )
+    if len(schema.targets) != 2 and config.t0_weight != config.t1_weight:
+        found.append(
+            f"t0_weight={config.t0_weight:g} and t1_weight={config.t1_weight:g} weigh two targets, and the data has "
+            f"{len(schema.targets)}: leave them out"
+        )
+    return found
+
+
+def _all_rows(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return p, y
+
+
+def _rows_there(p: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Prediction and target (R, K) of the steps that have a target. On a GPU this waits for the device."""
+    there = ~y[..., 0].isnan()  # (S, B)
+    return p[there], y[there]
 
 
 @LOSSES.register("mse")
@@ -106,8 +145,8 @@ def mean_correlation(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
     return (rho * w).mean()
 
 
-def temporal_consistency(p: Tensor, y: Tensor, w: Tensor) -> Tensor:
-    """Mean of w_k ((p_t - p_{t-1}) - (y_t - y_{t-1}))²; 0 where there is a single step."""
-    if p.shape[0] < 2:
-        return p.sum() * 0.0
-    return ((p.diff(dim=0) - y.diff(dim=0)).square() * w).mean()
+def temporal_consistency(p: Tensor, y: Tensor, w: Tensor, rows: Rows) -> Tensor:
+    """Mean of w_k ((p_t - p_{t-1}) - (y_t - y_{t-1}))² over the differences that `rows` keeps; 0 where there are
+    none."""
+    ours, theirs = rows(p.diff(dim=0), y.diff(dim=0))
+    return ((ours - theirs).square() * w).mean() if ours.numel() else p.sum() * 0.0

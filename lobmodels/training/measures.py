@@ -15,6 +15,8 @@ from torch import nn
 
 from lobmodels.bootstrap import sequence_statistics
 from lobmodels.device import float32_arithmetic
+from lobmodels.metric import metric_of
+from lobmodels.schema import Schema
 
 if TYPE_CHECKING:
     from lobmodels.training.batches import RunData, Split
@@ -39,8 +41,10 @@ class Measures:
 def measure(network: nn.Module, data: RunData) -> Measures:
     """Measure `network`, in float32 on every device: `select` and `report` where it has sequences."""
     parts = {"select": data.select, "report": data.report}
+    schema = data.dataset.schema
     with float32_arithmetic():
-        sums = {name: sequence_sums(network, split) for name, split in parts.items() if len(split)}
+        known = metric_of(schema).correlates  # what reads the sums of a checkpoint knows correlations alone
+        sums = {name: sequence_sums(network, split, schema) for name, split in parts.items() if known and len(split)}
         return Measures(prediction_std(network, data), sums)
 
 
@@ -52,17 +56,19 @@ def prediction_std(network: nn.Module, data: RunData) -> tuple[float, ...]:
     parts = []
     for x, y in data.train.batches(index, BATCH):
         prediction = network(x)[-y.shape[0] :].double()  # (S, B, K)
+        if data.train.lengths is not None:
+            prediction = prediction[~y[..., 0].isnan()]
         parts.append(prediction.reshape(-1, prediction.shape[-1]).cpu())
     return tuple(torch.cat(parts).std(0, correction=0).tolist())
 
 
 @torch.inference_mode()
-def sequence_sums(network: nn.Module, split: Split) -> NDArray[np.float32]:
+def sequence_sums(network: nn.Module, split: Split, schema: Schema) -> NDArray[np.float32]:
     """`lobmodels.bootstrap.sequence_statistics` of the predictions on the sequences of `split`: (N, 6, K)."""
     network.eval()
     parts = []
     for x, y in split.batches(torch.arange(len(split)), BATCH):
         prediction = network(x)[-y.shape[0] :].float()  # (S, B, K)
         both = (prediction.transpose(0, 1).cpu().numpy(), y.transpose(0, 1).cpu().numpy())
-        parts.append(sequence_statistics(*both))
+        parts.append(sequence_statistics(*both, schema))
     return np.concatenate(parts).astype(np.float32)

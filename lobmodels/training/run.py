@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,32 +17,18 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
+from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
-from lobmodels.training.pearson import StreamingPearson
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.refit import RefitPlan
+from lobmodels.training.scores import StreamingScore
 from lobmodels.training.stopwatch import Stopwatch
 from lobmodels.training.turns import Job, until_computed
 
 FORMAT = 1
 EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch did. Scores are weighted Pearson on the selection sequences, after the epoch; NaN in a refit."""
-
-    epoch: int  # from 0
-    loss: float  # mean training loss, sequences weighted equally
-    t0: float
-    t1: float
-    mean: float
-    lr: float  # at the start of the epoch
-    grad_norm: float  # mean over the steps taken, before clipping
-    train_seconds: float  # of this run alone, where several take turns
-    seconds: float  # validation included
 
 
 class TrainingRun:
@@ -58,16 +42,16 @@ class TrainingRun:
     def __init__(self, config: RunConfig, seed: int, data: RunData, plan: RefitPlan | None = None) -> None:
         assert (plan is None) == data.rule.validated, "a refit has a plan, and a validated run has none"
         self.config, self.seed, self.data, self.plan = config, seed, data, plan
-        self.device = data.device
+        self.device, self.schema = data.device, data.dataset.schema
         self.random = RandomStream(self.device)
         self.random.seed(seed, 0)
         with memory_errors(self.device), self.random.drawing():
-            self.network = build_network(config, len(data.pipeline.names)).to(self.device)
+            self.network = build_network(config, len(data.pipeline.names), len(self.schema.targets)).to(self.device)
         self.optimizer = build_optimizer(self.network, config)
         steps = math.ceil(len(data.train) / config.batch_size)
         self.schedule = Schedule(self.optimizer, config, steps, plan)
         self.averages = Averages(self.network, config)
-        self.loss = build_loss(config, self.device)
+        self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []
@@ -124,21 +108,21 @@ class TrainingRun:
             loss, grad_norm = loss / len(self.data.train), grad_norm / max(1.0, stepped)
             self.averages.after_epoch()
             trained = self.clock.seconds
-            t0, t1 = (yield from self._selection()) if self.plan is None else (math.nan, math.nan)
-        self._refuse_not_finite(loss, t0, t1)
-        mean = (t0 + t1) / 2
-        record = EpochRecord(self.epoch, loss, t0, t1, mean, lr, grad_norm, trained, self.clock.seconds)
+            scores = (yield from self._selection()) if self.plan is None else self._no_scores()
+        self._refuse_not_finite(loss, scores)
+        mean = scores.pop("mean")
+        record = EpochRecord(self.epoch, loss, scores, mean, lr, grad_norm, trained, self.clock.seconds)
         if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
             self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
         self.schedule.after_epoch(mean)
 
-    def _selection(self) -> Job[list[float]]:
-        """Score per target on the selection sequences."""
+    def _selection(self) -> Job[dict[str, float]]:
+        """`_named` scores on the selection sequences."""
         score = self._evaluate(self.data.select)
         yield from until_computed(self.device)
-        return score.tolist()
+        return self._named(score)
 
     def train_pass(self) -> Job[Tensor]:
         """One pass over the train sequences. Returns (3,) on the device, summed over sequences: the loss, the gradient
@@ -180,18 +164,29 @@ class TrainingRun:
 
     @torch.inference_mode()
     def _evaluate(self, split: Split) -> Tensor:
-        """Score per target (2,), float64 on the device. The network computes in float32 even where it trains in half
+        """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
         network = self.averages.evaluated.eval()
-        metric = StreamingPearson(device=self.device)
+        metric, whole = StreamingScore(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
-                metric.update(network(x)[-y.shape[0] :], y)  # the scored steps are the last ones
+                p = network(x)[-y.shape[0] :]  # the scored steps are the last ones
+                there = slice(None) if whole else ~y[..., 0].isnan()
+                metric.update(p[there], y[there])
         return metric.compute()
 
-    def _refuse_not_finite(self, loss: float, t0: float, t1: float) -> None:
-        scores = (("score of t0", t0), ("score of t1", t1)) if self.plan is None else ()
-        for name, value in (("training loss", loss), *scores):
+    def _named(self, score: Tensor) -> dict[str, float]:
+        """Score of each target by its name, and their mean."""
+        values = score.tolist()
+        return {**dict(zip(self.schema.targets, values, strict=True)), "mean": sum(values) / len(values)}
+
+    def _no_scores(self) -> dict[str, float]:
+        """What a refit has instead: it is trained on the sequences that would score it."""
+        return dict.fromkeys((*self.schema.targets, "mean"), math.nan)
+
+    def _refuse_not_finite(self, loss: float, scores: dict[str, float]) -> None:
+        known = scores if self.plan is None else {}
+        for name, value in (("training loss", loss), *((f"score of {name}", value) for name, value in known.items())):
             if not math.isfinite(value):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
@@ -211,12 +206,9 @@ class TrainingRun:
             seed=self.seed,
             pipeline=self.data.pipeline,
             weights={k: v.float().cpu() for k, v in self.best_weights.items()},
-            history=[dataclasses.asdict(record) for record in self.history],
+            history=[record.document() for record in self.history],
             best_epoch=self.best_epoch,
-            scores={
-                "select": None if self.plan else {"t0": best.t0, "t1": best.t1, "mean": best.mean},
-                "report": report,
-            },
+            scores={"select": None if self.plan else {**best.scores, "mean": best.mean}, "report": report},
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
             split=self.data.rule.document(),
@@ -234,8 +226,7 @@ class TrainingRun:
         evaluated.load_state_dict(self.best_weights)
         report = None
         if len(self.data.report):
-            t0, t1 = self._evaluate(self.data.report).tolist()
-            report = {"t0": t0, "t1": t1, "mean": (t0 + t1) / 2}
+            report = self._named(self._evaluate(self.data.report))
         buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
         evaluated.load_state_dict(current)
         return report, buckets, measured
@@ -250,7 +241,7 @@ class TrainingRun:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
         document = {
             **self._identity(),
-            "history": [dataclasses.asdict(record) for record in self.history],
+            "history": [record.document() for record in self.history],
             "best_epoch": self.best_epoch,
             "groups": optimizer["param_groups"],
             "schedule": self.schedule.state_dict(),
@@ -292,7 +283,7 @@ class TrainingRun:
         self.schedule.load_state_dict(document["schedule"])
         if document["scaler"]:  # empty after a run on a CPU or in float32; the scale then keeps its initial value
             self.scaler.load_state_dict(document["scaler"])
-        self.history = [EpochRecord(**record) for record in document["history"]]
+        self.history = [EpochRecord.of(record) for record in document["history"]]
         self.best_epoch = document["best_epoch"]
 
 

@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click.core import ParameterSource
 from rich.console import Console, ConsoleDimensions
+from rich.markup import escape
 
 from search import DEFAULT_STORAGE
-from search.errors import SearchError
+from search.errors import EXPECTED, SearchError, told
 
 if TYPE_CHECKING:
     from search.studyfile.spec import StudySpec
@@ -70,7 +72,21 @@ class _Results(Console):
 
 
 stdout = _Results(highlight=False)  # results
-stderr = Console(stderr=True, highlight=False)  # logs and progress
+# In a notebook `!lobtuna work` has a terminal that cannot be redrawn; the kernel sets this variable.
+NOTEBOOK = "JPY_PARENT_PID" in os.environ
+stderr = Console(stderr=True, highlight=False, force_terminal=False if NOTEBOOK else None)  # logs and progress
+
+
+@contextmanager
+def unless_asked(context: typer.Context, option: str) -> Iterator[None]:
+    """For work that an environment variable asks for in passing: an expected failure of it is a note on stderr. Where
+    the option itself was given, the failure is raised."""
+    try:
+        yield
+    except EXPECTED as error:
+        if context.get_parameter_source(option) != ParameterSource.ENVIRONMENT:
+            raise
+        stderr.print(f"note: {told(error)}", markup=False, soft_wrap=True)
 
 
 def storage_flag(storage: str) -> str:
@@ -97,6 +113,12 @@ def print_sampler_note(spec: "StudySpec") -> None:
     note = sampler_note(spec)
     if note is not None:
         stderr.print(f"note: {note}", markup=False)
+
+
+def print_warnings(lines: Iterable[str]) -> None:
+    """Each line on stderr."""
+    for line in lines:
+        stderr.print(f"[yellow]warning[/] {escape(line)}", soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, progress_bar, stderr, stdout
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    print_json,
+    progress_bar,
+    stderr,
+    stdout,
+    unless_asked,
+)
 
 if TYPE_CHECKING:
     from search.report.compare import Comparison, Entry
@@ -22,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
+    context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="A B [C]", help="Studies in the database; A is the reference.")],
     storage: StorageOption = DEFAULT_STORAGE,
     data: Annotated[
@@ -49,8 +59,9 @@ def compare(
         from search.ship.reference import ensemble_sums
 
         for study in studies:
-            with progress_bar(f"predicting validation for {study.study_name}") as progress:
-                ensembles[study.study_name] = ensemble_sums(study, data, progress)
+            name = study.study_name
+            with unless_asked(context, "data"), progress_bar(f"predicting validation for {name}") as progress:
+                ensembles[name] = ensemble_sums(study, data, progress)
     found = measure(studies, {name: sums for name, sums in ensembles.items() if sums})
     if csv is not None:
         write_atomically(csv, found.table().to_csv(), argument="csv")

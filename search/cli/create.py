@@ -14,6 +14,7 @@ from search.cli.common import (
     StorageOption,
     print_json,
     print_sampler_note,
+    print_warnings,
     stdout,
     storage_flag,
 )
@@ -81,6 +82,7 @@ def create(
         _print_revision(revision, spec, storage, json)
         return
     created = begin.create(spec, storage, data, artifacts=artifacts, plugins=plugins)
+    print_warnings(created.warnings)
     print_sampler_note(spec)
     if json:
         print_json({"study": created.study.study_name, **_counts(created)})

@@ -1,7 +1,11 @@
-"""`lobtuna data`: check or profile a data set before anything is trained on it, or simulate one."""
+"""`lobtuna data`: check or profile a data set before anything is trained on it, or simulate one.
+
+Cutting and importing are in `search.cli.convert`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,24 +22,31 @@ from search.cli.common import (
     stderr,
     stdout,
 )
+from search.cli.convert import register_in
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
     from lobmodels.profile.audit import FileAudit, Shift
+    from lobmodels.schema import Schema
 
 SHIFTS_SHOWN = 8
+SchemaOption = Annotated[
+    Path | None,
+    typer.Option("--schema", metavar="FILE", help="Read the data as this schema says, not as the one beside it."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the `data` commands."""
     data = typer.Typer(
-        help="Check, profile or synthesise order-book data.",
+        help="Check, profile, cut, import or synthesise data.",
         epilog="Example:  lobtuna data check ~/lob",
         no_args_is_help=True,
     )
     data.command("check", epilog="Example:  lobtuna data check ~/lob")(check)
     data.command("profile", epilog="Example:  lobtuna data profile ~/lob --output profile")(profile)
     data.command("synth", epilog="Example:  lobtuna data synth --output lob --train 400 --valid 100")(synth)
+    register_in(data)
     app.add_typer(data, name="data")
 
 
@@ -43,21 +54,27 @@ def check(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A parquet file, or a folder with train and valid.parquet.")
     ],
+    schema_file: SchemaOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read all of PATH once and print every rule of the format it breaks, its size, scale and shift."""
+    """Read all of PATH once and print every rule of the format it breaks, its size, scale and shift, and what of it
+    teaches nothing.
+
+    The format is the challenge's, unless a schema.yaml lies beside the data.
+    """
     from lobmodels.data import member_paths
     from lobmodels.errors import DataError
     from lobmodels.profile.audit import shifts, warnings
 
     paths = list(member_paths(path)) if path.is_dir() else [path]
-    audits = [_audit(member) for member in paths]
+    schema = _schema(schema_file, path)
+    audits = [_audit(member, schema) for member in paths]
     differences = shifts(*audits) if len(audits) == 2 else []
     hints = warnings(audits)
     if json:
         print_json(_document(audits, differences, hints))
     else:
-        _print_check(audits, differences, hints)
+        _print_check(audits, differences, hints, schema)
     broken = [f"{audit.path} ({len(audit.problems)})" for audit in audits if audit.problems]
     if broken:
         raise DataError(f"{path}: breaks the format: {', '.join(broken)}; repair or download what is named above")
@@ -74,6 +91,7 @@ def profile(
         int | None, typer.Option("--trial", metavar="N", help="Number of that run's trial; the best one if not given.")
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
+    schema_file: SchemaOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a data set: scale, shift, targets, signal, importance of columns. Writes one HTML page and CSV files.
@@ -96,7 +114,7 @@ def profile(
             if not stderr.is_terminal:
                 stderr.print(part)
 
-        dataset = load_dataset(path)
+        dataset = load_dataset(path, schema=_schema(schema_file, path))
         writable_folder(output)  # refuse now, not after minutes of work
         found = profile_dataset(dataset, checkpoint, _device(), show)
         show("writing")
@@ -162,11 +180,18 @@ def synth(
         stdout.print(f"{escape(str(file))}: {count:,} sequences, {file.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
 
 
-def _audit(path: Path) -> FileAudit:
+def _schema(file: Path | None, data: Path) -> Schema:
+    """The schema in `file`, else the one that the data states, else the challenge's."""
+    from lobmodels.schema_file import find_schema, read_schema
+
+    return find_schema(data) if file is None else read_schema(file)
+
+
+def _audit(path: Path, schema: Schema) -> FileAudit:
     from lobmodels.profile.audit import audit_file
 
     with progress_bar(f"reading {path.name}") as step:
-        return audit_file(path, progress=step)
+        return audit_file(path, schema, progress=step)
 
 
 def _document(audits: list[FileAudit], differences: list[Shift], hints: list[str]) -> dict[str, Any]:
@@ -180,19 +205,24 @@ def _document(audits: list[FileAudit], differences: list[Shift], hints: list[str
             "inf": audit.inf,
             "scale": {name: vars(scale) for name, scale in audit.scale.items()},
             "problems": audit.problems,
+            "notes": audit.notes,
+            "dead": asdict(audit.dead),
         }
         for audit in audits
     ]
     return {"files": files, "shift": [vars(shift) for shift in differences], "warnings": hints}
 
 
-def _print_check(audits: list[FileAudit], differences: list[Shift], hints: list[str]) -> None:
+def _print_check(audits: list[FileAudit], differences: list[Shift], hints: list[str], schema: Schema) -> None:
     stdout.print(_sizes(audits))
     for audit in audits:
         if audit.scale:
-            stdout.print(_scales(audit))
+            stdout.print(_scales(audit, schema))
     if differences:
         stdout.print(_shift_table(differences))
+    for audit in audits:
+        for note in (*audit.notes, *audit.dead.lines()):
+            stdout.print(f"note {escape(audit.path.name)}: {escape(note)}", soft_wrap=True)
     for hint in hints:
         stdout.print(f"[yellow]warning[/] {escape(hint)}", soft_wrap=True)
     for audit in audits:
@@ -203,14 +233,12 @@ def _print_check(audits: list[FileAudit], differences: list[Shift], hints: list[
 
 
 def _sizes(audits: list[FileAudit]) -> Table:
-    from lobmodels.schema import LOB
-
     table = Table("", *(escape(audit.path.name) for audit in audits), title="Size", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     lines: dict[str, Any] = {
         "sequences": lambda audit: f"{audit.sequences:,}",
-        "steps each": lambda audit: f"{LOB.sequence_length:,}" if not audit.problems else "see problems",
+        "steps each": lambda audit: _steps(audit) if not audit.problems else "see problems",
         "rows": lambda audit: f"{audit.rows:,}",
         "scored rows": lambda audit: f"{audit.scored_rows:,}",
         "NaN": lambda audit: f"{audit.nan:,}",
@@ -222,19 +250,22 @@ def _sizes(audits: list[FileAudit]) -> Table:
     return table
 
 
-def _scales(audit: FileAudit) -> Table:
-    """Scale of one file, a line for each group of columns."""
-    from lobmodels.schema import LOB
+def _steps(audit: FileAudit) -> str:
+    alike = audit.shortest == audit.longest
+    return f"{audit.longest:,}" if alike else f"{audit.shortest:,} to {audit.longest:,}"
 
+
+def _scales(audit: FileAudit, schema: Schema) -> Table:
+    """Scale of one file, a line for each group of columns."""
     title = f"Scale of {escape(audit.path.name)}"
     table = Table("columns", "", "mean", "std", "min", "max", title=title, title_justify="left")
     for column in table.columns[2:]:
         column.justify = "right"
-    for group, members in {**LOB.column_groups, "targets": LOB.targets}.items():
+    for group, members in {**schema.column_groups, "targets": schema.targets}.items():
         found = [audit.scale[name] for name in members if name in audit.scale]
         if found:
             table.add_row(
-                f"{members[0]}-{members[-1]}",
+                f"{members[0]}-{members[-1]}" if len(members) > 1 else members[0],
                 group,
                 _range([scale.mean for scale in found]),
                 _range([scale.std for scale in found]),

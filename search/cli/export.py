@@ -175,8 +175,8 @@ def print_shipment(shipment: Shipment) -> None:
 
 
 def _weight(weight: Any) -> str:
-    t0, t1 = weight.tolist()
-    return f"{t0:.3f}" if t0 == t1 else f"{t0:.3f}/{t1:.3f}"
+    values = weight.tolist()
+    return "/".join(f"{value:.3f}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
 def _score(score: float | None) -> str:

@@ -21,8 +21,8 @@ from search.cli.common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from search.study.named import StudyRanking
     from search.study.ranking import RankedConfiguration, Ranking
-    from search.studyfile.validation import ValidationSpec
 
 HEAD = ("trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
 UNNEEDED = ("sd", "mean", "n", "best run", "P(best)", "report")  # left out of a narrow terminal, in this order
@@ -62,7 +62,7 @@ def rank(
     if json:
         print_json(to_document(ranking, found.study, fraction))
     else:
-        _print(ranking, found.study, found.validation, limit, _named(columns, ranking))
+        _print(found, limit, _named(columns, ranking))
     if not ranking.repeated:
         stderr.print(
             f"no configuration was repeated: this order is mostly luck; next: lobtuna replicate "
@@ -84,11 +84,15 @@ def _named(columns: str | None, ranking: Ranking) -> list[str]:
     return wanted
 
 
-def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int, wanted: list[str]) -> None:
+def _print(found: StudyRanking, limit: int, wanted: list[str]) -> None:
+    from lobmodels.metric import metric_of
     from search.study.ranking import varying
 
+    ranking, title = found.ranking, metric_of(found.schema).title.removesuffix(" correlation")
     stdout.print(
-        f"{name}: mean weighted Pearson on the selection sequences ({validation.words})", markup=False, soft_wrap=True
+        f"{found.study}: mean {title} on the selection sequences ({found.validation.words})",
+        markup=False,
+        soft_wrap=True,
     )
     rows = ranking.rows[:limit]
     cells = [dict(zip(HEAD, _cells(row), strict=True)) | _values(row.configuration) for row in rows]
@@ -97,7 +101,7 @@ def _print(ranking: Ranking, name: str, validation: ValidationSpec, limit: int, 
     for i, row in enumerate(rows if names else (), 1):
         values = " ".join(f"{key}={value}" for key, value in _values(row.configuration).items() if key in names)
         stdout.print(stdout.fold(f"{i:>3}  {values}", indent=5), markup=False, soft_wrap=True)
-    for line in _remarks(ranking, validation.report_fraction, len(ranking.rows) - limit):
+    for line in _remarks(ranking, found.report_fraction, len(ranking.rows) - limit):
         stdout.print(stdout.fold(line, indent=2), markup=False, soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, progress_bar, stderr, stdout
+from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, progress_bar, stderr, stdout, unless_asked
 
 EPILOG = "Example:  lobtuna report joint --output report/"
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
+    context: typer.Context,
     name: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
     output: Annotated[
@@ -52,7 +53,7 @@ def report(
     if data is not None:
         from search.ship.reference import score_references
 
-        with progress_bar("predicting validation for the ensemble") as progress:
+        with unless_asked(context, "data"), progress_bar("predicting validation for the ensemble") as progress:
             score_references(study, data, progress)
     with stderr.status("reading the trials") as status:
         page = write_report(study, output, lambda stage: status.update(stage), ensemble, others)

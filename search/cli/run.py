@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from search.cli.common import print_json, print_sampler_note, stderr
+from search.cli.common import print_json, print_sampler_note, print_warnings, stderr
 from search.cli.work import work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
@@ -54,7 +54,7 @@ def run(
     from search.work.begin import create, read_definition
 
     spec, plugins = read_definition(file, options["plugin"] or [])
-    create(spec, options["storage"], options["data"], plugins=plugins)
+    print_warnings(create(spec, options["storage"], options["data"], plugins=plugins).warnings)
     if plan is not None and not begin_plan(open_study(options["storage"], spec.name)).exported:
         _refuse_to_overwrite(output, force)
     print_sampler_note(spec)

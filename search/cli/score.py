@@ -103,12 +103,16 @@ def score(
 def _print(score: Score) -> None:
     from rich.table import Table
 
+    from lobmodels.metric import metric_of
+
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("sequences", "", "t0", "t1", "mean"):
+    for column in ("sequences", "", *score.schema.targets, "mean"):
         table.add_column(column, justify="left" if column == "sequences" else "right", no_wrap=True)
     for part in score.parts.values():
-        table.add_row(NAMES[part.name], str(part.sequences), f"{part.t0:.4f}", f"{part.t1:.4f}", f"{part.mean:.4f}")
-    stdout.print(f"{score.path}: weighted Pearson", markup=False, soft_wrap=True)
+        values = [f"{value:.4f}" for value in (*part.scores.values(), part.mean)]
+        table.add_row(NAMES[part.name], str(part.sequences), *values)
+    title = metric_of(score.schema).title.removesuffix(" correlation")
+    stdout.print(f"{score.path}: {title}", markup=False, soft_wrap=True)
     stdout.print(table)
     backend = f" ({score.backend})" if score.backend else ""
     stdout.print(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from search.report.headline import Headline
-    from search.study.status import Status
+    from search.study.status import AtWork, Status
 
 
 SHOWN = 3  # failed trials on the screen, the newest
@@ -57,7 +57,15 @@ def status(
     if not watch:
         stdout.print(render(status_of(study), headline(read_study(study)), flag))
         return
-    _watch(lambda: status_of(study), lambda now: render(now, headline(read_study(study)), flag), every)
+    known: dict[str, Any] = {}
+
+    def screen(now: Status) -> Group:
+        ended = (now.trials, now.replicates)  # only with these do the first lines change: a look costs little else
+        if known.get("ended") != ended:
+            known.update(ended=ended, first=headline(read_study(study)))
+        return render(now, known["first"], flag)
+
+    _watch(lambda: status_of(study), screen, every)
 
 
 def _watch(look: Callable[[], Status], screen: Callable[[Status], Group], every: float) -> None:
@@ -121,7 +129,7 @@ def render(now: Status, first: Headline, flag: str = "") -> Group:
         return Group(*lines, _named("workers", "none"))
     alive = sum(worker.silent is not True for worker in now.workers)
     silent = f", {n} silent" if (n := len(now.workers) - alive) else ""
-    return Group(*lines, _named("workers", f"{alive} running{silent}"), _workers(now))
+    return Group(*lines, _named("workers", f"{alive} running{silent}"), workers_table(now.study, now.workers))
 
 
 def _named(label: str, text: str) -> Table:
@@ -162,17 +170,18 @@ def _left(now: Status) -> str:
     return "" if left is None or not now.outlook.running else f", about {duration(left)} left at this speed"
 
 
-def _workers(now: Status) -> Table:
+def workers_table(study: str, workers: Sequence[AtWork]) -> Table:
+    """Running trials of `study` and its replicates, with the use of their GPUs where any is known."""
     from rich.table import Table
     from rich.text import Text
 
-    used = any(worker.gpu_use is not None for worker in now.workers)
+    used = any(worker.gpu_use is not None for worker in workers)
     heads = [("trial", "right"), ("epoch", "right"), ("best", "right"), *([("GPU", "right")] if used else [])]
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for column, side in (*heads, ("worker", "left")):
         table.add_column(column, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    for worker in now.workers:
-        trial = str(worker.trial) if worker.study == now.study else f"{worker.study}#{worker.trial}"
+    for worker in workers:
+        trial = str(worker.trial) if worker.study == study else f"{worker.study}#{worker.trial}"
         score = "-" if worker.score is None else f"{worker.score:.4f}"
         epoch = "-" if worker.epoch is None else str(worker.epoch + 1)
         of = "" if worker.epochs is None else f"/{worker.epochs}"

@@ -21,7 +21,7 @@ from search.study.status import BudgetUse, use_of
 from search.study.words import brief
 
 LEVEL = 0.9  # of the intervals
-INTERVALS = "in brackets: 90 % intervals, over seeds where runs were repeated, over sequences drawn again elsewhere"
+INTERVALS = "in brackets: 90 % intervals over seeds, else over resampled sequences"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from search.report.style import (
     faded,
     figure,
     line,
+    named,
     plural,
     rule,
     safe,
@@ -60,20 +61,21 @@ def curves_section(study: Study) -> Section:
 
 
 def _target_curves(study: Study) -> Spec | None:
-    """Curves of both targets; None where no finished run has recorded them."""
+    """Curves of the first two targets; None where no finished run has recorded them."""
+    targets = study.schema.targets[:2]
     runs = sorted(study.finished, key=lambda t: -(t.value or 0.0))
-    runs = [t for t in runs if t.history and all({"t0", "t1"} <= r.keys() for r in t.history)]
+    runs = [t for t in runs if t.history and all(set(targets) <= r.keys() for r in t.history)]
     if not runs:
         return None
     chosen = runs[: min(TARGET_CURVES, max(3, round(len(runs) / 4)))]
     traces = []
-    for target, color in (("t0", COMPLETE), ("t1", REPLICATE)):
+    for target, color in zip(targets, (COMPLETE, REPLICATE), strict=False):
         x, y = _joined((t.history, [r[target] for r in t.history]) for t in chosen)
-        traces.append(line(x, y, target, faded(color, 0.35), line={"width": 1}, hoverinfo="skip"))
+        traces.append(line(x, y, named(target), faded(color, 0.35), line={"width": 1}, hoverinfo="skip"))
         best = chosen[0]
         epochs, values = [r["epoch"] for r in best.history], [r[target] for r in best.history]
-        thick = line(epochs, values, f"{target} of trial {best.number}", color, line={"width": 3})
-        traces.append({**thick, "hovertemplate": f"epoch %{{x}}: {target} %{{y:.4f}}<extra></extra>"})
+        thick = line(epochs, values, f"{named(target)} of trial {best.number}", color, line={"width": 3})
+        traces.append({**thick, "hovertemplate": f"epoch %{{x}}: {named(target)} %{{y:.4f}}<extra></extra>"})
     return figure(traces, height=340, x=axis("epoch (from 0)"), y=axis("score"))
 
 

@@ -61,7 +61,8 @@ def _epochs(study: Study, use: BudgetUse) -> NextStep | None:
     if len(top) < FEW or len(late) <= len(top) / 2 or (use.spent is None and len(study.finished) < 4 * FEW):
         return None
     reason = f"{len(late)} of the best {len(top)} finished runs were still gaining when the epoch limit ended them"
-    return NextStep("more epochs", f"{reason}; next.yaml raises it", f"lobtuna report {study.name}")
+    reason += f"; lobtuna report {study.name} writes next.yaml, which raises it"
+    return NextStep("more epochs", reason, "lobtuna run report/next.yaml --data DIR")
 
 
 def _trials(study: Study, use: BudgetUse) -> NextStep | None:

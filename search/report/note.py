@@ -34,8 +34,9 @@ from search.study.record import NOTE_WRITER
 from search.study.reference import ensure_ridge
 from search.study.replication import find_replicates
 from search.studyfile.values import show
+from storage.dashboard.note import save_note as store_note
 from storage.errors import StorageError
-from storage.optuna_internals import note_keys, note_of, plot_key, storage_of, study_id_of
+from storage.optuna_internals import plot_key, storage_of, study_id_of
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PERIOD = 60.0  # seconds between two notes of one study, whatever the number of workers
-YOURS = "**Your own notes** (below this line; everything above it is rewritten by the workers)"
+YOURS = "*Workers rewrite this note. Save your own in its place and they leave it alone; these facts are then a plot.*"
+EARLIER = "**Your own notes** (below this line; everything above it is rewritten by the workers)"
 DOTS, CURVES, RANKED = 500, 25, 12  # what a plot in the database may hold
 PARAMETERS = 4  # searched parameters shown of a configuration
 
@@ -136,7 +138,8 @@ class NoteKeeper:
 def write_note(study: optuna.Study, worker: str = "") -> None:
     """Write the study's note, and its plots of progress, curves and ranking, for the dashboard to show."""
     record = read_study(study)
-    save_note(study, note_text(record, worker))
+    if not save_note(study, note_text(record, worker)):
+        save_plot(study, "overview", "Overview", _facts_figure(record))
     save_plot(study, "progress", "Progress", trials_figure(record, most=DOTS))
     if any(t.history for t in record.trials):
         save_plot(study, "learning-curves", "Learning curves", curves_figure(record, CURVES))
@@ -148,25 +151,14 @@ def write_note(study: optuna.Study, worker: str = "") -> None:
         save_note(seeds, f"# {plain(seeds.study_name)}\n\n{words}\n\n{_ranking(record)}")
 
 
-def save_note(study: optuna.Study, text: str) -> None:
-    """Replace the generated part of the study's note; users' own notes below it stay.
+def save_note(study: optuna.Study, text: str) -> bool:
+    """Make `text` the study's note, unless somebody has written their own; returns whether it was stored."""
+    return store_note(study, f"{text}\n\n{YOURS}\n", earlier=_is_earlier)
 
-    The note is stored in one attribute, not in optuna-dashboard's pieces of 2000 characters, so that no reader sees a
-    part of it.
-    """
-    storage, study_id = storage_of(study), study_id_of(study)
-    attributes = storage.get_study_system_attrs(study_id)
-    before = note_of(attributes)
-    users = before.partition(YOURS)[2] if YOURS in before else f"\n\n{before}" if before else "\n"
-    body = f"{text}\n\n---\n\n{YOURS}{users}"
-    prefix, version = note_keys()
-    if body == before:
-        return
-    storage.set_study_system_attr(study_id, f"{prefix}0", body)
-    for key in attributes:
-        if key.startswith(prefix) and key != f"{prefix}0" and attributes[key]:
-            storage.set_study_system_attr(study_id, key, "")
-    storage.set_study_system_attr(study_id, version, int(attributes.get(version, 0)) + 1)
+
+def _is_earlier(body: str) -> bool:
+    """Whether an earlier lobtuna wrote all of a note: it left a place for the user's own words, which is empty."""
+    return EARLIER in body and not body.partition(EARLIER)[2].strip()
 
 
 def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
@@ -177,6 +169,14 @@ def save_plot(study: optuna.Study, key: str, title: str, spec: Spec) -> None:
     layout["legend"] = {**layout["legend"], "y": -0.22, "yanchor": "top"}
     document = json.dumps({"data": spec["data"], "layout": layout}, allow_nan=False, separators=(",", ":"))
     storage_of(study).set_study_system_attr(study_id_of(study), plot_key(key), document)
+
+
+def _facts_figure(study: Study) -> Spec:
+    """The facts of the note as a table, for a study whose note is somebody's own."""
+    names, values = zip(*_facts(study), strict=True)
+    cells = {"values": [list(names), [text.replace("`", "") for text in values]], "align": "left"}
+    table = {"type": "table", "columnwidth": [1, 4], "header": {"values": ["", ""], "height": 4}, "cells": cells}
+    return {"data": [table], "layout": {"legend": {}}}
 
 
 def note_text(study: Study, worker: str = "") -> str:

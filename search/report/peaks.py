@@ -57,7 +57,7 @@ def section(study: Study) -> Section:
             half=True,
         ),
     ]
-    lines = [_limits(runs), _targets(runs)]
+    lines = [_limits(runs), _targets(runs, study.schema.targets[:2])]
     return Section(
         "peaks",
         title,
@@ -124,13 +124,16 @@ def _limits(runs: Sequence[Trial]) -> str:
     )
 
 
-def _targets(runs: Sequence[Trial]) -> str:
-    pairs = [(_argmax(t, "t0"), _argmax(t, "t1")) for t in runs]
+def _targets(runs: Sequence[Trial], targets: Sequence[str]) -> str:
+    """When the first two targets are best; nothing where there is one."""
+    if len(targets) < 2:
+        return ""
+    pairs = [(_argmax(t, targets[0]), _argmax(t, targets[1])) for t in runs]
     known = np.array([(a, b) for a, b in pairs if a is not None and b is not None], dtype=float)
     if len(known) < EARLY:
         return ""
     first, second = np.median(known, axis=0)
-    return f"In the median t0 is best at epoch {first:g} and t1 at epoch {second:g}."
+    return f"In the median {targets[0]} is best at epoch {first:g} and {targets[1]} at epoch {second:g}."
 
 
 def _argmax(trial: Trial, target: str) -> int | None:

@@ -11,7 +11,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from search.study.open import spec_of
+from lobmodels.schema import Schema
+from search.study.open import schema_of, spec_of
 from search.study.ranking import Ranking
 from search.study.record import ENSEMBLE, FINGERPRINT, REVISION_OF, RIDGE, TrialRecord, read_trial
 from search.study.reference import Reference, read_reference
@@ -31,6 +32,7 @@ class Study:
     name: str
     spec: StudySpec
     fingerprint: str | None
+    schema: Schema  # of its data
     previous: str | None  # the revision before this one
     trials: tuple[Trial, ...]
     replicates: tuple[Trial, ...]
@@ -98,6 +100,7 @@ def read_study(study: optuna.Study) -> Study:
         name=study.study_name,
         spec=spec_of(study),
         fingerprint=study.user_attrs.get(FINGERPRINT),
+        schema=schema_of(study),
         previous=study.user_attrs.get(REVISION_OF),
         trials=trials,
         replicates=replicates,

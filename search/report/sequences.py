@@ -178,20 +178,23 @@ def _both_scores(runs: Sequence[Trial], select: Floats, report: Floats) -> Figur
 
 
 def targets_section(study: Study) -> Section:
-    """t0 against t1 at the best epoch of every finished run."""
-    title = "t0 against t1"
-    runs = [t for t in study.finished if {"t0", "t1"} <= set(t.select)]
+    """The first two targets against each other at the best epoch of every finished run."""
+    names = study.schema.targets[:2]
+    if len(names) < 2:
+        return Section("targets", "Targets", f"The data has one target, {names[0]}.")
+    title, (a, b) = " against ".join(names), map(named, names)
+    runs = [t for t in study.finished if set(names) <= set(t.select)]
     if len(runs) < LEAST:
         return Section("targets", title, f"{plural(len(runs), 'finished run')} with both scores: too few to compare.")
-    first, second = (np.array([t.select[name] for t in runs]) for name in ("t0", "t1"))
+    first, second = (np.array([t.select[name] for t in runs]) for name in names)
     best0, best1 = int(np.argmax(first)), int(np.argmax(second))
     correlation = spearman(first, second)
     together = "go together" if correlation > 0.5 else "compete" if correlation < -0.2 else "are nearly independent"
     text = (
-        f"Over {len(runs)} finished runs the two targets {together} (rank correlation {correlation:.2f}). t0 varies by "
-        f"{first.std():.4f} between runs, t1 by {second.std():.4f}. The best run for t0 is trial {runs[best0].number} "
-        f"({score(first[best0])}, t1 {score(second[best0])}); for t1 trial {runs[best1].number} "
-        f"({score(second[best1])}, t0 {score(first[best1])})."
+        f"Over {len(runs)} finished runs the two targets {together} (rank correlation {correlation:.2f}). {a} varies "
+        f"by {first.std():.4f} between runs, {b} by {second.std():.4f}. The best run for {a} is trial "
+        f"{runs[best0].number} ({score(first[best0])}, {b} {score(second[best0])}); for {b} trial {runs[best1].number} "
+        f"({score(second[best1])}, {a} {score(first[best1])})."
     )
     hidden = int(((first < _padded(first)[0]) | (second < _padded(second)[0])).sum())
     caption = (
@@ -199,9 +202,9 @@ def targets_section(study: Study) -> Section:
         + (f" {lying(hidden)} outside the picture." if hidden else "")
     )
     fig = Figure(caption, _targets(study, runs, first, second), "selection")
-    rows = [[t.number, a, b, (a + b) / 2] for t, a, b in zip(runs, first.tolist(), second.tolist(), strict=True)]
+    rows = [[t.number, x, y, (x + y) / 2] for t, x, y in zip(runs, first.tolist(), second.tolist(), strict=True)]
     return Section(
-        "targets", title, text, [fig], [PageTable("targets", ["trial", "t0", "t1", "mean"], rows, on_page=False)]
+        "targets", title, text, [fig], [PageTable("targets", ["trial", *names, "mean"], rows, on_page=False)]
     )
 
 
@@ -210,12 +213,13 @@ def _targets(study: Study, runs: Sequence[Trial], first: Floats, second: Floats)
     kinds: dict[str, list[int]] = {}
     for i, trial in enumerate(runs):
         kinds.setdefault(str(trial.configuration.get(split, "")) if split else "finished", []).append(i)
-    traces = _equal_means(first, second)
+    traces, (a, b) = _equal_means(first, second), map(named, study.schema.targets[:2])
     for (kind, members), color in zip(kinds.items(), SERIES * (1 + len(kinds) // len(SERIES)), strict=False):
         dots = points([float(first[i]) for i in members], [float(second[i]) for i in members], named(kind), color)
         hover = [f"trial {runs[i].number}" for i in members]
-        traces.append({**dots, "text": hover, "hovertemplate": "%{text}: t0 %{x:.4f}, t1 %{y:.4f}<extra></extra>"})
-    x, y = (axis(name, range=_padded(values)) for name, values in (("t0", first), ("t1", second)))
+        template = f"%{{text}}: {a} %{{x:.4f}}, {b} %{{y:.4f}}<extra></extra>"
+        traces.append({**dots, "text": hover, "hovertemplate": template})
+    x, y = (axis(name, range=_padded(values)) for name, values in ((a, first), (b, second)))
     return figure(traces, height=400, x=x, y=y)
 
 

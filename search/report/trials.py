@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from search.report.page import PageTable, Section
@@ -15,8 +16,9 @@ def section(study: Study) -> Section:
     everything = [*study.trials, *study.replicates]
     best = sorted(study.finished, key=lambda t: -(t.value or 0.0))
     varied = [name for name in study.searched if len({repr(t.configuration.get(name)) for t in best[:SHOWN]}) > 1]
-    rows = [_brief(t, varied) for t in best[:SHOWN]]
-    columns = ["trial", "select", "report", "t0", "t1", "best epoch (from 0)", "epochs trained", *varied]
+    targets = study.schema.targets
+    rows = [_brief(t, targets, varied) for t in best[:SHOWN]]
+    columns = ["trial", "select", "report", *targets, "best epoch (from 0)", "epochs trained", *varied]
     title = "Trials"
     tables = [
         PageTable(
@@ -38,15 +40,14 @@ def section(study: Study) -> Section:
     return Section("trials", title, text, tables=tables)
 
 
-def _brief(trial: Trial, names: list[str]) -> list[Any]:
+def _brief(trial: Trial, targets: Sequence[str], names: list[str]) -> list[Any]:
     values = [trial.configuration.get(name) for name in names]
     report, select = trial.report.get("mean"), trial.select
     return [
         trial.number,
         trial.value,
         report,
-        select.get("t0"),
-        select.get("t1"),
+        *(select.get(target) for target in targets),
         trial.best_epoch,
         trial.epochs,
         *values,
@@ -54,15 +55,16 @@ def _brief(trial: Trial, names: list[str]) -> list[Any]:
 
 
 def _all(study: Study, trials: list[Trial]) -> PageTable:
-    head = ["study", "trial", "state", "select_mean", "select_t0", "select_t1", "report_mean", "report_t0", "report_t1"]
+    parts = ("mean", *study.schema.targets)
+    head = ["study", "trial", "state", *(f"{split}_{part}" for split in ("select", "report") for part in parts)]
     head += ["best_epoch", "epochs_trained", "seed", "seconds", "seconds_per_epoch", "worker", "device", "start", "end"]
     head += ["reason", "imported_from", "parent"]
     names = list(dict.fromkeys(name for t in trials for name in t.configuration))
     titles = [f"parameter {name}" if name in head else name for name in names]  # of trials that others made
     rows = []
     for t in trials:
-        scores: list[Any] = [t.value, t.select.get("t0"), t.select.get("t1")]
-        scores += [t.report.get(part) for part in ("mean", "t0", "t1")]
+        scores: list[Any] = [t.value, *(t.select.get(part) for part in parts[1:])]
+        scores += [t.report.get(part) for part in parts]
         times = [None if moment is None else moment.isoformat(timespec="seconds") for moment in (t.start, t.end)]
         row = [t.study, t.number, t.state, *scores, t.best_epoch, t.epochs, t.seed, t.seconds, t.seconds_per_epoch]
         row += [t.worker, t.device, *times, t.reason, t.imported, t.parent]

@@ -12,6 +12,8 @@ from pathlib import Path
 import optuna
 
 from lobmodels.files import writable_folder, write_atomically
+from lobmodels.metric import metric_of
+from lobmodels.schema import Schema
 from search.report import (
     effects,
     ensembles,
@@ -53,7 +55,7 @@ HELD = {
     "best_epochs": "best epochs by parameter",
     "foresight": "how early a score predicts the final one",
     "selection_report": "scores on selection and report sequences",
-    "targets": "scores on t0 and t1",
+    "targets": "scores on the first two targets",
     "ensemble_weights": "ways to weigh the members of an ensemble",
     "shift_buckets": "scores where the data shift",
     "workers": "what each worker did",
@@ -210,10 +212,17 @@ def _hours(study: Study) -> str:
     return f"{spent:.1f}" + (f" (budget {limit:g})" if limit else "")
 
 
+def _score_in_words(schema: Schema) -> str:
+    targets = " and ".join(schema.targets) if len(schema.targets) < 4 else f"{len(schema.targets)} targets"
+    if schema.is_challenge:
+        return f"weighted Pearson correlations as the challenge defines them, mean of {targets}"
+    return f"of the data's metric, {metric_of(schema).title}, mean of {targets}"
+
+
 def _footer(study: Study) -> str:
     now = datetime.now(UTC)
     return (
-        f"lobtuna {version('lobtuna')}, {now:%Y-%m-%d %H:%M} UTC. All scores are weighted Pearson correlations as the "
-        f"challenge defines them, mean of t0 and t1 unless said; intervals are {share(0.8)} unless said. Selection "
+        f"lobtuna {version('lobtuna')}, {now:%Y-%m-%d %H:%M} UTC. All scores are {_score_in_words(study.schema)} "
+        f"unless said; intervals are {share(0.8)} unless said. Selection "
         "sequences choose epochs, prune runs and rank; report sequences do none of that."
     )

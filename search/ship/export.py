@@ -254,24 +254,25 @@ def _refit_remarks(members: Sequence[Checkpoint]) -> list[str]:
 
 
 def _weights(pool: _Pool, members: Sequence[Checkpoint], how: str, request: Request) -> NDArray[np.float64]:
-    """Weights (K, 2) as requested; fitted ones are fitted on the selection sequences.
+    """Weights (K, targets) as requested; fitted ones are fitted on the selection sequences.
 
     Raises `BundleError` for weights that are no average of these members.
     """
     if request.by_target:
-        return weights_by_target(pool.runs, request.by_target)
-    names = [member.name for member in members]
+        return weights_by_target(pool.runs, request.by_target, members[0].schema.targets)
+    names, targets = [member.name for member in members], members[0].schema.targets
     if how == "uniform":
-        return blend.uniform(len(members))
+        return blend.uniform(len(members), len(targets))
     if how in blend.FITTED:
         assert pool.known is not None, "the caller asks for data first"
+        blend.require_fittable(f"weights={how}", pool.known.schema)
         return pool.known.fitted(how, members)
     path, _, variant = how.partition("#")
     if path.endswith(".json"):
-        return blend.from_json(Path(path), names, variant or None)
+        return blend.from_json(Path(path), names, targets, variant or None)
     if "=" in how:
-        return blend.by_family([member.config.architecture for member in members], _shares(how))
-    return blend.listed(how, names)
+        return blend.by_family([member.config.architecture for member in members], _shares(how), targets)
+    return blend.listed(how, names, targets)
 
 
 def _shares(how: str) -> dict[str, float]:

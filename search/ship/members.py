@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lobmodels.schema import LOB
 from search.errors import SearchError
-from search.study.open import SEEDS, load_study, open_study, spec_of
+from search.study.open import SEEDS, load_study, open_study, schema_of, spec_of
 from search.study.ranking import is_replicate
 from search.study.replication import find_replicates, rank_study
 from search.study.retention import by_value
@@ -87,7 +86,7 @@ def choose(study: optuna.Study, choice: Choice) -> list[Run]:
     if choice.members:
         return _named([*runs, *_all_refits(study)], choice.members, study.study_name)
     if choice.by_target:
-        return _best_by_target(runs, choice.by_target, study.study_name)
+        return _best_by_target(runs, choice.by_target, study)
     if ways == ["--configurations"] or (not ways and any(is_replicate(run) for run in runs)):
         return _best_configurations(study, runs, choice)
     return _best_runs(study, runs, choice)
@@ -137,26 +136,33 @@ def _best_configurations(study: optuna.Study, runs: list[Run], choice: Choice) -
             f"--configurations {count}: study {study.study_name!r} has {len(keys)} with stored weights; take them all "
             f"with --configurations {len(keys)}, or finish more: lobtuna work {study.study_name}"
         )
-    return [run for key in keys[:count] for run in by_key[key][: choice.seeds or DEFAULT_SEEDS]]
+    seeds = choice.seeds or max(DEFAULT_SEEDS, spec_of(study).validation.count or 0)  # each fold once, where there are
+    return [run for key in keys[:count] for run in by_key[key][:seeds]]
 
 
-def _best_by_target(runs: list[Run], counts: Sequence[int], study: str) -> list[Run]:
+def _best_by_target(runs: list[Run], counts: Sequence[int], study: optuna.Study) -> list[Run]:
     """The best runs on each target, each run once; runs for the first target come first."""
-    scored = [run for run in runs if all(name in run.select for name in LOB.targets)]
-    for name, count in zip(LOB.targets, counts, strict=True):
+    name, targets = study.study_name, schema_of(study).targets
+    if len(targets) != len(counts):
+        raise SearchError(
+            f"--top-t0 and --top-t1 choose members for two targets; the data of study {name!r} has {len(targets)}: use "
+            "--top"
+        )
+    scored = [run for run in runs if all(target in run.select for target in targets)]
+    for j, (target, count) in enumerate(zip(targets, counts, strict=True)):
         if count > len(scored):
             raise SearchError(
-                f"--top-{name} {count}: study {study!r} has {len(scored)} runs with weights and scores on {name}; "
-                f"take {len(scored)} or fewer, or finish more: lobtuna work {study}"
+                f"--top-t{j} {count}: study {name!r} has {len(scored)} runs with weights and scores on {target}; "
+                f"take {len(scored)} or fewer, or finish more: lobtuna work {name}"
             )
-    best = [_best_on(scored, name)[:count] for name, count in zip(LOB.targets, counts, strict=True)]
+    best = [_best_on(scored, target)[:count] for target, count in zip(targets, counts, strict=True)]
     return list({run.name: run for part in best for run in part}.values())
 
 
-def weights_by_target(runs: Sequence[Run], counts: Sequence[int]) -> NDArray[np.float64]:
+def weights_by_target(runs: Sequence[Run], counts: Sequence[int], targets: Sequence[str]) -> NDArray[np.float64]:
     """(K, targets): for each target equal weights of the `counts` runs that are best on it, 0 for the others."""
     weights = np.zeros((len(runs), len(counts)))
-    for j, (name, count) in enumerate(zip(LOB.targets, counts, strict=True)):
+    for j, (name, count) in enumerate(zip(targets, counts, strict=True)):
         for run in _best_on(runs, name)[:count]:
             weights[runs.index(run), j] = 1 / count
     return weights

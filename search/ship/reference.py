@@ -74,5 +74,7 @@ def _ensemble(
 ) -> tuple[tuple[str, ...], NDArray[np.float64], Validation]:
     """Names of the members, and the sums (N, 6, targets) of their uniform average on all validation sequences."""
     found = validate(load_members(study, runs), data, progress)
-    blended = found.blended(found.members, blend.uniform(len(found.members)), found.parts["all"])
+    blended = found.blended(
+        found.members, blend.uniform(len(found.members), len(found.schema.targets)), found.parts["all"]
+    )
     return tuple(run.name for run in runs), sequence_statistics(blended, found.targets), found

@@ -19,7 +19,7 @@ from lobmodels.ensemble.bundle import Bundle
 from lobmodels.ensemble.out_of_fold import out_of_fold
 from lobmodels.ensemble.predictions import predict_all, scored_targets
 from lobmodels.errors import BundleError
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import score
 from lobmodels.schema import Schema
 
 CLEAR = 0.9  # an advantage counts if it holds in at least this share of resamples
@@ -35,7 +35,7 @@ class Validation:
     """
 
     members: tuple[Checkpoint, ...]  # each with the spread of its predictions
-    predictions: list[NDArray[np.float32]]  # as trained, one (N, S, 2) each
+    predictions: list[NDArray[np.float32]]  # as trained, one (N, S, K) each
     targets: NDArray[np.float32]
     select: Index
     report: Index
@@ -44,24 +44,29 @@ class Validation:
     dataset: Callable[[], Dataset]  # both files, for what was held out of them
 
     @property
+    def folds(self) -> bool:
+        """Whether some run was trained on validation sequences."""
+        return any(member.rule.kind != FIXED for member in self.members)
+
+    @property
     def parts(self) -> dict[str, Index]:
         """The sequences of `all`, and of `select` and `report` where there are any."""
         split = {"select": self.select, "report": self.report}
         return {"all": np.arange(len(self.targets)), **{name: index for name, index in split.items() if len(index)}}
 
     def fitted(self, how: str, members: Sequence[Checkpoint]) -> NDArray[np.float64]:
-        """Weights (K, 2), one of `blend.FITTED`, of some of the members on one scale, from sequences that these were
-        not trained on."""
-        if any(member.rule.kind != FIXED for member in members):
+        """Weights (M, targets), one of `blend.FITTED`, of some of the members on one scale, from sequences that these
+        were not trained on."""
+        if self.folds:
             return out_of_fold(members, self.dataset()).fitted(how)
         stds = scale.spreads(members)
-        factors = scale.factors(stds, blend.uniform(len(members)))
+        factors = scale.factors(stds, blend.uniform(len(members), len(self.schema.targets)))
         places = self._places(members)
         chosen = [self.predictions[k][self.select] * f.astype(np.float32) for k, f in zip(places, factors, strict=True)]
         return blend.fit(how, chosen, self.targets[self.select])
 
     def blended(self, members: Sequence[Checkpoint], weights: NDArray[np.float64], index: Index) -> NDArray[np.float64]:
-        """Predictions (n, S, 2) of the ensemble that `weights` make of some of the members, on one scale."""
+        """Predictions (n, S, K) of the ensemble that `weights` make of some of the members, on one scale."""
         factors = scale.factors(scale.spreads(members), weights)
         chosen = [self.predictions[k][index] for k in self._places(members)]
         return blend.combine(chosen, weights * factors)
@@ -128,7 +133,7 @@ def judge(chosen: Sequence[Checkpoint], bundle: Bundle, how: str, known: Validat
     """Score the `bundle` that was made of some of the `chosen` runs, and compare it with the uniform average of all."""
     trained = {member.name: member for member in chosen}
     members = [trained[member.name] for member in bundle.members]
-    uniform = blend.uniform(len(chosen))
+    uniform = blend.uniform(len(chosen), len(bundle.schema.targets))
     plain = len(members) == len(chosen) and bool(np.allclose(bundle.weights, uniform))
     if known is None:
         unknown = f"{how} weights were not compared with uniform ones: name the data with --data"
@@ -136,21 +141,22 @@ def judge(chosen: Sequence[Checkpoint], bundle: Bundle, how: str, known: Validat
     expected, scores = {}, {}
     for name, index in known.parts.items():
         targets = known.targets[index]
-        found = weighted_pearson(known.blended(members, bundle.weights, index), targets)
+        found = score(known.blended(members, bundle.weights, index), targets, known.schema)
         expected[name] = [*found.tolist(), float(found.mean())]
         if name != "all":
             scores[name] = expected[name][-1]
-            scores[f"uniform_{name}"] = float(weighted_pearson(known.blended(chosen, uniform, index), targets).mean())
+            even = score(known.blended(chosen, uniform, index), targets, known.schema)
+            scores[f"uniform_{name}"] = float(even.mean())
     if plain:
         return Judgement(expected, scores, ())
     statistics = {
-        name: sequence_statistics(known.blended(of, weights, known.report), known.targets[known.report])
+        name: sequence_statistics(known.blended(of, weights, known.report), known.targets[known.report], known.schema)
         for name, of, weights in (("uniform", chosen, uniform), (how, members, bundle.weights))
     }
-    return Judgement(expected, scores, (_verdict(how, statistics, scores),))
+    return Judgement(expected, scores, (_verdict(how, statistics, scores, known.schema),))
 
 
-def _verdict(how: str, statistics: dict[str, NDArray[np.float64]], scores: dict[str, float]) -> str:
+def _verdict(how: str, statistics: dict[str, NDArray[np.float64]], scores: dict[str, float], schema: Schema) -> str:
     """Whether these weights beat uniform ones on sequences that neither runs nor weights have seen, in words.
 
     `statistics` are the sums of both on the report sequences (`lobmodels.bootstrap.sequence_statistics`).
@@ -162,7 +168,7 @@ def _verdict(how: str, statistics: dict[str, NDArray[np.float64]], scores: dict[
             f"{how} weights: {scores['select']:.4f} against {scores['uniform_select']:.4f} of uniform ones, both on "
             "sequences that selection has seen: the study set none aside, so it is not known which is better"
         )
-    comparison = compare(statistics, "uniform")
+    comparison = compare(statistics, "uniform", schema=schema)
     gain, chance = scores["report"] - scores["uniform_report"], comparison.rows[1].p_better or 0.0
     if gain <= 0:
         says = "they do not beat uniform ones: ship --weights uniform"

@@ -12,9 +12,21 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from lobmodels.plugins.source import Source
+from lobmodels.schema import LOB, Schema
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, revisions, spec_of
-from search.study.record import BASELINE, DUPLICATE, FINGERPRINT, KEY, PLUGINS, QUESTION, SPEC, VERSION, state_of
+from search.study.record import (
+    BASELINE,
+    DUPLICATE,
+    FINGERPRINT,
+    KEY,
+    PLUGINS,
+    QUESTION,
+    SCHEMA,
+    SPEC,
+    VERSION,
+    state_of,
+)
 from search.study.warm_start import queue_from
 from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
@@ -120,10 +132,13 @@ def _claim(storage: BaseStorage, trial: FrozenTrial) -> bool:
         return False
 
 
-def bind_data(study: optuna.Study, fingerprint: str | None) -> None:
-    """Bind the study to the data with this fingerprint. Raises `SearchError` where it is bound to other data."""
+def bind_data(study: optuna.Study, fingerprint: str | None, schema: Schema = LOB) -> None:
+    """Bind the study to the data with this fingerprint and schema. Raises `SearchError` where it is bound to other
+    data, or to the same under another schema."""
     if fingerprint is None:
         return
+    if not schema.is_challenge and SCHEMA not in study.user_attrs:
+        study.set_user_attr(SCHEMA, schema.document())
     bound = study.user_attrs.get(FINGERPRINT)
     if bound is None:
         study.set_user_attr(FINGERPRINT, fingerprint)

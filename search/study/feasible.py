@@ -5,18 +5,24 @@ What does not depend on the data, such as heads that do not divide the width, is
 
 from __future__ import annotations
 
-from lobmodels.config import RunConfig
+from lobmodels.config import FEATURE_FLAGS, RunConfig
 from lobmodels.data import Dataset
+from lobmodels.inputs import missing_columns
+from lobmodels.profile.dead import constant_features, group_line, sampled
+from lobmodels.schema import Schema
+from lobmodels.training.losses import refused_by
 from search.errors import SearchError
 from search.studyfile.parameters import FloatRange, IntRange, Parameter
 from search.studyfile.spec import StudySpec
 
 
 def require_trainable(spec: StudySpec, dataset: Dataset, *, created: bool = False) -> None:
-    """Raise `SearchError` where even the smallest batch size of the space is larger than the data, `DataError` where
-    its sequences cannot be divided as the study says. `created`: whether the study is in the database already."""
+    """Raise `SearchError` where even the smallest batch size of the space is larger than the data, or where the data's
+    schema does not allow what the study searches; `DataError` where its sequences cannot be divided as the study says.
+    `created`: whether the study is in the database already."""
     folds = range(spec.validation.count or 1)
     least = min(len(dataset.partition(spec.validation.rule(fold)).train) for fold in folds)
+    require_allowed(spec, dataset.schema)
     smallest, origin = _smallest_batch(spec)
     if smallest <= least:
         return
@@ -25,6 +31,41 @@ def require_trainable(spec: StudySpec, dataset: Dataset, *, created: bool = Fals
         f"study {spec.name!r} cannot be trained on this data: batch_size={smallest:g} ({origin}) is larger than its "
         f"{least} train sequences; {remedy}{' and run lobtuna create FILE --revise' if created else ''}"
     )
+
+
+def require_allowed(spec: StudySpec, schema: Schema) -> None:
+    """Raise `SearchError` for feature groups, losses and target weights that data of this schema does not allow: a
+    trial could only fail, or compute something else than it says."""
+    problems = []
+    for group in used_groups(spec):
+        missing = missing_columns(group, schema)
+        if missing:
+            more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+            problems.append(f"{group} reads columns that it does not have ({', '.join(missing[:4])}{more})")
+    losses = spec.parameters.get("loss")
+    for loss in losses.values() or () if losses is not None else ():
+        problems += refused_by(RunConfig.parse({"loss": loss}), schema)
+    weights = [name for name in ("t0_weight", "t1_weight") if name in spec.parameters]
+    if weights and len(schema.targets) != 2:
+        problems.append(f"{' and '.join(weights)} weigh two targets, and it has {len(schema.targets)}")
+    if problems:
+        raise SearchError(
+            f"study {spec.name!r} cannot be trained on this data: {'; '.join(problems)}; change the study file"
+        )
+
+
+def used_groups(spec: StudySpec) -> tuple[str, ...]:
+    """The feature groups that some trial of the study may switch on."""
+    names = (name for name in FEATURE_FLAGS if name in spec.parameters)
+    return tuple(name for name in names if True in (spec.parameters[name].values() or ()))
+
+
+def dead_groups(spec: StudySpec, dataset: Dataset) -> list[str]:
+    """One line for each feature group that the study may switch on and that has constant features on this data, as far
+    as the train sequences that are looked at show."""
+    wanted = used_groups(spec)
+    found = constant_features(sampled(dataset.train), dataset.schema) if wanted else {}
+    return [f"{group_line(group, found[group])} on this data" for group in wanted if group in found]
 
 
 def _smallest_batch(spec: StudySpec) -> tuple[float, str]:

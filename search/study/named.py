@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import optuna
 
+from lobmodels.schema import LOB, Schema
 from search.errors import SearchError
-from search.study.open import SEEDS, open_study, spec_of
+from search.study.open import SEEDS, open_study, schema_of, spec_of
 from search.study.orders import NO_FOLDS
 from search.study.ranking import Ranking
 from search.study.replication import Plan, Queued, choose, rank_study, store_plan
@@ -29,6 +30,7 @@ class StudyRanking:
     study: str
     ranking: Ranking
     validation: ValidationSpec
+    schema: Schema = LOB  # of the study's data
 
     @property
     def report_fraction(self) -> float:
@@ -58,7 +60,7 @@ def rank(url: str, name: str) -> StudyRanking:
     ranking = rank_study(study)
     if not ranking.rows:
         raise SearchError(nothing_complete(study))
-    return StudyRanking(study.study_name, ranking, spec_of(study).validation)
+    return StudyRanking(study.study_name, ranking, spec_of(study).validation, schema_of(study))
 
 
 def replicate(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from lobmodels.schema import Schema
 from search.errors import SearchError, StudyNotFoundError
 from search.study.plugins import declare_stored
 from search.study.pruners import build_pruner
-from search.study.record import SPEC, VERSION
+from search.study.record import SCHEMA, SPEC, VERSION
 from search.study.samplers import build_sampler
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import PATIENCE, open_storage, parse_url
@@ -107,6 +108,11 @@ def spec_of(study: optuna.Study) -> StudySpec:
             "create one under another name with: lobtuna create STUDY.yaml"
         )
     return StudySpec.from_stored(document, f"the stored definition of study {study.study_name!r}")
+
+
+def schema_of(study: optuna.Study) -> Schema:
+    """The schema of the data that the study is bound to; the challenge's where it is bound to none yet."""
+    return Schema.of(study.user_attrs.get(SCHEMA))
 
 
 def _no_study(name: str, known: list[str], where: str) -> str:

@@ -14,6 +14,21 @@ NO_FOLDS = "--folds: study {name!r} has the fixed split; write validation: {{fol
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What `--auto` asked for: which configurations, how many replicates in all, and from which seeds on."""
+
+    keys: tuple[str, ...]
+    runs: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"keys": list(self.keys), "runs": self.runs}
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Plan:
+        return Plan(tuple(document["keys"]), int(document["runs"]))
+
+
+@dataclass(frozen=True)
 class EarlierRun:
     """What a refit is told about a validated run of its configuration."""
 

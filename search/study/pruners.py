@@ -29,11 +29,14 @@ def reads_running(spec: StudySpec) -> bool:
     return spec.pruner.name == "halving"
 
 
-def judges_at(pruner: BasePruner, epochs: int) -> bool:
-    """Whether `pruner` is one that judges after few epochs, and `epochs` is one of them: it then needs fresh reads."""
+def needs_news(pruner: BasePruner, epochs: int, due: bool) -> bool:
+    """Whether to read the other workers' trials after so many epochs. A pruner that judges after few epochs needs them
+    there and nowhere else, any other whenever a read is `due`."""
     if isinstance(pruner, HalvingPruner):
         return epochs in pruner.rungs
-    return isinstance(pruner, CurvePruner) and epochs in pruner.looks
+    if isinstance(pruner, CurvePruner):
+        return epochs in pruner.looks
+    return due
 
 
 def _none(spec: StudySpec) -> BasePruner:

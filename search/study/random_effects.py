@@ -19,7 +19,9 @@ fix tau; sigma^2 is integrated in closed form.
 All runs are scored on the same few sequences, which suit some configurations better than others: what a configuration
 scores there is c_i + d_i, and more seeds do not tell the two apart. With the covariance D of d from resampling the
 sequences (`search.study.resampling`) c_i + d_i has covariance tau^2 I + D, and c_i is drawn given it: estimates and
-probabilities are then about new sequences. D is in units of the scores, so sigma goes onto the grid as well.
+probabilities are then about new sequences. D is in units of the scores, so sigma goes onto the grid as well. The prior
+of tau is then flat in tau^2 near zero: one that is flat in tau makes intervals too narrow where D is as large as tau^2
+(Morris and Lysy 2012, "Shrinkage estimation in multilevel normal models").
 """
 
 from __future__ import annotations
@@ -166,6 +168,8 @@ class _Model:
             np.ones(1) if known is None else np.sqrt(1 + self.spread.sum() / max(1, self.configurations - 1) / known**2)
         )
         self.log_prior = _log_half_cauchy(self.lambdas / unit)
+        if known is not None:
+            self.log_prior = self.log_prior + np.log(self.lambdas / (1 + self.lambdas))
         self.log_determinant = np.log(self.variances).sum(1)
         if shared:
             self.log_prior = self.log_prior + _log_half_cauchy(self.kappas)

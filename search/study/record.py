@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
+from lobmodels.metric import METRICS
 from search.study.orders import RefitOrder
 from storage.claims import REASON
 
@@ -26,6 +27,7 @@ SPEC = "spec"  # the study file as JSON; written last, so a study that has it is
 QUESTION = "question"
 VERSION = "lobtuna_version"  # of the lobtuna that created the study
 FINGERPRINT = "data_fingerprint"  # of the data set that every worker must have
+SCHEMA = "data_schema"  # `Schema.document()` of that data; not there for the challenge's
 REVISION_OF = "revision_of"  # name of the revision before this one
 PARENT_STUDY = "parent_study"  # of a study of replicates: whose
 PLAN = "replication_plan"  # of a study of replicates: what `replicate --auto` asked for, or null
@@ -55,13 +57,14 @@ GPU_USE = "gpu_use"  # percent, at the last epoch; where it can be read
 HISTORY, EPOCHS, BEST_EPOCH = "history", "epochs", "best_epoch"
 CHECKPOINT = "checkpoint"  # artifact id of the best weights
 PARAMETERS = "parameters"  # number of weights of the network
-PARTS = ("t0", "t1", "mean")  # scores are `select_t0`, ..., `report_mean`
+SELECT, REPORT = "select_", "report_"  # before the name of a target, or `mean`: the scores of a complete run
 
 # Trial user attribute: the kind of failure that ended the trial. Such a trial is "failed" here, whatever its state in
 # Optuna: one that diverged or ran out of memory is pruned there, because samplers do not learn from failed trials.
 FAILURE = "failure"
 FAILURES = DIVERGED, MEMORY, INVALID, ERROR = ("diverged", "out of memory", "invalid configuration", "error")
 WORST = -1.0  # reported to the sampler as the score of such a trial; no correlation is lower
+WORSTS = {metric.lowest for metric in METRICS.values()}  # the same for every metric
 
 # Trial system attribute: {"artifact": id, "epoch": next epoch} of the stored state that a worker can resume from.
 RESUME = "lobtuna:resume"
@@ -114,8 +117,8 @@ class TrialRecord:
     gpu_use: int | None  # percent, at the last epoch
     best_epoch: int | None
     history: tuple[dict[str, Any], ...]
-    select: dict[str, float]  # t0, t1, mean
-    report: dict[str, float]  # t0, t1, mean on sequences that no decision has seen
+    select: dict[str, float]  # of each target (t0, t1), and their mean
+    report: dict[str, float]  # the same on sequences that no decision has seen
     parameters: int | None  # weights of the network
     reason: str
     failure: str | None  # kind of a failure, one of `FAILURES`
@@ -183,8 +186,8 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         gpu_use=_whole(attrs.get(GPU_USE)),
         best_epoch=_best_epoch(attrs, history),
         history=history,
-        select=_scores(attrs, "select"),
-        report=_scores(attrs, "report"),
+        select=_scores(attrs, SELECT),
+        report=_scores(attrs, REPORT),
         parameters=_whole(attrs.get(PARAMETERS)),
         reason=str(attrs.get(REASON, "")),
         failure=_text(attrs.get(FAILURE)),
@@ -211,7 +214,7 @@ def reports_of(trial: FrozenTrial) -> dict[int, float]:
     """Score by epoch as it was reported, without the value that a failed trial reports in place of a score."""
     if trial.user_attrs.get(FAILURE) not in FAILURES:
         return trial.intermediate_values
-    return {step: value for step, value in trial.intermediate_values.items() if value != WORST}
+    return {step: value for step, value in trial.intermediate_values.items() if value not in WORSTS}
 
 
 def seconds_of(trial: FrozenTrial) -> float:
@@ -266,8 +269,11 @@ def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
     return None if best is None else -best[1]
 
 
-def _scores(attrs: Mapping[str, Any], split: str) -> dict[str, float]:
-    found = {part: _number(attrs.get(f"{split}_{part}"), math.nan) for part in PARTS}
+def _scores(attrs: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """The scores by target, in the order they were written, then their mean."""
+    names = [name for name in attrs if name.startswith(prefix)]
+    names.sort(key=lambda name: name == f"{prefix}mean")
+    found = {name.removeprefix(prefix): _number(attrs[name], math.nan) for name in names}
     return {part: value for part, value in found.items() if math.isfinite(value)}
 
 

@@ -15,6 +15,7 @@ import optuna
 from numpy.typing import NDArray
 
 from lobmodels.bootstrap import score_interval
+from lobmodels.metric import metric_of
 from search.study.record import RIDGE
 
 if TYPE_CHECKING:
@@ -83,10 +84,13 @@ def read_reference(attributes: Mapping[str, Any], name: str) -> Reference | None
 
 
 def ensure_ridge(study: optuna.Study, dataset: Dataset, validation: ValidationSpec) -> None:
-    """Score a ridge regression, fitted on train.parquet, on the study's data and store it, unless one is there."""
+    """Score a ridge regression, fitted on train.parquet, on the study's data and store it, unless one is there. None is
+    scored where sequences differ in length or the metric is no correlation: the report then shows runs alone."""
     from lobmodels.data import validation_split
     from lobmodels.profile.row_ridge import row_ridge_sums
 
+    if dataset.schema.variable_length or not metric_of(dataset.schema).correlates:
+        return
     if read_reference(study.user_attrs, RIDGE) is None:
         select, report = validation_split(len(dataset.valid), validation.report_fraction)
         if validation.count is not None:

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.study.create import create_in, withdraw_duplicates
 from search.study.open import SEEDS, load_study, spec_of
-from search.study.orders import Cell, RefitOrder, cells, require_folds
+from search.study.orders import Cell, Plan, RefitOrder, cells, require_folds
 from search.study.ranking import Ranking, rank_runs, repeated_runs
 from search.study.record import (
     DRAW,
@@ -48,21 +48,6 @@ if TYPE_CHECKING:
 
 COULD_BE_BEST = 0.05  # a configuration with a lower probability of being the best gets no further seed
 SETTLED = 0.95  # the plan ends when one configuration is the best with this probability
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `--auto` asked for: which configurations, how many replicates in all, and from which seeds on."""
-
-    keys: tuple[str, ...]
-    runs: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"keys": list(self.keys), "runs": self.runs}
-
-    @staticmethod
-    def from_json(document: dict[str, Any]) -> Plan:
-        return Plan(tuple(document["keys"]), int(document["runs"]))
 
 
 @dataclass(frozen=True)

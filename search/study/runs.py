@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """A finished trial as one run: configuration, seed, scores. `scores` are mean weighted Pearson correlations."""
+    """A finished trial as one run: configuration, seed, scores. scores."""
 
     study: str
     number: int
@@ -35,8 +35,8 @@ class Run:
     seed: int
     configuration: dict[str, Any]  # active values
     key: str
-    select: dict[str, float]  # t0, t1, mean; empty for a pruned run
-    report: dict[str, float]  # t0, t1, mean on sequences that selection never sees; empty if there are none
+    select: dict[str, float]  # of each target (t0, t1), and their mean; empty for a pruned run
+    report: dict[str, float]  # the same on sequences that selection never sees; empty if there are none
     best_epoch: int | None
     epochs: int
     seconds: float

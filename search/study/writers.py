@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
@@ -45,7 +44,7 @@ from storage.claims import REASON, Batch
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from lobmodels.training.run import EpochRecord
+    from lobmodels.training.epochs import EpochRecord
 
 
 def queued_baseline(config: RunConfig, position: int) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def write_training(history: Sequence[EpochRecord], best_epoch: int, reason: str)
     """The whole training, at its end, however it ended."""
     seconds = sum(epoch.seconds for epoch in history)
     batch = Batch(user_attrs={REASON: reason, EPOCHS: len(history), SECONDS: seconds})
-    batch.user_attrs[HISTORY] = [_rounded(asdict(epoch)) for epoch in history]
+    batch.user_attrs[HISTORY] = [_rounded(epoch.document()) for epoch in history]
     if history:
         batch.user_attrs |= {BEST_EPOCH: best_epoch, SECONDS_PER_EPOCH: seconds / len(history)}
     return batch
@@ -108,15 +107,16 @@ def write_scores(scores: Mapping[str, Mapping[str, float] | None], parameters: i
     return Batch(user_attrs={**found, PARAMETERS: parameters})
 
 
-def write_failure(kind: str, reason: str, epochs: int) -> Batch:
+def write_failure(kind: str, reason: str, epochs: int, worst: float = WORST) -> Batch:
     """The end of a trial that failed after so many epochs.
 
-    A run that diverged or found no memory is pruned at `WORST`, so that the sampler avoids its configuration: TPE
-    sorts pruned trials after all complete ones. Such a trial is in no ranking, and no pruner compares with it.
+    A run that diverged or found no memory is pruned at `worst`, the lowest score of the metric, so that the sampler
+    avoids its configuration: TPE sorts pruned trials after all complete ones. Such a trial is in no ranking, and no
+    pruner compares with it.
     """
     batch = Batch(user_attrs={REASON: reason, FAILURE: kind}, state=TrialState.FAIL)
     if kind in (DIVERGED, MEMORY):
-        batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [WORST], {epochs: WORST}
+        batch.state, batch.values, batch.intermediate = TrialState.PRUNED, [worst], {epochs: worst}
     return batch
 
 

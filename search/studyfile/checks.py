@@ -14,8 +14,8 @@ _PROBES = 300  # configurations drawn from a space to see whether its parts can 
 _MISSING = object()
 UNUSED_DROPOUT: Problem = (
     ("parameters", "dropout"),
-    "no configuration of this space uses dropout: it is applied between layers, in input_block projection and in head "
-    "mlp; search or fix one of these, or leave dropout out",
+    "no configuration of this space uses dropout: it is applied between layers (num_layers above 1), in an input_block "
+    "and in an mlp head; search or fix one of these, or leave dropout out",
 )
 
 

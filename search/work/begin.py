@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState
@@ -13,13 +14,16 @@ from lobmodels.plugins.source import Source
 from search.errors import SearchError
 from search.report.note import note_text, save_note
 from search.report.record import read_study
-from search.study.create import create_study, refuse_past_end
+from search.study.create import bind_data, create_study, refuse_past_end
 from search.study.open import study_names
 from search.study.plugins import load_plugins, used_plugins
 from search.study.revise import Revision
 from search.study.revise import revise as apply_revision
 from search.studyfile.spec import StudySpec, load_spec
 from storage.backends.registry import open_storage, parse_url
+
+if TYPE_CHECKING:
+    from lobmodels.data import Dataset
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Created:
     study: optuna.Study
     spec: StudySpec
     existed: bool
+    warnings: tuple[str, ...] = ()  # feature groups that the study searches and that are constant on its data
 
     @property
     def searched(self) -> int:
@@ -72,11 +77,15 @@ def create(
     `SearchError` for other data or an end in the past, `DataError` for data that cannot be read.
     """
     refuse_past_end(spec)
-    fingerprint = data_fingerprint(spec, data)
+    dataset = _trainable(spec, data)
     existed = _is_there(url, spec.name)
-    study = create_study(spec, url, fingerprint, artifacts=artifacts, plugins=plugins)
+    study = create_study(
+        spec, url, None if dataset is None else dataset.fingerprint, artifacts=artifacts, plugins=plugins
+    )
+    if dataset is not None:
+        bind_data(study, dataset.fingerprint, dataset.schema)
     save_note(study, note_text(read_study(study), ""))  # so that the dashboard shows from the start how to join
-    return Created(study, spec, existed)
+    return Created(study, spec, existed, _warnings(spec, dataset))
 
 
 def revise(
@@ -96,12 +105,13 @@ def revise(
         raise SearchError(
             "--artifacts cannot change in a revision: the imported trials' checkpoints stay where they are"
         )
-    return apply_revision(spec, url, data_fingerprint(spec, data), plugins=plugins)
+    dataset = _trainable(spec, data)
+    return apply_revision(spec, url, None if dataset is None else dataset.fingerprint, plugins=plugins)
 
 
-def data_fingerprint(spec: StudySpec, data: Path | None) -> str | None:
-    """The fingerprint of the data in a folder, None where none is named. Raises `SearchError` where no configuration of
-    `spec` can be trained on it."""
+def _trainable(spec: StudySpec, data: Path | None) -> Dataset | None:
+    """The data in a folder, None where none is named. Raises `SearchError` where no configuration of `spec` can be
+    trained on it."""
     if data is None:
         return None
     from lobmodels.data import load_dataset
@@ -109,7 +119,15 @@ def data_fingerprint(spec: StudySpec, data: Path | None) -> str | None:
 
     dataset = load_dataset(data)
     require_trainable(spec, dataset)
-    return dataset.fingerprint
+    return dataset
+
+
+def _warnings(spec: StudySpec, dataset: Dataset | None) -> tuple[str, ...]:
+    if dataset is None:
+        return ()
+    from search.study.feasible import dead_groups
+
+    return tuple(dead_groups(spec, dataset))
 
 
 def _is_there(url: str, name: str) -> bool:

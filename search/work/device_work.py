@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from lobmodels.config import RunConfig
 from lobmodels.training.batches import RunData
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 from lobmodels.training.throughput import at_once, best_of, described
 from lobmodels.training.turns import Job, one_step
 from search.work.context import WorkerContext

@@ -13,7 +13,7 @@ import torch
 from lobmodels.errors import ConfigError, DeviceMemoryError, TrainingError
 from lobmodels.training.run import TrainingRun
 from search.errors import EXPECTED, SpaceError, told
-from search.study.record import DIVERGED, ERROR, INVALID, MEMORY
+from search.study.record import DIVERGED, ERROR, INVALID, MEMORY, WORST
 from search.study.writers import write_failure, write_training
 from search.work.rescue import store_files
 from storage.artifacts import Artifacts
@@ -62,7 +62,9 @@ def failure_of(error: Exception) -> Failure:
     return Failure(kind, reason, details, _is_broken(error, text))
 
 
-def batch_of(failure: Failure, run: TrainingRun | None, store: Artifacts, name: str, note: Note) -> Batch:
+def batch_of(
+    failure: Failure, run: TrainingRun | None, store: Artifacts, name: str, note: Note, worst: float = WORST
+) -> Batch:
     """The end of a failed trial: reason, history so far, and the traceback as an artifact, `name`-traceback.txt.
 
     Recording may fail with the error that ended the trial. The reason is always recorded; what cannot be is noted.
@@ -75,7 +77,7 @@ def batch_of(failure: Failure, run: TrainingRun | None, store: Artifacts, name: 
         files = [(f"{name}-traceback.txt", "text/plain", failure.details.encode())]
         stored = lambda: store_files(store, files, checkpoint=False)  # noqa: E731
         batch.merge(_attempted(stored, "the traceback was not stored", note))
-    batch.merge(write_failure(failure.kind, failure.reason, 0 if run is None else run.epoch))
+    batch.merge(write_failure(failure.kind, failure.reason, 0 if run is None else run.epoch, worst))
     return batch
 
 

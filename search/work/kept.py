@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from optuna.storages import BaseStorage
 
 from search.errors import SearchError
 from search.study.open import load_study
-from search.work.events import Emit, Event
 from search.work.outage import await_end, outlast
 from search.work.rescue import PARTIAL, SUFFIX, SavedRun, submit, trial_of
 from search.work.stopping import Stop
@@ -84,11 +83,6 @@ class Leftovers:
     def __init__(self, folder: Path, worker: str) -> None:
         self.folder, self.worker = folder, worker
         self._ignored: set[tuple[Path, float]] = set()  # files that are no run of our studies, and when they changed
-
-    def store_all(self, storage: BaseStorage, studies: Iterable[str], emit: Emit) -> None:
-        """`store` for each of the studies, with a note for each run."""
-        for study in studies:
-            self.store(storage, study, lambda number, text, name=study: emit(Event("note", name, number, text=text)))
 
     def store(self, storage: BaseStorage, study: str, stored: Callable[[int, str], None]) -> None:
         """Store the left runs of `study` and remove their files; `stored` is called with number and text for each.

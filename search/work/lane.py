@@ -1,26 +1,18 @@
-"""The runs that a worker trains at once: a lane for each, with its trial, its sessions and its stream on the GPU."""
+"""The runs that a worker trains at once: a lane for each, with its sessions and its stream on the GPU."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from lobmodels.training.turns import Turns
-from search.errors import SearchError
 from search.work.session import StudySession
 from search.work.stopping import Stop
-from storage.errors import StorageError
-
-if TYPE_CHECKING:
-    from search.work.trial import TrialInProgress
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,7 +23,6 @@ class Lane:
     session: StudySession
     replicates: StudySession | None = None  # from the moment that the study has any
     stream: torch.cuda.Stream | None = None  # None: the device's default stream, or a CPU
-    current: TrialInProgress | None = None
 
     def on_stream(self) -> AbstractContextManager[Any]:
         """Inside, the thread computes on this lane's stream."""
@@ -76,14 +67,3 @@ def run_lanes(lanes: Sequence[Lane], work: Callable[[Lane], None], turns: Turns,
     turns.serve(lambda: any(thread.is_alive() for thread in threads))
     if errors:
         raise errors[0]
-
-
-def store_states(lanes: Sequence[Lane], stop: Stop) -> None:
-    """At a first signal: store the epochs so far, because a second signal ends the process at once."""
-    for current in [lane.current for lane in lanes]:
-        if current is None or not stop.urgent:
-            continue
-        try:
-            current.resume.save()
-        except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
-            log.debug("nothing to store: %s", error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -99,7 +98,7 @@ class StudySession:
         """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data, or where none of
         its configurations can be trained on it."""
         require_trainable(self.spec, dataset, created=True)
-        bind_data(self.study, dataset.fingerprint)
+        bind_data(self.study, dataset.fingerprint, dataset.schema)
         bind_data(self.study, dataset.fingerprint)  # again: of two first workers that write at once, the later counts
 
     def trials(self) -> list[FrozenTrial]:
@@ -121,11 +120,10 @@ class StudySession:
                 sibling.spec = self.spec
         return [name for name in changed if name != "question"]
 
-    def follow_plan(self, plan: EnsemblePlan | None) -> None:
-        """Take over the study's plan as it is stored now."""
-        self.plan = plan
-        for sibling in self.siblings:
-            sibling.plan = plan
+    def follow(self, plan: EnsemblePlan | None) -> None:
+        """The plan that says what share of the budget the search has."""
+        for session in (self, *self.siblings):
+            session.plan = plan
 
     def ran_before(self, config: RunConfig) -> FrozenTrial | None:
         """The earlier trial that makes the running one, if it has not begun yet, a repetition.
@@ -212,12 +210,3 @@ def recover(session: StudySession, every: float, emit: Emit) -> int:
         what = "given up" if trial.given_up else "queued again"
         emit(Event("recovered", session.name, trial.number, text=f"{trial.worker} fell silent: {what}"))
     return sum(not trial.given_up for trial in found)
-
-
-def all_heard(sessions: Sequence[StudySession], interrupted: Callable[[], bool]) -> bool:
-    """Wait for a beat of every trial that runs elsewhere; `interrupted()`, called between two looks, ends it: False."""
-    since = [(session, session.storage.fleet.now()) for session in sessions]
-    while any(s.storage.fleet.unheard(study_id_of(s.study), moment) for s, moment in since):
-        if interrupted():
-            return False
-    return True

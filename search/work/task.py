@@ -48,6 +48,11 @@ class Task:
         past = [PastRun(run.best, steps(self.validation.rule(run.fold)), run.rates) for run in self.order.runs]
         return plan_refit(self.config, past, steps(self.rule))
 
+    def epochs(self, dataset: Dataset) -> int:
+        """Most epochs that the run will have."""
+        plan = self.plan(dataset)
+        return self.config.epochs if plan is None else plan.epochs
+
     def value(self, checkpoint: Checkpoint) -> float:
         """The run's value in its study: its score on the selection sequences, or what the configuration promises."""
         value = checkpoint.score if self.order is None else self.order.promised

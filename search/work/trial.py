@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -13,10 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError
-from lobmodels.training.run import EpochRecord, TrainingRun
+from lobmodels.metric import metric_of
+from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.run import TrainingRun
 from lobmodels.training.turns import JobDropped
-from search.errors import WorkerCannotGoOn
-from search.study.pruners import judges_at
+from search.errors import SearchError, WorkerCannotGoOn
+from search.study.pruners import needs_news
 from search.study.record import HISTORY, read_trial, stored_state_of
 from search.study.retention import drop_states, make_room
 from search.study.writers import write_epoch, write_scores, write_start, write_training, write_withdrawal
@@ -34,10 +37,11 @@ from search.work.outcome import Outcome
 from search.work.rescue import SavedRun, store_files
 from search.work.resume import ResumeState
 from search.work.session import StudySession
+from search.work.stopping import Stop
 from search.work.task import Task
 from search.work.watchdog import Watchdog
 from storage.claims import LOSSES, Batch
-from storage.errors import ClaimLost, Unavailable
+from storage.errors import ClaimLost, StorageError, Unavailable
 from storage.optuna_internals import trial_id_of
 
 WEIGHTS, TABLE = "application/octet-stream", "text/csv"
@@ -99,10 +103,9 @@ class TrialInProgress:
     def _start(self, config: RunConfig) -> Task:
         """Record configuration, seed, fold, worker and device; returns what is to be trained."""
         task = Task.of(self.session.spec, read_trial(self.session.name, self.storage.own()), config)
-        worker, device = self.context.worker, self.context.device_name
-        self.storage.put(write_start(config, task.seed, worker, device, self.attempt, task.fold))
-        plan = task.plan(self.context.dataset)
-        self._emit("start", epochs=config.epochs if plan is None else plan.epochs)
+        here = self.context
+        self.storage.put(write_start(config, task.seed, here.worker, here.device_name, self.attempt, task.fold))
+        self._emit("start", epochs=task.epochs(here.dataset))
         return task
 
     def _on_device(self, task: Task) -> Outcome:
@@ -157,9 +160,8 @@ class TrialInProgress:
     def _report(self, run: TrainingRun, record: EpochRecord) -> None:
         spent = sum(past.seconds for past in run.history)
         self.storage.put(write_epoch(record, spent, self.context.gpu_use()))
-        scored = run.plan is None  # a refit has no scores
-        score, best = (record.mean, run.history[run.best_epoch].mean) if scored else (None, None)
-        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, score=score, best=best, seconds=record.seconds)
+        scores = {} if run.plan else {"score": record.mean, "best": run.history[run.best_epoch].mean}
+        self._emit("epoch", epoch=record.epoch, epochs=run.epochs, seconds=record.seconds, **scores)
 
     def _should_prune(self, epoch: int) -> bool:
         """Ask the pruner with the trials read so far, and again in the background once the others' latest are read.
@@ -176,7 +178,7 @@ class TrialInProgress:
                 self.pruned_at = epoch
 
         decide()
-        if self.pruned_at is None and (self.storage.refresh_due() or judges_at(study.pruner, epoch + 1)):
+        if self.pruned_at is None and needs_news(study.pruner, epoch + 1, self.storage.refresh_due()):
             self.storage.refresh(decide)
         return self.pruned_at is not None
 
@@ -225,7 +227,8 @@ class TrialInProgress:
 
     def _fail(self, failure: Failure) -> Outcome:
         """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
-        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note))
+        worst = metric_of(self.context.dataset.schema).lowest
+        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note, worst))
         self._clean_up()
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 
@@ -266,3 +269,14 @@ class TrialInProgress:
 
     def _emit(self, kind: str, **fields: Any) -> None:
         self.context.emit(Event(kind, self.session.name, self.number, lane=self.lane.number, **fields))
+
+
+def store_states(trials: Sequence[TrialInProgress], stop: Stop) -> None:
+    """At a first signal: store the epochs so far, because a second signal ends the process at once."""
+    for trial in trials:
+        if not stop.urgent:
+            continue
+        try:
+            trial.resume.save()
+        except (StorageError, SearchError, RuntimeError) as error:  # the trial ended at this moment
+            log.debug("nothing to store: %s", error)

@@ -28,16 +28,16 @@ from search.work.context import WorkerContext
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
-from search.work.lane import Lane, lanes, run_lanes, store_states
+from search.work.lane import Lane, lanes, run_lanes
 from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
 from search.work.planned import PlanFollower
 from search.work.repeats import Repeats, too_many
 from search.work.room import Room
-from search.work.session import StudySession, all_heard, recover
+from search.work.session import StudySession, recover
 from search.work.stopping import Stop
-from search.work.trial import TrialInProgress
+from search.work.trial import TrialInProgress, store_states
 from search.work.watch import EVERY, Watch
 from storage.claims import Claim
 from storage.errors import Unavailable
@@ -114,12 +114,12 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
-        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
         self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
+        self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
-        self.stop.when_asked(lambda: store_states(self.lanes, self.stop))
+        self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop))
         context = self.context
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
         notes = NoteKeeper(
@@ -143,10 +143,10 @@ class _Worker:
             try:
                 with self.taking:
                     why = self._found(lane)
-                if lane.current is not None:
-                    self._run(lane, lane.current)
+                if lane.number in self.running:
+                    self._run(lane, self.running[lane.number])
             finally:
-                lane.current = None
+                self.running.pop(lane.number, None)
                 room.leave()
             if why:
                 self._without_trial(lane, why)
@@ -154,7 +154,7 @@ class _Worker:
     def _run(self, lane: Lane, trial: TrialInProgress) -> None:
         outcome = trial.run()
         with self.taking:
-            lane.current = None
+            del self.running[lane.number]
             self.summary.count(outcome.state)
             if outcome.state == "withdrawn" and lane.replicates is not None:
                 lane.replicates.storage.forget()  # a replicate was queued in its place
@@ -173,19 +173,10 @@ class _Worker:
             self.summary.stopped = f"{self.options.trials} trials done here"
         return bool(self.summary.stopped)
 
-    @property
-    def _sessions(self) -> list[StudySession]:
-        """The study's, and that of its replicates where there is one."""
-        return [self.session] if self.replicates is None else [self.session, self.replicates]
-
-    def _busy(self) -> int:
-        """How many lanes have a trial."""
-        return sum(lane.current is not None for lane in self.lanes)
-
     def _found(self, lane: Lane) -> str:
         """Give `lane` its next trial, after an outage where there is one. Returns why there is none; empty where a stop
         came before the outage was over: no trial is held yet, so nothing is lost."""
-        if self.options.trials is not None and self.summary.trials + self._busy() >= self.options.trials:
+        if self.options.trials is not None and self.summary.trials + len(self.running) >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
         try:
             found = outlast(lambda: self._next(lane), self.stop, self._note)
@@ -193,7 +184,7 @@ class _Worker:
             return ""
         if isinstance(found, str):
             return found
-        lane.current = TrialInProgress(self.context, *found, lane)
+        self.running[lane.number] = TrialInProgress(self.context, *found, lane)
         return ""
 
     def _note(self, text: str) -> None:
@@ -201,7 +192,7 @@ class _Worker:
 
     def _next(self, lane: Lane) -> tuple[StudySession, optuna.Trial] | str:
         """The next trial: a replicate where one is queued, else the study's; or why there is none."""
-        self.leftovers.store_all(self.inner, [session.name for session in self._sessions], self.emit)
+        self._store_leftovers()
         self._recover(every=self.options.grace / 4)
         replicates = self._replicates(lane)
         trial = replicates.take() if replicates is not None else None
@@ -210,45 +201,48 @@ class _Worker:
             trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
-        return lane.session.spent() or (lane.session, lane.session.ask())
+        why = lane.session.spent()
+        if why is None:
+            return lane.session, lane.session.ask()
+        return self._next(lane) if self._plan_goes_on(lane) else why
 
-    def _plan_goes_on(self, lane: Lane, why: str) -> bool:
-        """Follow the study's plan where it has one: True after something was queued, or after a wait for others."""
-        if self.session.plan is None or self.session.spent() is None:  # other limits of this worker are not the plan's
-            return False
-        with self.taking:
-            queued = self.planned.go_on()
+    def _plan_goes_on(self, lane: Lane) -> bool:
+        """Whether the study has a plan that has just queued something."""
+        queued = lane.session.plan is not None and self.planned.go_on()
         if queued and lane.replicates is not None:
             lane.replicates.storage.forget()
-        if self.planned.waits:
-            self.emit(Event("wait", self.name, text=why, lane=lane.number))
-            self.stop.sleep(self.soon)
-        return queued or self.planned.waits
+        return queued
 
     def _without_trial(self, lane: Lane, why: str) -> None:
         with contextlib.suppress(Unavailable):  # a stop is due, and this lane holds no trial
             outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note)
 
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
-        """Follow the plan. With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs
-        elsewhere has had a new beat: if the last worker left before that, a dead worker's trial would never be queued
-        again."""
-        if self._plan_goes_on(lane, why):
-            return
+        """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
+        new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
-        if self._busy():
-            self.stop.sleep(self.soon)
+        if self.running or self.planned.waits:
+            self.stop.sleep(self._soon)
         elif self.options.wait:
             self._idle()
-        elif all_heard(self._sessions, self._interrupted):
+        elif self._all_heard():
             with self.taking:
-                if not self._busy():
+                if not self.running:
                     self.summary.stopped = why
 
-    def _interrupted(self) -> bool:
-        """Pause; whether a stop is due then, or a trial of a silent worker was queued again."""
-        self.stop.sleep(self.soon)
-        return self.stop.due() or self._recover(every=0.0) > 0
+    def _all_heard(self) -> bool:
+        """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
+        since = [(session, session.storage.fleet.now()) for session in self._sessions]
+        while any(s.storage.fleet.unheard(study_id_of(s.study), then) for s, then in since):
+            self.stop.sleep(self._soon)
+            if self.stop.due() or self._recover(every=0.0):
+                return False
+        return True
+
+    @property
+    def _soon(self) -> float:
+        """Seconds until a lane without work looks again."""
+        return min(LOOK_AGAIN, self.options.grace / 4)
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""
@@ -256,11 +250,22 @@ class _Worker:
         self.stop.sleep(min(IDLE, self.options.grace / 2) * random.uniform(1.0, 4 / 3))
         self.watch.idle = False
 
+    @property
+    def _sessions(self) -> list[StudySession]:
+        """The study's, and that of its replicates where there is one."""
+        return [self.session] if self.replicates is None else [self.session, self.replicates]
+
     def _news(self) -> bool:
         """Whether a trial or the definition has changed since the plan of replicates was last looked at."""
         now = [self.watch.attributes, *(s.storage.others.version for s in self._sessions)]
         news, self.seen = now != self.seen, now
         return news
+
+    def _store_leftovers(self) -> None:
+        """Store finished runs in the working folder whose worker ended before it could."""
+        for session in self._sessions:
+            note = lambda n, text, name=session.name: self.emit(Event("note", name, n, text=text))  # noqa: E731
+            self.leftovers.store(self.inner, session.name, note)
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
@@ -268,7 +273,7 @@ class _Worker:
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
-        self.session.follow_plan(EnsemblePlan.of(attributes))
+        self.session.follow(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
         if document is None or document == self.document:
             return
@@ -278,8 +283,7 @@ class _Worker:
         if self.replicates is not None:
             self.replicates.adopt(self.replicates.spec.model_copy(update={"max_retries": terms.max_retries}))
         if changed:
-            text = f"follows the changed study: {', '.join(changed)}"
-            self.emit(Event("note", self.name, text=text))
+            self._note(f"follows the changed study: {', '.join(changed)}")
 
     def _replicates(self, lane: Lane) -> StudySession | None:
         """The study of this study's replicates as `lane` sees it, from the moment it exists."""

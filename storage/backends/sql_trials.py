@@ -1,4 +1,8 @@
-"""Reads what pruners and samplers need of other workers' trials, with few statements even for many trials."""
+"""Reads what pruners and samplers need of other workers' trials, with few statements and few bytes.
+
+Every worker reads every finished trial, so that the bytes grow with the square of the fleet. Two things are therefore
+not sent again: a parameter's distribution that a known trial has, and reports of a running trial that are known.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,8 @@ def read_changes(
 
     A finished trial has its parameters, reports, values and the user attributes named in `attributes`, but no times.
     With `running`, unfinished trials are included, with their attributes and their parameters, which are read once;
-    with `live`, running trials have their reports as well.
+    with `live`, running trials have their reports as well, each read once: what a worker that resumes a trial reports
+    again for the same epochs is seen when the trial has ended.
     Raises `KeyError` where the study is not in the database.
     """
     unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
@@ -60,8 +65,9 @@ def read_changes(
             raise KeyError(f"study {study_id} is not in the database")
         changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
         wanted = list(changed.values())
+        like = max(known.values(), key=lambda trial: len(trial.distributions), default=None)
         for start in range(0, len(wanted), AT_ONCE):
-            _fill(connection, wanted[start : start + AT_ONCE], attributes, live)
+            _fill(connection, wanted[start : start + AT_ONCE], attributes, live, like)
     return changed
 
 
@@ -77,39 +83,54 @@ def _heads(
 
 
 def _brief(row: Any, known: FrozenTrial | None) -> FrozenTrial:
-    """A trial with the state of its `row`, and with the parameters and attributes of `known`, if there is one."""
+    """A trial with the state of its `row`, and with the parameters, attributes and, while it runs, reports of `known`,
+    if there is one."""
     trial = new_trial(row.number, row.trial_id, None)
     trial.state = row.state
     if known is not None:
         trial.params, trial.distributions, trial.user_attrs = known.params, known.distributions, known.user_attrs
+        if trial.state == TrialState.RUNNING:
+            trial.intermediate_values = dict(known.intermediate_values)
     return trial
 
 
-def _fill(connection: Connection, found: Iterable[FrozenTrial], attributes: Sequence[str], live: bool) -> None:
-    """Read parameters, reports, values and attributes of these trials, and set them in place."""
+def _fill(
+    connection: Connection,
+    found: Iterable[FrozenTrial],
+    attributes: Sequence[str],
+    live: bool,
+    like: FrozenTrial | None,
+) -> None:
+    """Read parameters, reports, values and attributes of these trials, and set them in place.
+
+    A distribution that equals the one of trial `like` is taken from there.
+    """
     by_id = {trial_id_of(trial): trial for trial in found}
     details: dict[tuple[int, int], list[Any]] = defaultdict(list)
     arrays = connection.dialect.name == "postgresql"
-    for row in connection.execute(_details(by_id, attributes, arrays, live)):
+    for row in connection.execute(_details(by_id, attributes, arrays, live, like)):
         details[row.trial_id, row.kind].append(row)
+    known = {} if like is None else like.distributions
     for (trial_id, kind), rows in details.items():
         trial = by_id[trial_id]
         if kind == PARAM:
-            kinds = {row.name: json_to_distribution(row.text) for row in rows}
+            kinds = {row.name: known[row.name] if row.text is None else json_to_distribution(row.text) for row in rows}
             trial.distributions = kinds
             trial.params = {row.name: kinds[row.name].to_external_repr(row.number) for row in rows}
         elif kind == REPORT and arrays:
             steps, values = (text.strip("{}").split(",") for text in (rows[0].name, rows[0].text))
-            trial.intermediate_values = {int(step): float(value) for step, value in zip(steps, values, strict=True)}
+            trial.intermediate_values |= {int(step): float(value) for step, value in zip(steps, values, strict=True)}
         elif kind == REPORT:
-            trial.intermediate_values = {row.position: loaded_report(row.number, row.text) for row in rows}
+            trial.intermediate_values |= {row.position: loaded_report(row.number, row.text) for row in rows}
         elif kind == OUTCOME:
             trial.values = [loaded_outcome(row.number, row.text) for row in rows]
         else:
             trial.user_attrs = {row.name: json.loads(row.text) for row in rows}
 
 
-def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: bool) -> Any:
+def _details(
+    found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: bool, like: FrozenTrial | None
+) -> Any:
     """Rows (trial_id, kind, position, name, number, text) of all details that are needed.
 
     With `arrays`, all reports of a trial are one row of two arrays, which takes a third of the bytes.
@@ -117,48 +138,55 @@ def _details(found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays
     # A trial that has an attribute has reported an epoch: all its parameters are there and will not change.
     known = {i for i, trial in found.items() if trial.params and trial.user_attrs and not trial.state.is_finished()}
     new = [i for i in found if i not in known]
-    states = (*REPORTED, TrialState.RUNNING) if live else REPORTED
-    reported = [i for i, trial in found.items() if trial.state in states]
+    finished = [i for i, trial in found.items() if trial.state in REPORTED]
+    running = {i: trial for i, trial in found.items() if live and trial.state == TrialState.RUNNING}
     nothing = sa.cast(sa.null(), sa.String)
     number = sa.cast(sa.null(), sa.Float(53))
+    position, name = params.c.param_id, params.c.param_name
+    kind = sa.cast(outcomes.c.value_type, sa.String)
+    attribute = user_attrs.c.trial_user_attribute_id
     parts = [
-        _part(
-            PARAM, params, new, params.c.param_id, params.c.param_name, params.c.param_value, params.c.distribution_json
+        _part(PARAM, params, position, name, params.c.param_value, _distribution(like)).where(_among(params, new)),
+        (_report_arrays() if arrays else _report_rows()).where(_new_reports(finished, running)),
+        _part(OUTCOME, outcomes, outcomes.c.objective, nothing, outcomes.c.value, kind).where(
+            _among(outcomes, finished)
         ),
-        _report_arrays(reported)
-        if arrays
-        else _part(
-            REPORT,
-            reports,
-            reported,
-            reports.c.step,
-            nothing,
-            reports.c.intermediate_value,
-            sa.cast(reports.c.intermediate_value_type, sa.String),
+        _part(ATTRIBUTE, user_attrs, attribute, user_attrs.c.key, number, user_attrs.c.value_json).where(
+            _among(user_attrs, list(found)), user_attrs.c.key.in_(attributes)
         ),
-        _part(
-            OUTCOME,
-            outcomes,
-            reported,
-            outcomes.c.objective,
-            nothing,
-            outcomes.c.value,
-            sa.cast(outcomes.c.value_type, sa.String),
-        ),
-        _part(
-            ATTRIBUTE,
-            user_attrs,
-            list(found),
-            user_attrs.c.trial_user_attribute_id,
-            user_attrs.c.key,
-            number,
-            user_attrs.c.value_json,
-        ).where(user_attrs.c.key.in_(attributes)),
     ]
     return sa.union_all(*parts).order_by("kind", "position")
 
 
-def _report_arrays(ids: list[int]) -> sa.Select[Any]:
+def _distribution(like: FrozenTrial | None) -> Any:
+    """A parameter's distribution as JSON; NULL where trial `like` has the same."""
+    if like is None:
+        return params.c.distribution_json
+    other = params.alias("alike")
+    same = sa.exists().where(
+        other.c.trial_id == trial_id_of(like),
+        other.c.param_name == params.c.param_name,
+        other.c.distribution_json == params.c.distribution_json,
+    )
+    return sa.case((same, sa.null()), else_=params.c.distribution_json)
+
+
+def _new_reports(finished: list[int], running: Mapping[int, FrozenTrial]) -> sa.ColumnElement[bool]:
+    """Every report of finished trials, and of running ones those after the last that is known."""
+    by_last: dict[int, list[int]] = defaultdict(list)
+    for trial_id, trial in running.items():
+        by_last[max(trial.intermediate_values, default=-1)].append(trial_id)
+    later = [_among(reports, ids) & (reports.c.step > last) for last, ids in by_last.items()]
+    return sa.or_(_among(reports, finished), *later)
+
+
+def _report_rows() -> sa.Select[Any]:
+    """Reports with the name of their kind: finite, infinite, not a number."""
+    nothing, kind = sa.cast(sa.null(), sa.String), sa.cast(reports.c.intermediate_value_type, sa.String)
+    return _part(REPORT, reports, reports.c.step, nothing, reports.c.intermediate_value, kind)
+
+
+def _report_arrays() -> sa.Select[Any]:
     """The reports of each trial as the texts of two arrays of PostgreSQL: steps, and values to the last bit."""
     kind = sa.cast(reports.c.intermediate_value_type, sa.String)
     special = {"NAN": "NaN", "INF_POS": "Infinity", "INF_NEG": "-Infinity"}
@@ -169,13 +197,15 @@ def _report_arrays(ids: list[int]) -> sa.Select[Any]:
         for column in (reports.c.step, value)
     )
     number = sa.cast(sa.null(), sa.Float(53))
-    part = _part(REPORT, reports, ids, sa.literal_column("0", sa.Integer), steps, number, values)
+    part = _part(REPORT, reports, sa.literal_column("0", sa.Integer), steps, number, values)
     return part.group_by(reports.c.trial_id)
 
 
-def _part(
-    kind: int, table: sa.Table, ids: list[int], position: Any, name: Any, number: Any, text: Any
-) -> sa.Select[Any]:
+def _among(table: sa.Table, ids: list[int]) -> sa.ColumnElement[bool]:
+    return table.c.trial_id.in_(ids)
+
+
+def _part(kind: int, table: sa.Table, position: Any, name: Any, number: Any, text: Any) -> sa.Select[Any]:
     columns = (
         table.c.trial_id.label("trial_id"),
         sa.literal_column(str(kind), sa.Integer).label("kind"),
@@ -184,4 +214,4 @@ def _part(
         number.label("number"),
         text.label("text"),
     )
-    return sa.select(*columns).where(table.c.trial_id.in_(ids))
+    return sa.select(*columns)

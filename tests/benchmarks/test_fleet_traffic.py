@@ -34,7 +34,7 @@ class _Meter(TcpProxy):
         return super()._pass_on(received, sink)
 
 
-def _trial(study: optuna.Study, epochs: int, *, end: bool) -> None:
+def _trial(study: optuna.Study, epochs: int, *, end: bool) -> optuna.Trial:
     trial = study.ask()
     for i in range(PARAMETERS):
         trial.suggest_float(f"parameter_{i}", 1e-5, 1e-1, log=True)
@@ -45,21 +45,26 @@ def _trial(study: optuna.Study, epochs: int, *, end: bool) -> None:
     if end:
         trial.set_user_attr("history", [{f"column_{c}": random.random() for c in range(9)} for _ in range(epochs)])
         study.tell(trial, random.random())
+    return trial
 
 
-def test_bytes_of_one_look(postgres_server: Postgres) -> None:
+LOOKS = {"median": 3600 / LOOK_EVERY, "halving": 3 * 3600 / (5 * EPOCHS)}  # an hour and worker; its rungs: 1, 4, 16
+
+
+@pytest.mark.parametrize("pruner", LOOKS)
+def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     """One look of a pruner and one ask while 64 trials run, by Optuna's cache and by the brief reading."""
+    live = pruner == "halving"
     url = postgres_server.create_database()
     store = open_store(url)
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(20):
         _trial(study, EPOCHS, end=True)
-    for _ in range(WORKERS):
-        _trial(study, EPOCHS // 2, end=False)
+    running = [_trial(study, EPOCHS // 2, end=False) for _ in range(WORKERS)]
     meter = _Meter(postgres_server.port)
     mine = open_store(url.replace(f":{postgres_server.port}/", f":{meter.port}/"))
     study_id = study_id_of(study)
-    worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED)
+    worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED, live=live)
     sizes: dict[str, int] = {}
 
     def measure(name: str, call: Any) -> None:
@@ -78,21 +83,34 @@ def test_bytes_of_one_look(postgres_server: Postgres) -> None:
         for _ in range(count):
             _trial(study, EPOCHS, end=True)
         measure(f"a look with {count} more finished, brief", lambda: worker.others.read(running=False))
+    for trial in running:
+        for epoch in range(EPOCHS // 2, EPOCHS // 2 + 6):
+            trial.report(random.random(), epoch)
+    measure("a look with 6 more reports of each, brief", lambda: worker.others.read(running=False))
     for name, size in sizes.items():
-        print(f"{name:>45}: {size / 1024:8.1f} KiB")
-    looks, ended = 3600 / LOOK_EVERY, WORKERS * 3600 / (5 * EPOCHS)  # an hour, of one worker and of all
+        print(f"{pruner} {name:>45}: {size / 1024:8.1f} KiB")
+    ended = WORKERS * 3600 / (5 * EPOCHS)  # trials of all workers in an hour
     each = (sizes["a look with 8 more finished, brief"] - sizes["a look with 1 more finished, brief"]) / 7
     statement = sizes["a look with 1 more finished, brief"] - each
-    hour = WORKERS * (looks * statement + ended * each) + ended * sizes["an ask, brief"]
+    report = max(0.0, sizes["a look with 6 more reports of each, brief"] - statement) / (6 * WORKERS)
+    hour = (
+        WORKERS * (LOOKS[pruner] * statement + ended * each + ended * EPOCHS * report) + ended * sizes["an ask, brief"]
+    )
     before = WORKERS * 720 * sizes["a look, Optuna's cache"]
-    print(f"{WORKERS} workers, {EPOCHS} epochs of 5 s: {hour / 1e6:.0f} MB read an hour, {before / 1e6:.0f} before")
+    print(
+        f"{pruner}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {hour / 1e6:.0f} MB an hour, {before / 1e6:.0f} before"
+    )
 
 
-def test_statements_of_an_epoch(postgres_server: Postgres) -> None:
-    """A worker with 5 s epochs beside trials that end: statements an epoch, beats and looks included."""
+@pytest.mark.parametrize("pruner", LOOKS)
+def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
+    """A worker with 5 s epochs beside trials that run: statements an epoch, beats and looks included."""
     store = open_store(postgres_server.create_database())
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
-    worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED)
+    for _ in range(4):
+        _trial(study, EPOCHS // 2, end=False)
+    live = pruner == "halving"
+    worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED, live=live)
     mine = optuna.Study(study.study_name, worker, sampler=optuna.samplers.RandomSampler(2))
     mine.ask()
     statements: list[str] = []
@@ -101,10 +119,10 @@ def test_statements_of_an_epoch(postgres_server: Postgres) -> None:
     epochs = 24
     for epoch in range(epochs):
         worker.put(Batch(intermediate={epoch: 0.1}, user_attrs={"seconds": 5.0 * epoch}))
-        if worker.refresh_due():
+        if epoch + 1 in (1, 4, 16) if live else worker.refresh_due():
             worker.refresh()
         time.sleep(5.0)
-    print(f"{len(statements) / epochs:.2f} statements an epoch")
+    print(f"{pruner}: {len(statements) / epochs:.2f} statements an epoch")
     worker.end(Batch(state=TrialState.COMPLETE, values=[0.1]))
 
 

@@ -24,6 +24,8 @@ validation: {folds: 2}
 """
 
 
+@pytest.mark.soak  # twenty commands, three of which verify a zip step by step
+@pytest.mark.timeout(1200)
 def test_the_plan_runs(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command in its order; the numbers of configurations are those of a small study."""
     monkeypatch.chdir(tmp_path)

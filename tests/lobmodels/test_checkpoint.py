@@ -10,6 +10,7 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import CheckpointError
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import build_network
+from lobmodels.schema import LOB
 from lobmodels.serialization import pack, unpack
 
 
@@ -21,7 +22,7 @@ def checkpoint() -> Checkpoint:
         name="joint/0",
         config=config,
         seed=3,
-        pipeline=InputPipeline((), None),
+        pipeline=InputPipeline((), None, LOB),
         weights=build_network(config, 32).state_dict(),
         history=[],
         best_epoch=0,

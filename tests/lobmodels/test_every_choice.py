@@ -21,6 +21,7 @@ from lobmodels.ensemble.bundle import Bundle, read_submission, submission_bytes
 from lobmodels.errors import UnknownNameError
 from lobmodels.inputs import NORMALIZERS, InputPipeline
 from lobmodels.networks import ARCHITECTURES, HEADS, INPUT_BLOCKS, build_network
+from lobmodels.schema import LOB
 from lobmodels.training.batches import RunData
 from lobmodels.training.losses import LOSSES, build_loss
 from lobmodels.training.optimization import SCHEDULERS, Schedule, build_optimizer
@@ -195,7 +196,7 @@ def test_a_word_that_is_only_in_the_literal_is_refused(name: str, small_dataset:
 def test_a_flag_without_a_group_is_refused() -> None:
     """A group that the definitions lack is refused when the pipeline is fitted."""
     with pytest.raises(UnknownNameError, match="no feature group is registered as 'moonphase'; registered: derived, "):
-        InputPipeline.fit(rows(1, 5), ("moonphase",), "none")
+        InputPipeline.fit(rows(1, 5), ("moonphase",), "none", LOB)
 
 
 @pytest.mark.parametrize("field", ["architecture", "input_block", "head"])

@@ -77,8 +77,8 @@ def formulas(x: np.ndarray) -> dict[str, np.ndarray]:
 def test_equal_the_findings(seed: int) -> None:
     """Every feature of every group equals the published formula, from the first step on."""
     x = raw(seed)
-    ours = append_features(torch.from_numpy(x), ALL).numpy()
-    names = InputPipeline(ALL, None).names
+    ours = append_features(torch.from_numpy(x), ALL, LOB).numpy()
+    names = InputPipeline(ALL, None, LOB).names
     for b in range(len(x)):
         for name, expected in formulas(x[b]).items():
             np.testing.assert_allclose(ours[b, :, names.index(name)], expected, atol=1e-12, err_msg=name)
@@ -89,7 +89,7 @@ def test_one_definition_for_step_and_sequence() -> None:
     import numba
 
     x = raw(3, sequences=1)
-    whole = append_features(torch.from_numpy(x), ALL).numpy()[0, :, 32:]
+    whole = append_features(torch.from_numpy(x), ALL, LOB).numpy()[0, :, 32:]
     jitted = compiled(numba.njit, ALL)
     rows = np.zeros((history_of(ALL), 32))
     for t in range(x.shape[1]):

@@ -23,7 +23,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "missing columns": (lambda t: t.drop(["v3", "t1"]), "missing column v3, t1"),
     "extra column": (lambda t: t.append_column("mid", t["p0"]), "extra column mid"),
     "repeated column": (lambda t: t.append_column("p0", t["p0"]), "repeated column p0"),
-    "float64 feature": (lambda t: put(t, "p4", t["p4"].cast(pa.float64()).combine_chunks()), "p4 has type double"),
+    "float64 too large": (
+        lambda t: poke(put(t, "p4", t["p4"].cast(pa.float64()).combine_chunks()), "p4", 9, 1e300),
+        "column p4 holds 1 inf, first in row 9",
+    ),
     "text feature": (lambda t: put(t, "dv1", t["dv1"].cast(pa.string()).combine_chunks()), "dv1 has type string"),
     "integer flag": (
         lambda t: put(t, "need_prediction", t["need_prediction"].cast(pa.int8()).combine_chunks()),

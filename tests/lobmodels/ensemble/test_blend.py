@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lobmodels.ensemble import blend
 from lobmodels.errors import BundleError
 from lobmodels.metric import weighted_pearson
+from lobmodels.schema import LOB
 
 NAMES = ["a#0", "a#1", "b#2"]
 
@@ -58,7 +59,7 @@ def test_useless_members() -> None:
     with_duds = blend.optimised(blend.moments([*predictions, np.zeros_like(y), -y], y))
     assert with_duds[2:].max() == 0.0
     nothing = blend.optimised(blend.moments([np.zeros_like(y), np.ones_like(y), -y], y))
-    assert np.array_equal(nothing, blend.uniform(3))
+    assert np.array_equal(nothing, blend.uniform(3, 2))
 
 
 def test_shrunk_lies_between() -> None:
@@ -85,7 +86,7 @@ def test_greedy_uses_the_best_first() -> None:
 
 def test_families() -> None:
     """A family's share is split evenly among its members."""
-    weights = blend.by_family(["gru", "gru_attention", "gru"], {"gru": 0.7, "gru_attention": 0.3})
+    weights = blend.by_family(["gru", "gru_attention", "gru"], {"gru": 0.7, "gru_attention": 0.3}, LOB.targets)
     assert weights[:, 0] == pytest.approx([0.35, 0.3, 0.35])
 
 
@@ -101,13 +102,13 @@ def test_families() -> None:
 def test_bad_families(shares: dict[str, float], message: str) -> None:
     """Families that are not there, forgotten, or that do not sum: refused."""
     with pytest.raises(BundleError, match=message):
-        blend.by_family(["gru", "gru_attention"], shares)
+        blend.by_family(["gru", "gru_attention"], shares, LOB.targets)
 
 
 def test_lists() -> None:
     """One list for both targets, or one each."""
-    assert blend.listed("0.5,0.3,0.2", NAMES).tolist() == [[0.5, 0.5], [0.3, 0.3], [0.2, 0.2]]
-    assert blend.listed("0.5,0.3,0.2/1,0,0", NAMES)[:, 1].tolist() == [1, 0, 0]
+    assert blend.listed("0.5,0.3,0.2", NAMES, LOB.targets).tolist() == [[0.5, 0.5], [0.3, 0.3], [0.2, 0.2]]
+    assert blend.listed("0.5,0.3,0.2/1,0,0", NAMES, LOB.targets)[:, 1].tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_lists() -> None:
 def test_bad_lists(text: str, message: str) -> None:
     """Another count, another sum, no numbers: refused with what was expected."""
     with pytest.raises(BundleError, match=message):
-        blend.listed(text, NAMES)
+        blend.listed(text, NAMES, LOB.targets)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_json(tmp_path: Path, document: dict[str, object], expected: list[list[f
     """Plain, per target either way round, and a variant of an analysis."""
     path = tmp_path / "weights.json"
     path.write_text(json.dumps(document))
-    assert blend.from_json(path, NAMES, "optimised").tolist() == expected
+    assert blend.from_json(path, NAMES, LOB.targets, "optimised").tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,6 @@ def test_bad_json(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "weights.json"
     path.write_text(text)
     with pytest.raises(BundleError, match=message):
-        blend.from_json(path, NAMES)
+        blend.from_json(path, NAMES, LOB.targets)
     with pytest.raises(BundleError, match="cannot be read"):
-        blend.from_json(tmp_path / "none.json", NAMES)
+        blend.from_json(tmp_path / "none.json", NAMES, LOB.targets)

@@ -17,9 +17,9 @@ from lobmodels.ensemble.bundle import (
     read_submission,
     submission_bytes,
     write_submission,
-    zip_bytes,
 )
 from lobmodels.errors import BundleError, OutputError
+from lobmodels.files import zip_bytes
 from lobmodels.scoring.limits import members_within_size
 from tests.lobmodels.ensemble.made_runs import rows, run
 

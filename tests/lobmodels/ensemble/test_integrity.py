@@ -13,10 +13,11 @@ import pytest
 import safetensors.numpy
 
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.ensemble.bundle import MANIFEST, WEIGHTS, Bundle, read_submission, submission_bytes, zip_bytes
+from lobmodels.ensemble.bundle import MANIFEST, WEIGHTS, Bundle, read_submission, submission_bytes
 from lobmodels.ensemble.digests import array_digests, sealed
 from lobmodels.ensemble.integrity import check_digests, check_stored
 from lobmodels.errors import BundleError
+from lobmodels.files import zip_bytes
 from tests.lobmodels.ensemble.made_runs import run
 
 Arrays = dict[str, np.ndarray]

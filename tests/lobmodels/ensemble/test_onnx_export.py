@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.ensemble.bundle import Bundle, is_fused, read_submission, write_submission
+from lobmodels.ensemble.bundle import Bundle, read_submission, write_submission
 from lobmodels.ensemble.cost import graph_microseconds
-from lobmodels.ensemble.onnx_export import member_graph
+from lobmodels.ensemble.onnx_export import is_fused, member_graph
 from lobmodels.ensemble.runtime import GraphStep, RuntimeFormatError
 from lobmodels.errors import BundleError
 from lobmodels.networks import ARCHITECTURES

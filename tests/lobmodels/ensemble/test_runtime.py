@@ -290,7 +290,7 @@ def test_weights_start_at_cache_lines() -> None:
     bundle = Bundle.of([run("joint#0", 0, hidden_size=5, derived=True), run("joint#1", 1, hidden_size=3, head="mlp")])
     manifest, arrays = bundle.manifest(), bundle.tensors()
     networks = [runtime.Weights(member, arrays, f"member.{k}").parts() for k, member in enumerate(manifest["members"])]
-    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0, 1])
+    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0, 1], 2)
     assert program.memory().ctypes.data % (4 * runtime.LINE) == 0
     assert not any(base % runtime.LINE for base in program.bases)
     assert not any(len(constant) % runtime.LINE for constant in program.constants)
@@ -301,7 +301,7 @@ def test_addresses_lie_in_the_memory() -> None:
     bundle = Bundle.of([run("joint#0", 0, architecture="gru_attention", hidden_size=12, attention_window=9)])
     manifest, arrays = bundle.manifest(), bundle.tensors()
     networks = [runtime.Weights(manifest["members"][0], arrays, "member.0").parts()]
-    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0])
+    program = runtime.Program(runtime.Inputs(manifest["pipelines"], arrays, features), networks, [0], 2)
     lines, size = program.instructions(), len(program.memory())
     assert lines.shape == (len(program.lines), 9) and (lines[:, 1:] < size).all()
     assert len(set(lines[:, 0].tolist())) == len({line[0] for line in program.lines}) == 5
@@ -309,4 +309,4 @@ def test_addresses_lie_in_the_memory() -> None:
 
 def test_its_sizes_are_the_schemas() -> None:
     """The runtime travels alone and cannot import the schema: its two numbers are held equal to it here."""
-    assert (len(LOB.features), len(LOB.targets)) == (runtime.COLUMNS, runtime.TARGETS)
+    assert len(LOB.features) == runtime.COLUMNS

@@ -67,8 +67,8 @@ def test_equal_members_stay_what_they_are() -> None:
 def test_a_constant_member_is_not_blown_up() -> None:
     """A member that predicts a constant keeps it; the others are brought to the mean scale."""
     stds = np.array([[0.0, 1e-9], [0.5, 0.5], [1.0, 1.0]])
-    assert scale.factors(stds, blend.uniform(3))[0].tolist() == [1, 1]
-    assert scale.factors(stds, blend.uniform(3))[1:] == pytest.approx(np.array([[1, 1], [0.5, 0.5]]))
+    assert scale.factors(stds, blend.uniform(3, 2))[0].tolist() == [1, 1]
+    assert scale.factors(stds, blend.uniform(3, 2))[1:] == pytest.approx(np.array([[1, 1], [0.5, 0.5]]))
 
 
 def test_without_a_spread_nothing_is_scaled() -> None:

@@ -38,10 +38,11 @@ def hits(process: subprocess.Popen[str]) -> int:
 
 
 def test_one_process_compiles(tmp_path: Path) -> None:
-    """Of two processes that start together on a fresh machine one compiles both functions and the other loads them."""
+    """Two processes that start together on a fresh machine both load what one child process has compiled: code that
+    runs where it was compiled would round other digits."""
     both = [start(LOBTUNA_CACHE=str(tmp_path)) for _ in range(2)]
-    assert sorted(hits(process) for process in both) == [0, 2]
-    assert list(tmp_path.rglob("*.nbc"))
+    assert [hits(process) for process in both] == [2, 2]
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2
 
 
 def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Networks have the findings' sizes, their step form is their whole-sequence form, and words name what they are."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import UnknownNameError
-from lobmodels.networks import HEADS, INPUT_BLOCKS, Network, build_network
+from lobmodels.networks import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, build_network
 from lobmodels.networks.network import ConvolutionBlock, ProjectionBlock, count_parameters
 
 TIGHT = {"input_block": "projection", "head": "mlp", "num_layers": 2}
@@ -63,13 +65,14 @@ def test_step_equals_sequence(values: dict, window: int, kernel: int, steps: int
                 assert (y - whole[t]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("size", [1, 7, 8])
-def test_heads_give_two_predictions(size: int) -> None:
-    """Every head maps (..., H) to (..., 2), whatever the width; the mlp has half of it in between, at least one."""
+@pytest.mark.parametrize(("size", "targets"), [(1, 2), (7, 2), (8, 2), (8, 1), (6, 5)])
+def test_heads_give_a_prediction_for_each_target(size: int, targets: int) -> None:
+    """Every head maps (..., H) to (..., targets), whatever the width; the mlp has half of it in between, at least
+    one."""
     for word in HEADS.names:
         config = RunConfig.parse({"head": word, "hidden_size": size})
-        assert HEADS[word](config)(torch.zeros(3, 4, size)).shape == (3, 4, 2)
-    mlp = HEADS["mlp"](RunConfig.parse({"head": "mlp", "hidden_size": size}))
+        assert HEADS[word](config, targets)(torch.zeros(3, 4, size)).shape == (3, 4, targets)
+    mlp = HEADS["mlp"](RunConfig.parse({"head": "mlp", "hidden_size": size}), targets)
     assert isinstance(mlp, nn.Sequential) and mlp[0].out_features == max(1, size // 2)
 
 
@@ -103,7 +106,7 @@ def test_the_convolution_is_torchs(kernel: int) -> None:
 
 def test_heads_per_target_share_nothing() -> None:
     """`mlp_per_target` computes what two mlps of one output each compute, and a target's loss moves its own alone."""
-    head = HEADS["mlp_per_target"](RunConfig.parse({"head": "mlp_per_target", "hidden_size": 6}))
+    head = HEADS["mlp_per_target"](RunConfig.parse({"head": "mlp_per_target", "hidden_size": 6}), 2)
     assert isinstance(head, nn.Sequential)
     x = torch.randn(4, 3, 6)
     for k in (0, 1):
@@ -129,3 +132,15 @@ def test_a_network_without_its_forms_says_so() -> None:
     for call in (lambda: network(x), lambda: network.forward_step(x[0], ()), lambda: network.initial_state(1)):
         with pytest.raises(NotImplementedError):
             call()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.names)
+def test_whether_dropout_is_used(architecture: str) -> None:
+    """`RunConfig.uses_dropout` says it for every input block, head and depth, as the built network has it."""
+    for block, head, layers in itertools.product(INPUT_BLOCKS.names, HEADS.names, (1, 2)):
+        values = {"architecture": architecture, "input_block": block, "head": head, "num_layers": layers}
+        config = RunConfig.parse({**values, "hidden_size": 8, "dropout": 0.2})
+        parts = list(build_network(config, 5).modules())
+        used = any(isinstance(part, nn.Dropout) and part.p > 0 for part in parts)
+        used |= any(isinstance(part, nn.RNNBase) and part.dropout > 0 for part in parts)
+        assert config.uses_dropout == used, values

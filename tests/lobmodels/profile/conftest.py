@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lobmodels.data import Dataset
+from lobmodels.features import GROUPS
 from lobmodels.inputs import append_features
 from lobmodels.profile import Profile, profile_dataset
-from lobmodels.profile.chunks import ALL_GROUPS
+from lobmodels.schema import LOB
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,6 @@ def rows(small_dataset: Dataset) -> dict[str, np.ndarray]:
     found = {}
     for name in ("train", "valid"):
         part = getattr(small_dataset, name)
-        found[f"{name} x"] = append_features(torch.from_numpy(np.array(part.features)), ALL_GROUPS).numpy()
+        found[f"{name} x"] = append_features(torch.from_numpy(np.array(part.features)), tuple(GROUPS), LOB).numpy()
         found[f"{name} y"] = np.array(part.targets, dtype=np.float64)
     return found

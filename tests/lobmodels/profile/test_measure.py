@@ -27,7 +27,7 @@ def weighted_correlation(x: np.ndarray, y: np.ndarray) -> float:
 def test_scale_and_correlations(profile: Profile, rows: dict[str, np.ndarray]) -> None:
     """Moments are of all rows, correlations of scored rows, plain and weighted by |target|, for every feature."""
     assert [column.name for column in profile.columns] == list(all_feature_names(LOB))
-    assert len(profile.columns) == 66
+    assert len(profile.columns) == len(all_feature_names(LOB))
     for j, column in enumerate(profile.columns):
         for part in ("train", "valid"):
             x, y = rows[f"{part} x"][:, :, j], rows[f"{part} y"]

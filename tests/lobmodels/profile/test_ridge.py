@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from lobmodels.data import Dataset
+from lobmodels.features import GROUPS
 from lobmodels.metric import weighted_pearson
 from lobmodels.profile import Profile
-from lobmodels.profile.chunks import ALL_GROUPS, column_groups
+from lobmodels.profile.chunks import all_feature_names, column_groups
 from lobmodels.profile.ridge import RAW, fit_ridges
 from lobmodels.schema import LOB
 
 WARMUP = 99
+WIDTH = len(all_feature_names(LOB))  # columns and features of all groups
 
 
 def test_ridge_is_the_ridge(small_dataset: Dataset, profile: Profile, rows: dict[str, np.ndarray]) -> None:
@@ -32,14 +34,14 @@ def test_ridge_is_the_ridge(small_dataset: Dataset, profile: Profile, rows: dict
         forecast = rows[f"{part} x"][:, WARMUP:] @ ridge.weights + ridge.intercept
         expected = weighted_pearson(forecast, rows[f"{part} y"][:, WARMUP:])
         np.testing.assert_allclose(getattr(scores[RAW], part).values, expected, atol=1e-5)
-    assert len(scores) == 7 and len(scores["all features"].ridge.columns) == 66
+    assert len(scores) == len(GROUPS) + 2 and len(scores["all features"].ridge.columns) == WIDTH
 
 
 def test_penalty_is_chosen_on_held_out_folds() -> None:
     """Where columns are pure noise the largest penalty wins; where they explain everything, a small one."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((400, 66))
-    signal = np.stack([x @ rng.standard_normal(66), rng.standard_normal(400)], axis=1)
+    x = rng.standard_normal((400, WIDTH))
+    signal = np.stack([x @ rng.standard_normal(WIDTH), rng.standard_normal(400)], axis=1)
     z = np.concatenate([x, signal, np.ones((400, 1))], axis=1)
     gram = np.stack([z[fold::5].T @ z[fold::5] for fold in range(5)])
     fitted = fit_ridges(gram, LOB)[-1]
@@ -55,8 +57,8 @@ def test_ridge_importance_is_that_of_permuted_columns(
     target = rows["valid y"][:, WARMUP:]
     base = weighted_pearson(x @ ridge.weights + ridge.intercept, target)
     found = {item.group: item for item in profile.ridges.importance[RAW]}
-    assert set(found) == {name for name in column_groups(LOB, ()) if name not in ALL_GROUPS}
-    moved = x.copy().reshape(-1, 66)
+    assert set(found) == {name for name in column_groups(LOB, ()) if name not in GROUPS}
+    moved = x.copy().reshape(-1, WIDTH)
     columns = column_groups(LOB)["bid volumes"]
     moved[:, columns] = moved[np.random.default_rng(5).permutation(len(moved))][:, columns]
     drop = base - weighted_pearson(moved.reshape(x.shape) @ ridge.weights + ridge.intercept, target)

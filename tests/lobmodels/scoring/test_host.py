@@ -29,7 +29,7 @@ def score(tmp_path: Path, source: str, **changes: Any) -> tuple[list[dict[str, A
     np.save(tmp_path / "features.npy", np.arange(60.0).reshape(3, 4, 5))
     folder = str(tmp_path)
     job = {"folder": folder, "output": folder, "features": str(tmp_path / "features.npy"), "targets": 2, "warmup": 1}
-    job |= {"order": [0, 2], "seq_ix": [7, 9], **changes}
+    job |= {"order": [0, 2], "lengths": [4, 4], "seq_ix": [7, 9], **changes}
     command = [sys.executable, "-P", host.__file__]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=60)
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr

@@ -19,8 +19,9 @@ import pandas as pd
 import pytest
 
 from lobmodels.data import Dataset, Sequences, validation_split
-from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission, zip_bytes
+from lobmodels.ensemble.bundle import Bundle, Expected, read_submission, write_submission
 from lobmodels.errors import BundleError, ScoringError
+from lobmodels.files import zip_bytes
 from lobmodels.metric import weighted_pearson
 from lobmodels.scoring.submission import Score, known_split, score_submission, unpack
 from tests.lobmodels.ensemble.made_runs import run
@@ -110,8 +111,8 @@ def test_equals_the_challenges_loop(score: Score, model: Any, small_data: Path, 
     """Rows of `DataFrame.values`, an object array, give the very numbers that `score` gives; so do float ids."""
     frame = pd.read_parquet(small_data / "valid.parquet").astype({"seq_ix": ids, "step_in_seq": ids})
     assert frame.values.dtype == object
-    assert [score.overall.t0, score.overall.t1] == challenge_loop(model, frame).tolist()
-    assert score.overall.mean == (score.overall.t0 + score.overall.t1) / 2
+    assert [*score.overall.scores.values()] == challenge_loop(model, frame).tolist()
+    assert score.overall.mean == sum(score.overall.scores.values()) / 2
 
 
 def test_equals_torch(score: Score, data: Sequences) -> None:
@@ -155,12 +156,12 @@ def test_names_the_sequences_that_selection_saw(score: Score, data: Sequences) -
     counts = {name: part.sequences for name, part in score.parts.items()}
     assert counts == {"all": len(data), "select": len(select), "report": len(report)}
     expected = weighted_pearson(score.predictions[report], score.targets[report])
-    assert [score.parts["report"].t0, score.parts["report"].t1] == expected.tolist()
+    assert [*score.parts["report"].scores.values()] == expected.tolist()
 
 
 def test_a_broken_promise_is_told(score: Score, submission: Path, data: Sequences, tmp_path: Path) -> None:
     """The manifest's expected scores on these data are compared with what was scored; those on others are not."""
-    scores = {name: [part.t0, part.t1, part.mean] for name, part in score.parts.items()}
+    scores = {name: [*part.scores.values(), part.mean] for name, part in score.parts.items()}
     bundle = read_submission(submission).bundle()
 
     def problems(fingerprint: str, shift: float) -> list[str]:

@@ -13,8 +13,9 @@ import pytest
 import safetensors.numpy
 
 from lobmodels.data import Dataset
-from lobmodels.ensemble.bundle import FILES, WEIGHTS, Bundle, read_submission, submission_bytes, zip_bytes
+from lobmodels.ensemble.bundle import FILES, WEIGHTS, Bundle, read_submission, submission_bytes
 from lobmodels.errors import BundleError, ScoringError
+from lobmodels.files import zip_bytes
 from lobmodels.scoring.verify import verify
 from tests.lobmodels.ensemble.made_runs import run
 

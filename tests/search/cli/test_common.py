@@ -1,5 +1,8 @@
 """What commands share: refusals in one line, help that ends in an example."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,15 @@ def test_help_ends_in_an_example(run: Run, command: str) -> None:
     """Whoever asks how gets a line to copy."""
     status, out, _ = run(command, "--help")
     assert status == 0 and f"Example:  lobtuna {command} " in out.rstrip().splitlines()[-1]
+
+
+def test_a_notebook_is_no_terminal() -> None:
+    """What a notebook's `!command` writes to looks like a terminal and cannot be redrawn: there is no live table."""
+    code = "from search.cli.common import stderr; print(stderr.is_terminal)"
+    for extra, expected in (({}, "True"), ({"JPY_PARENT_PID": "1"}, "False")):
+        leader, follower = os.openpty()
+        environment = {**{k: v for k, v in os.environ.items() if k != "JPY_PARENT_PID"}, "TERM": "xterm", **extra}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, stderr=follower, stdout=subprocess.PIPE)
+        os.close(leader)
+        os.close(follower)
+        assert done.stdout.decode().strip() == expected

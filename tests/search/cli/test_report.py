@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.search.cli.calls import Run
 
 
@@ -14,6 +16,21 @@ def test_it_says_where_the_page_is(run: Run, searched: str, tmp_path: Path) -> N
         assert status == 0 and out == "page/report.html\n"
         count = len(list((tmp_path / "page").glob("*.csv")))
         assert f"{count} tables beside it, and next.yaml: the study to run next" in err
+
+
+def test_data_of_the_environment_are_tried(
+    run: Run, searched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other data than the study's in LOBTUNA_DATA cost a note, with --data a refusal."""
+    from lobmodels.data.synthetic import write_dataset
+
+    write_dataset(tmp_path / "other", train=2, valid=4)
+    monkeypatch.setenv("LOBTUNA_DATA", "other")
+    status, out, err = run("report", "joint", "--storage", searched, "-o", "page")
+    assert status == 0 and out == "page/report.html\n" and "note: study 'joint' belongs to data" in err
+    monkeypatch.delenv("LOBTUNA_DATA")
+    status, _, err = run("report", "joint", "--storage", searched, "-o", "page", "--data", "other")
+    assert status == 1 and "belongs to data" in err
 
 
 def test_refusals(run: Run, searched: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lobmodels.ensemble.bundle import zip_bytes
+from lobmodels.files import zip_bytes
 from tests.search.cli.calls import Run
 
 SOURCE = """

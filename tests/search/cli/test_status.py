@@ -1,9 +1,14 @@
 """`status`: for people, for scripts, and while it watches."""
 
+import io
 import json
 from pathlib import Path
 
+from rich.console import Console
+
+from search.cli.status import workers_table
 from search.study.open import open_study
+from search.study.status import AtWork
 from storage.backends.registry import open_storage
 from tests.made_study import make_study
 from tests.search.cli.calls import FILE, Run
@@ -56,3 +61,19 @@ def test_status_opens_with_the_headline(run: Run, searched: str) -> None:
     assert f"selection {first['select']['value']:.4f} ({first['select']['low']:.4f}.." in out
     assert first["what"] in out and document["budget"] in out
     assert f"{document['step']['command']} --storage {searched}" in out.replace(" --storage", " --storage")
+
+
+def test_workers_with_the_use_of_their_gpus() -> None:
+    """Each running trial with its epoch of how many, best score, and the GPU's use where it is known; without any, no
+    such column."""
+    known = AtWork("a:1", "Tesla T4", "joint", 7, 11, 0.2612, False, 30, 93)
+    silent = AtWork("b:2", "cpu", "joint.seeds", 3, None, None, True, None, None)
+    for workers, heads in (((known, silent), "trial epoch best GPU worker"), ((silent,), "trial epoch best worker")):
+        console = Console(width=80, file=io.StringIO())
+        console.print(workers_table("joint", workers))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert " ".join(lines[0].split()) == heads
+        assert "b:2 (cpu), silent" in lines[-1] and "joint.seeds#3" in lines[-1]
+    console = Console(width=80, file=io.StringIO())
+    console.print(workers_table("joint", [known]))
+    assert "12/30" in console.file.getvalue() and "93 %" in console.file.getvalue()  # type: ignore[attr-defined]

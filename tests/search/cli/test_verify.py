@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lobmodels.ensemble.bundle import read_submission, write_submission, zip_bytes
+from lobmodels.ensemble.bundle import read_submission, write_submission
+from lobmodels.files import zip_bytes
 from lobmodels.scoring.verify import Check
 from tests.search.cli.calls import Run
 

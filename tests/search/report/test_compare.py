@@ -38,8 +38,8 @@ def pair() -> tuple[optuna.Study, optuna.Study]:
 
 def test_a_paired_difference_is_the_difference() -> None:
     """The value is that of the mean scores; the interval holds it, excludes zero for a clear gain and not for none."""
-    a = forecasts((0.5, 0.5, 0.5))
-    b = forecasts((2.0, 2.0))
+    a = forecasts((0.1, 0.1, 0.1))
+    b = forecasts((0.6, 0.6))
     found = paired_difference(b, a)
     means = [np.mean([correlations(sums.sum(0)).mean() for sums in group]) for group in (a, b)]
     assert found.value == pytest.approx(means[1] - means[0])
@@ -105,7 +105,7 @@ def test_ensembles_are_paired(pair: tuple[optuna.Study, optuna.Study]) -> None:
     """With the sums of both ensembles there is a difference with its interval; the reference has none to itself."""
     for study in pair:
         store_reference(study, ENSEMBLE, Reference(Score(0.3), Score(0.29, 0.28, 0.3), (f"{study.study_name}#0",)))
-    a, b = forecasts((0.5, 2.0))
+    a, b = forecasts((0.1, 0.6))
     found = compare(pair, {"joint": {"report": a}, "wide": {"report": b}})
     first, second = [entry for entry in found.entries if entry.measure == "ensemble"]
     assert first.difference is None and second.difference == paired_difference([b], [a])

@@ -10,7 +10,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from search.report.note import NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
+from search.report.note import EARLIER, NOTE_WRITER, YOURS, NoteKeeper, note_text, plain, write_note
 from search.report.record import read_study
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
@@ -92,19 +92,31 @@ def test_markdown_in_names_is_text() -> None:
     assert "[z](" not in text
 
 
-def test_your_own_notes_stay(study: optuna.Study) -> None:
-    """What people write below the line survives every rewriting; a note from before lobtuna's goes there too."""
+def test_your_own_note_stays(study: optuna.Study) -> None:
+    """What people save is never changed, whether before ours or in its place; the facts are then a plot. A note that
+    they empty is written again."""
     optuna_dashboard.save_note(study, "Ask Ada about the third run. " * 200)
-    write_note(study)
-    first = optuna_dashboard.get_note(study)
-    assert first.partition(YOURS)[2].count("Ask Ada") == 200
-    optuna_dashboard.save_note(study, first + "\nAnd this.")
-    write_note(study)
-    again = optuna_dashboard.get_note(study)
-    assert again.partition(YOURS)[2].count("Ask Ada") == 200
-    assert again.endswith("And this.")
-    assert again.count(YOURS) == 1
-    assert again.count("## Ranking") == 1
+    for _ in range(2):
+        write_note(study, "host:1")
+        assert optuna_dashboard.get_note(study) == "Ask Ada about the third run. " * 200
+    assert "dashboard:plot_data:overview:0" in study._storage.get_study_system_attrs(study._study_id)
+    optuna_dashboard.save_note(study, "")
+    for _ in range(2):
+        write_note(study, "host:1")
+    assert optuna_dashboard.get_note(study).startswith("# joint")
+    optuna_dashboard.save_note(study, optuna_dashboard.get_note(study) + "And this.")
+    write_note(study, "host:2")
+    assert optuna_dashboard.get_note(study).endswith("And this.")
+    assert "host:2" not in optuna_dashboard.get_note(study)
+
+
+def test_a_note_of_an_earlier_version_is_written_over(study: optuna.Study) -> None:
+    """Unless somebody has added words of their own below it."""
+    for words in ("", "Mine."):
+        optuna_dashboard.save_note(study, f"# joint\n\n---\n\n{EARLIER}\n{words}")
+        write_note(study)
+        assert ("Mine." in optuna_dashboard.get_note(study)) == bool(words)
+        assert (YOURS in optuna_dashboard.get_note(study)) != bool(words)
 
 
 def test_the_replicates_have_a_note(study: optuna.Study) -> None:

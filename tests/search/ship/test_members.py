@@ -95,6 +95,6 @@ def test_members_by_target(study: optuna.Study) -> None:
     """The best runs on each target, each once, and what each weighs."""
     runs = choose(study, Choice(by_target=(2, 1)))
     assert [run.name for run in runs] == ["joint.seeds#0", "joint#1"]
-    assert weights_by_target(runs, (2, 1)).tolist() == [[0.5, 1], [0.5, 0]]
+    assert weights_by_target(runs, (2, 1), ("t0", "t1")).tolist() == [[0.5, 1], [0.5, 0]]
     with pytest.raises(SearchError, match=r"--top-t1 7: study 'joint' has 6 runs with weights and scores on t1"):
         names(study, by_target=(1, 7))

@@ -1,5 +1,6 @@
 """A study that no trial can be trained on is refused at once; one that some can is not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from lobmodels.data import Dataset, load_dataset
 from lobmodels.data.synthetic import write_dataset
 from lobmodels.errors import DataError
 from search.errors import SearchError, SpecError
-from search.study.feasible import require_trainable
+from search.study.feasible import dead_groups, require_trainable
 from search.studyfile.spec import StudySpec
+from tests.lobmodels.own_data import VARIABLE, write_data
 
 TRAIN = 24  # sequences of `small_dataset`
 
@@ -70,3 +72,33 @@ def test_what_the_data_does_not_decide_is_refused_with_the_file() -> None:
     """Heads that do not divide a fixed width need no data to be refused."""
     with pytest.raises(SpecError, match="hidden_size=30 must be a multiple of attention_heads=4"):
         spec(architecture="gru_attention", hidden_size=30, attention_heads=4)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"derived": True}, r"derived reads columns that it does not have \(p0, p1, p2, p3 and 24 more\)"),
+        ({"lag": {"choices": [False, True]}}, r"lag reads columns that it does not have \(p0, p6, v0, dp0\)"),
+        ({"loss": {"choices": ["mse", "weighted_pearson"]}}, "clip null: choose another loss"),
+        ({"t0_weight": {"float": [0.5, 2.0]}}, "t0_weight weigh two targets, and it has 1"),
+    ],
+)
+def test_what_the_schema_does_not_allow_is_refused(parameters: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Feature groups without their columns, losses and weights made for other data: at create, not in every trial."""
+    dataset = load_dataset(write_data(tmp_path / "data", VARIABLE))
+    with pytest.raises(SearchError, match=message):
+        require_trainable(spec(batch_size=4, **parameters), dataset)
+
+
+def test_constant_features_are_told(small_dataset: Dataset, tmp_path: Path) -> None:
+    """A searched group that is constant on the data is named with its columns; good data and other groups are not."""
+    searched = {name: {"choices": [False, True]} for name in ("interaction", "derived")}
+    assert dead_groups(spec(**searched), small_dataset) == []
+    features = small_dataset.train.features.copy()
+    features[..., 6] = features[..., 0]
+    same = replace(small_dataset, train=replace(small_dataset.train, features=features))
+    assert dead_groups(spec(**searched), same) == [
+        "feature group derived: spread_0 (1 of 10 columns) is constant on this data",
+        "feature group interaction: spread_0_p0, spread_0_v2 (2 of 3 columns) are constant on this data",
+    ]
+    assert dead_groups(spec(), same) == []

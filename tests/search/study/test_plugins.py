@@ -128,7 +128,8 @@ def test_replicates_and_revisions_take_it_along(url: str) -> None:
     """The studies that follow from this one hold the same source."""
     study = open_study(url, "own")
     assert open_replicates(study).user_attrs[PLUGINS] == study.user_attrs[PLUGINS]
-    changed = {**DOCUMENT, "parameters": {**DOCUMENT["parameters"], "hidden_size": {"choices": [8, 16]}}}
+    wider = {**DOCUMENT["parameters"], "hidden_size": {"choices": [8, 16]}}
+    changed = {**DOCUMENT, "parameters": wider, "baselines": []}
     revised = revise(StudySpec.from_json(changed), url).study
     assert revised.study_name == "own@2" and revised.user_attrs[PLUGINS] == study.user_attrs[PLUGINS]
     assert load_study(storage_of(study), "own@2")

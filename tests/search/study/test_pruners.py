@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from search.errors import SearchError
-from search.study.pruners import PRUNERS, build_pruner, judges_at, reads_running
+from search.study.pruners import PRUNERS, build_pruner, needs_news, reads_running
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import PrunerSpec
 
@@ -91,9 +91,10 @@ def test_pruners_that_judge_rarely_see_the_latest() -> None:
     """Halving looks at running trials at its rungs; the others read finished trials whenever they look."""
     halving = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "halving", "warmup_epochs": 0}})
     assert reads_running(halving)
-    assert [n for n in range(1, 30) if judges_at(build_pruner(halving), n)] == [1, 4, 16]
+    assert [n for n in range(1, 30) if needs_news(build_pruner(halving), n, due=True)] == [1, 4, 16]
     median = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "median"}})
-    assert not reads_running(median) and not any(judges_at(build_pruner(median), n) for n in range(1, 30))
+    assert not reads_running(median)
+    assert all(needs_news(build_pruner(median), n, due) is due for n in (1, 4) for due in (True, False))
 
 
 DOCUMENT_OF_LOOKS = {"name": "looks", "parameters": {"epochs": 30, "lr": {"float": [1e-4, 1e-2], "log": True}}}

@@ -132,3 +132,32 @@ def test_the_fit_repeats_itself() -> None:
     arguments = (values, np.repeat(np.arange(3), 4), np.tile(np.arange(4), 3), np.zeros(12, dtype=bool))
     first, second = fit(*arguments), fit(*arguments)
     assert (first.low == second.low).all() and (first.best == second.best).all()
+
+
+def crossed(seed: int, easy: float) -> tuple[np.ndarray, Fit, Fit]:
+    """Five configurations, their search run on fold 0, replicates on folds 1 to 3 but for the best, which has had no
+    run on the easy fold 3. Truth, the fit that knows the folds, the fit that does not."""
+    random = np.random.default_rng(seed)
+    truth = np.array([0.27, 0.272, 0.274, 0.276, 0.28])
+    cells = [(i, f) for i in range(5) for f in range(4) if (i, f) != (4, 3)]
+    difficulty = np.array([0.02, -0.01, 0.0, easy])
+    configuration, fold = (np.array(column) for column in zip(*cells, strict=True))
+    values = truth[configuration] + difficulty[fold] + random.normal(0, 0.002, len(cells))
+    arguments = (values, configuration, np.arange(len(cells)), fold == 0)
+    return truth, fit(*arguments, draws=500, fold=fold), fit(*arguments, draws=500)
+
+
+def test_a_configuration_is_not_better_for_easy_folds() -> None:
+    """What a fold is easier by is taken out; without it the best, which missed the easy fold, is not found."""
+    found = [crossed(seed, 0.05) for seed in range(20)]
+    assert np.mean([known.estimate.argmax() == truth.argmax() for truth, known, _ in found]) > 0.9
+    assert np.mean([blind.estimate.argmax() == truth.argmax() for truth, _, blind in found]) < 0.5
+    errors = [known.estimate - known.estimate.mean() - (truth - truth.mean()) for truth, known, _ in found]
+    assert np.sqrt(np.mean(np.square(errors))) < 0.0025
+    assert all(known.luck is None for _, known, _ in found)  # on fold 0 luck and difficulty are one number
+
+
+def test_few_runs_leave_the_folds_alone() -> None:
+    """One configuration on three folds: nothing could be told apart, and nothing fails."""
+    result = fit(np.array([0.2, 0.3, 0.25]), np.zeros(3, dtype=int), np.arange(3), np.arange(3) < 1, fold=np.arange(3))
+    assert np.isfinite([result.estimate[0], result.low[0], result.noise]).all()

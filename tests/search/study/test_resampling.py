@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from lobmodels.bootstrap import compare, correlations, sequence_statistics
-from lobmodels.data import Dataset
+from lobmodels.data import Dataset, load_dataset
 from search.study.random_effects import fit
 from search.study.replication import find_replicates, pool, rank_study
 from search.study.resampling import covariance_of, resampled_scores, sampling_covariance, stored_sums
@@ -122,3 +122,54 @@ def test_sums_come_from_the_checkpoints(tmp_path: Path, small_dataset: Dataset) 
     assert covariance_of([runs[:2], runs[2:]], {runs[0].name: found[runs[0].name]}) is None
     add_replicate(study, small_dataset.valid, 0.22, 1_000_001)  # of a version that stores none: the others suffice
     assert rank_study(study).resampled
+
+
+def test_folds_are_drawn_each_for_itself() -> None:
+    """Runs on one fold share the draws, runs on two do not: what only the folds have in common is no covariance."""
+    sums = made_sums(4)
+    together = resampled_scores(sums, 2000)
+    apart = resampled_scores(sums, 2000, folds=[0, 0, 1, 1])
+    correlation = np.corrcoef(together.T)[0]
+    assert np.corrcoef(apart.T)[0, 1] == pytest.approx(correlation[1], abs=0.05) and correlation[2] > 0.3
+    assert abs(np.corrcoef(apart.T)[0, 2]) < 0.1
+
+
+def test_intervals_hold_on_later_sequences(real_lob: Path) -> None:
+    """On real data and without any selection: resampling 40 sequences says how differences between twelve ridge models
+    may change on the next 40. Measured .81 over eight steps in time (standard error .05): a little less than 90 %, as
+    the data drift as well."""
+    dataset = load_dataset(real_lob)
+    warmup, index = dataset.schema.warmup_steps, np.arange(160, 520)
+
+    def columns(part: np.ndarray) -> np.ndarray:
+        x = dataset.features(part)[:]
+        return np.concatenate([x[:, warmup:], x[:, warmup:] - x[:, warmup - 8 : -8]], axis=-1)
+
+    def targets(part: np.ndarray) -> np.ndarray:
+        return dataset.targets(part)[:][:, warmup:]
+
+    x = columns(np.arange(160)).reshape(-1, 64).astype(np.float64)
+    centre, scale = x.mean(0), x.std(0) + 1e-9
+    x = (x - centre) / scale
+    gram, cross = x.T @ x, x.T @ targets(np.arange(160)).reshape(-1, 2)
+    random = np.random.default_rng(0)
+    models = []
+    for _ in range(12):
+        keep = np.sort(random.choice(64, random.integers(8, 64), replace=False))
+        penalty = 10 ** random.uniform(2, 6) * np.eye(len(keep))
+        models.append(np.zeros((64, 2)))
+        models[-1][keep] = np.linalg.solve(gram[np.ix_(keep, keep)] + penalty, cross[keep])
+    scores, drawn = [], []
+    for part in np.split(index, 9):
+        inputs = (columns(part) - centre) / scale
+        sums = [sequence_statistics(inputs @ model, targets(part)) for model in models]
+        scores.append(np.array([correlations(each.sum(0)).mean() for each in sums]))
+        drawn.append(resampled_scores(sums))
+    first, second = np.triu_indices(12, 1)
+    gaps = [score[first] - score[second] for score in scores]
+    spreads = [(draw[:, first] - draw[:, second]).std(0) for draw in drawn]
+    held = [
+        np.abs(later - now) < 1.645 * np.hypot(spread, after)
+        for now, later, spread, after in zip(gaps, gaps[1:], spreads, spreads[1:], strict=False)
+    ]
+    assert 0.7 < np.mean(held) < 0.97

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.pruners import PercentilePruner
 from optuna.trial import TrialState
 
-from lobmodels.training.run import EpochRecord
+from lobmodels.training.epochs import EpochRecord
 from search.errors import SearchError
 from search.report.importance import importance
 from search.report.record import read_study
@@ -48,10 +48,17 @@ SECONDS = st.floats(1e-3, 1e4)
 @st.composite
 def histories(draw: Any) -> list[EpochRecord]:
     """Up to six epochs of a run."""
-    fields = dict.fromkeys(("loss", "t0", "t1", "mean", "lr", "grad_norm"), SCORE)
+    fields = dict.fromkeys(("loss", "mean", "lr", "grad_norm"), SCORE)
+    scores = st.fixed_dictionaries(dict.fromkeys(("t0", "t1"), SCORE))
     epochs = draw(st.integers(1, 6))
     return [
-        EpochRecord(epoch=i, train_seconds=1.0, seconds=draw(SECONDS), **{n: draw(s) for n, s in fields.items()})
+        EpochRecord(
+            epoch=i,
+            scores=draw(scores),
+            train_seconds=1.0,
+            seconds=draw(SECONDS),
+            **{n: draw(s) for n, s in fields.items()},
+        )
         for i in range(epochs)
     ]
 
@@ -89,7 +96,7 @@ def test_what_is_written_is_read_back(
     assert read.seconds == sum(epoch.seconds for epoch in history) == pytest.approx(spent)
     assert read.seconds_per_epoch == read.seconds / len(history)
     assert read.means == pytest.approx([epoch.mean for epoch in history], rel=1e-5, abs=1e-12)
-    assert [set(epoch) for epoch in read.history] == [set(vars(history[0]))] * len(history)
+    assert [set(epoch) for epoch in read.history] == [set(history[0].document())] * len(history)
     assert read.stored_state == StoredState("artifact-1", len(history))
     complete = state == "complete"
     assert read.select == (select if complete else {}) and read.parameters == (1234 if complete else None)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from search.studyfile.checks import UNUSED_DROPOUT, CheckedSpace
 from tests.search.studyfile.made_files import JOINT, refused
 
 
@@ -47,3 +48,19 @@ def test_an_incomplete_or_repeated_baseline_is_refused(problems) -> None:
     good = "  - {architecture: gru, hidden_size: 64, lr: 1e-3, weight_decay: 0, derived: false, loss: mse}\n"
     assert any("the same configuration as baseline 1" in p for p in problems(JOINT.replace(good, good * 2)))
     assert any("lr is missing" in p for p in problems(JOINT.replace("lr: 1e-3, ", "")))
+
+
+def test_dropout_that_nothing_uses_is_refused() -> None:
+    """Searched in a space without a second layer, an input block or an MLP head it would do nothing; with one of them
+    somewhere, or as a fixed value, it stays."""
+    dropout = {"float": [0.0, 0.3]}
+    plain = {"num_layers": 1, "hidden_size": 8, "dropout": dropout}
+    assert CheckedSpace(plain, []).problems == [UNUSED_DROPOUT]
+    for change in (
+        {"num_layers": {"choices": [1, 2]}},
+        {"head": "mlp"},
+        {"input_block": "projection"},
+        {"dropout": 0.1},
+    ):
+        assert CheckedSpace({**plain, **change}, []).problems == []
+    assert CheckedSpace(plain, [], probe=False).problems == []  # a study that was created before still opens

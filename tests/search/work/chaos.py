@@ -290,12 +290,13 @@ class Attack:
         if left := self._unfinished():  # a trial of a killed worker, queued again when the budget was spent
             revise(spec(present + len(left)), self.around.direct)
             self.workers = [self._worker(0)]
-            self.workers[0].join(240)
+            assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
         for worker in self.leaving:
             self._judge(worker, asked=True)
-        codes = [worker.process.exitcode for worker in self.workers]
-        assert codes == [0] * len(codes), [(worker.error, worker.said) for worker in self.workers]
+        for worker in self.workers:
+            if worker.process.exitcode != Exit.DONE:  # one may have begun when the database was still away
+                self._judge(worker, asked=False)
 
     def _unfinished(self) -> list[Any]:
         return [trial for trial in trials(self.around.direct) if not trial.state.is_finished()]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lobmodels.data import load_dataset
 from search.errors import SearchError
 from search.study.record import FINGERPRINT
 from search.studyfile.spec import StudySpec
-from search.work.begin import create, data_fingerprint, revise
+from search.work.begin import create, revise
 
 DOCUMENT = {
     "name": "begun",
@@ -23,7 +24,7 @@ def test_created_counts_its_space(tmp_path: Path, small_data: Path) -> None:
     spec, url = StudySpec.from_json(DOCUMENT), f"sqlite:///{tmp_path}/s.db"
     created = create(spec, url, small_data)
     assert (created.searched, created.fixed, created.waiting, created.existed) == (1, 3, 1, False)
-    assert created.study.user_attrs[FINGERPRINT] == data_fingerprint(spec, small_data)
+    assert created.study.user_attrs[FINGERPRINT] == load_dataset(small_data).fingerprint
     assert create(spec, url).existed
 
 

@@ -68,3 +68,19 @@ def test_where_memory_is_short_one_is_kept(context: WorkerContext, monkeypatch: 
     assert context.data_for(config(), FIXED) is plain
     context.data_for(config(derived=True), FIXED)
     assert not kept(context, plain)
+
+
+def test_the_use_of_a_gpu(context: WorkerContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None on a CPU; percent on a GPU; where it cannot be read, None, and it is not asked for again."""
+    assert context.gpu_use() is None
+    context.device = torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: 93)
+    assert context.gpu_use() == 93
+    asked = []
+
+    def missing(device: torch.device) -> int:
+        asked.append(device)
+        raise ModuleNotFoundError("pynvml does not seem to be installed")
+
+    monkeypatch.setattr(torch.cuda, "utilization", missing)
+    assert [context.gpu_use(), context.gpu_use()] == [None, None] and len(asked) == 1

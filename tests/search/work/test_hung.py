@@ -35,7 +35,7 @@ def test_the_other_runs_are_handed_back(small_data: Path, tmp_path: Path, monkey
         if number != 1:
             (tmp_path / f"{number}.hung").touch()
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, small_study(trials=3, epochs=100_000 // 25))
+    create(url, small_study(trials=3, epochs=50))
     started = time.monotonic()
     code = CODE.format(url=url, data=str(small_data))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

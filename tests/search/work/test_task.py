@@ -15,6 +15,7 @@ from lobmodels.data import Dataset, SplitRule
 from lobmodels.ensemble.bundle import read_submission
 from lobmodels.errors import BundleError
 from search.errors import SearchError
+from search.ship.analysis import analyse_pool
 from search.ship.export import Request, ship
 from search.study.open import open_study
 from search.study.record import read_trial
@@ -90,6 +91,15 @@ def test_weights_are_fitted_out_of_fold(url: str, tmp_path: Path, small_data: Pa
         weights.setdefault(member.config.key(), set()).add(tuple(weight.round(12).tolist()))
     assert all(len(each) == 1 for each in weights.values())
     np.testing.assert_allclose(shipment.bundle.weights.sum(0), 1.0)
+
+
+def test_configurations_are_analysed_out_of_fold(url: str, tmp_path: Path, small_data: Path) -> None:
+    """The models are configurations, on all sequences but report; the weights' file names their runs."""
+    analysis, _ = analyse_pool(url, "small", small_data, tmp_path)
+    assert len(analysis.names) == 2 and analysis.counts["select"] == 33 and analysis.counts["report"] == 3
+    for variant in analysis.optimal_weights["variants"].values():
+        assert len(variant["weights"]) == 6
+        np.testing.assert_allclose(np.sum(list(variant["weights"].values()), 0), 1.0)
 
 
 def test_a_refit_trains_as_long_as_its_runs_say(url: str, small_dataset: Dataset) -> None:

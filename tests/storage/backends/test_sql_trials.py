@@ -136,3 +136,39 @@ def test_a_pruner_that_compares_running_trials_gets_their_reports(url: str) -> N
         found = read_changes(*arguments, newest=-1, running=True, live=live)
         running = next(trial for trial in found.values() if trial.state == TrialState.RUNNING)
         assert len(running.intermediate_values) == count
+
+
+def test_reports_of_a_running_trial_are_read_once(url: str) -> None:
+    """A later look adds what is new to what is known, and the trial as it was known before does not change; once the
+    trial has ended, all its reports are there."""
+    store, study = _filled(url)
+    looks = {"newest": -1, "running": True, "live": True}
+    known = read_changes(store.engine, study._study_id, {}, ("seconds",), **looks)
+    store.storage.set_trial_intermediate_value(known_id(known, 3), 5, 0.5)
+    store.storage.set_trial_intermediate_value(known_id(known, 3), 0, 9.0)  # by a worker that resumed it
+    later = read_changes(store.engine, study._study_id, known, ("seconds",), **looks)
+    before, after = (trials[known_id(known, 3)].intermediate_values for trials in (known, later))
+    assert list(before) == [0, 1, 2, 3, 4] and list(after) == [0, 1, 2, 3, 4, 5]
+    assert after[0] == before[0] and after[5] == 0.5
+    study.tell(3, 0.9)
+    ended = read_changes(store.engine, study._study_id, known | later, ("seconds",), **looks)
+    assert ended[known_id(known, 3)].intermediate_values[0] == 9.0
+    assert len(ended[known_id(known, 3)].intermediate_values) == 6
+
+
+def test_a_known_distribution_is_not_read_again(url: str) -> None:
+    """Trials of one space share it; one with another range, or with a further parameter, has its own."""
+    store, study = _filled(url)
+    known = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+    for high, name in ((1e-2, "n"), (1e-1, "m")):
+        trial = study.ask()
+        trial.suggest_float("lr", 1e-4, high, log=True)
+        trial.suggest_int(name, 1, 9)
+        study.tell(trial, 0.5)
+    later = read_changes(store.engine, study._study_id, known, (), newest=max(known), running=True)
+    whole = {t._trial_id: t for t in open_store(url).storage.get_all_trials(study._study_id)}
+    finished = [trial for trial in later.values() if trial.state == TrialState.COMPLETE]
+    assert len(finished) == 2
+    assert all(t.distributions == whole[t._trial_id].distributions for t in finished)
+    assert all(t.params == whole[t._trial_id].params for t in finished)
+    assert finished[0].distributions["lr"] is known[known_id(known, 0)].distributions["lr"]

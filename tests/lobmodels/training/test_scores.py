@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lobmodels.metric import weighted_pearson
-from lobmodels.training.pearson import StreamingPearson
+from lobmodels.schema import LOB
+from lobmodels.training.scores import StreamingScore
 
 
 @settings(max_examples=60, deadline=None)
@@ -17,7 +18,7 @@ def test_equals_the_whole(rows: int, scale: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     y = (rng.standard_t(2, (rows, 2)) * scale).astype(np.float32)
     p = (0.3 * y + rng.normal(0, scale, (rows, 2))).astype(np.float32)
-    stream = StreamingPearson()
+    stream = StreamingScore(LOB)
     for part in np.array_split(np.arange(rows), min(3, rows)):
         stream.update(torch.from_numpy(p[part]), torch.from_numpy(y[part]))
     assert stream.compute().numpy() == pytest.approx(weighted_pearson(p, y), abs=1e-12)
@@ -27,7 +28,7 @@ def test_constant_scores_zero() -> None:
     """A prediction or a target that never varies scores 0, never NaN."""
     y = np.random.default_rng(0).normal(size=(500, 2))
     for p, t in ((np.full_like(y, 0.3), y), (y, np.full_like(y, -2.0)), (np.zeros_like(y), np.zeros_like(y))):
-        stream = StreamingPearson()
+        stream = StreamingScore(LOB)
         stream.update(torch.from_numpy(p), torch.from_numpy(t))
         assert (stream.compute() == 0).all()
 
@@ -36,6 +37,6 @@ def test_streaming_shows_nan() -> None:
     """A prediction that is not a number must not look like a score."""
     p = torch.zeros(10, 2)
     p[3, 1] = torch.nan
-    stream = StreamingPearson()
+    stream = StreamingScore(LOB)
     stream.update(p, torch.randn(10, 2))
     assert torch.isnan(stream.compute()[1])

@@ -1,0 +1,65 @@
+"""`lobtuna data cut` and `data import`: another data set goes from its files to a scored submission."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.lobmodels.data.fi2010_files import write_events
+from tests.search.cli.calls import Run
+
+STUDY = """\
+name: moves
+parameters:
+  hidden_size: {choices: [4, 6]}
+  num_layers: 1
+  interaction: {choices: [false, true]}
+  normalizer: zscore
+  batch_size: 8
+  epochs: 1
+pruner: {name: none}
+budget: {trials: 2}
+"""
+
+
+def test_fi2010_from_text_to_score(run: Run, tmp_path: Path) -> None:
+    """Imported, checked, searched, exported and scored; every step speaks of the five targets and the metric."""
+    write_events(tmp_path / "train.txt", 1000)
+    write_events(tmp_path / "test.txt", 500, seed=1)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    arguments = ("--train", "train.txt", "--valid", "test.txt", "--output", "fi2010", "--book-only")
+    code, out, _ = run("data", "import", "fi2010", *arguments, "--length", "80", "--warmup", "10", "--gap", "20")
+    assert code == 0 and "train.parquet: 10 sequences" in out and "valid.parquet: 5 sequences" in out
+    code, out, _ = run("data", "check", "fi2010")
+    assert code == 0 and "order book" in out and "the format is kept" in out
+    assert run("run", "study.yaml", "--data", "fi2010")[0] == 0
+    code, out, _ = run("rank", "moves")
+    assert code == 0 and "Pearson" in out
+    code, out, err = run("export", "moves", "--top", "2", "--output", "moves.zip", "--data", "fi2010")
+    assert code == 0, err
+    code, out, err = run("score", "moves.zip", "--data", "fi2010", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    targets = [f"move_{horizon}" for horizon in (10, 20, 30, 50, 100)]
+    assert list(found)[1:7] == [*targets, "pearson"] and found["problems"] == []
+    assert found["pearson"] == np.mean([found[name] for name in targets])
+
+
+def test_cut_from_series_to_check(run: Run, tmp_path: Path) -> None:
+    """A long series and a schema become a data folder that the check reads; options are named in errors."""
+    count = np.arange(500)
+    pq.write_table(pa.table({"a": np.sin(count), "y": np.cos(count)}), tmp_path / "series.parquet")
+    (tmp_path / "s.yaml").write_text("features: [a]\ntargets: [y]\nsequence_length: 50\nmetric: r2\n")
+    code, out, _ = run("data", "cut", "series.parquet", "--schema", "s.yaml", "--output", "cut", "--gap", "10")
+    assert code == 0 and "train.parquet: 6 sequences" in out and "next: lobtuna data check cut" in out
+    code, out, _ = run("data", "check", "cut", "--json")
+    assert code == 0 and [file["sequences"] for file in json.loads(out)["files"]] == [6, 1]
+    code, _, err = run("data", "cut", "series.parquet", "--schema", "s.yaml", "--output", "cut")
+    assert code == 1 and "set --overwrite" in err
+    code, _, err = run("data", "cut", "series.parquet", "--schema", "s.yaml", "--output", "b", "--gap", "-1")
+    assert code == 1 and "--gap -1" in err
+    assert run("data", "import", "lobster", "--train", "x", "--output", "y")[0] == 2

@@ -45,11 +45,7 @@ from storage.url import redact
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-OF_ITS_STUDY = (
-    KEPT_STATE,
-    CONTINUES,
-    REPEATS,
-)  # what a copy does not keep: it names trials and states of the other study
+OF_ITS_STUDY = (KEPT_STATE, CONTINUES, REPEATS)  # not copied: they name trials and states of the other study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # also runs that diverged: the sampler learns from them
 
 

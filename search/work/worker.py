@@ -114,6 +114,7 @@ class _Worker:
         )
         self.summary = WorkSummary()
         self.failures = Repeats()
+        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
         self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
@@ -222,7 +223,7 @@ class _Worker:
         new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
         if self.running or self.planned.waits:
-            self.stop.sleep(self._soon)
+            self.stop.sleep(self.soon)
         elif self.options.wait:
             self._idle()
         elif self._all_heard():
@@ -234,15 +235,10 @@ class _Worker:
         """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
         since = [(session, session.storage.fleet.now()) for session in self._sessions]
         while any(s.storage.fleet.unheard(study_id_of(s.study), then) for s, then in since):
-            self.stop.sleep(self._soon)
+            self.stop.sleep(self.soon)
             if self.stop.due() or self._recover(every=0.0):
                 return False
         return True
-
-    @property
-    def _soon(self) -> float:
-        """Seconds until a lane without work looks again."""
-        return min(LOOK_AGAIN, self.options.grace / 4)
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""

@@ -35,13 +35,16 @@ def group(
     """A decorator that enters a definition into `GROUPS` under its function's name; it fills the columns `names` from
     the last `history` rows.
 
-    Raises ValueError where the name is taken.
+    Raises ValueError where its name, or the name of a column, is taken.
     """
 
     def enter(definition: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
         name = definition.__name__
         if name in GROUPS:
             raise ValueError(f"two feature groups are called {name!r}: give the new one another name")
+        taken = [column for column in names if any(column in others for others in NAMES.values())]
+        if taken:
+            raise ValueError(f"group {name!r}: {', '.join(taken)} is a column of another group: give it another name")
         GROUPS[name], NAMES[name], ROWS[name] = definition, names, history
         return definition
 
@@ -179,7 +182,7 @@ def series(row: Any, i: Any) -> Any:
     return row[6 + 6 * (i - 1)]  # 2: v0 in column 12, 3: v6 in column 18, 4: dp0 in column 24
 
 
-@group(*(f"{name}_mean_{n}" for name in SERIES for n in (5, 10, 20, 40)), history=40)
+@group(*(f"{name}_rolling_{n}" for name in SERIES for n in (5, 10, 20, 40)), history=40)
 def rolling_mean(rows: Any, t: Any, out: Any) -> None:
     """Means of `SERIES` over the last 5, 10, 20 and 40 steps, or as many as there are."""
     for i in range(6):

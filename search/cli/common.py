@@ -9,7 +9,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from click.core import ParameterSource
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 
@@ -84,7 +83,8 @@ def unless_asked(context: typer.Context, option: str) -> Iterator[None]:
     try:
         yield
     except EXPECTED as error:
-        if context.get_parameter_source(option) != ParameterSource.ENVIRONMENT:
+        source = context.get_parameter_source(option)
+        if source is None or source.name != "ENVIRONMENT":  # by name: typer may bring a click of its own
             raise
         stderr.print(f"note: {told(error)}", markup=False, soft_wrap=True)
 

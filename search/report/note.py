@@ -62,10 +62,10 @@ class NoteKeeper:
         storage: BaseStorage,
         name: str,
         worker: str,
+        dataset: Dataset | None = None,
         *,
         period: float = PERIOD,
         attributes: Callable[[], Mapping[str, Any]] | None = None,
-        dataset: Dataset | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage, self.name, self.worker = storage, name, worker

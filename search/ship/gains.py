@@ -50,8 +50,12 @@ class Predictions:
     def _standardised(self, member: Checkpoint) -> NDArray[np.float32]:
         """(K, rows), each row of mean 0 and length 1; a constant prediction stays 0."""
         index = np.unique(np.linspace(0, len(self.data) - 1, min(SEQUENCES, len(self.data))).round().astype(np.int64))
-        found = member.predict(self.data.features[index], self.device)[:, self.data.schema.warmup_steps :]
+        schema = self.data.schema
+        found = member.predict(self.data.features[index], self.device)[:, schema.warmup_steps :]
         rows = found.reshape(-1, found.shape[-1]).T.astype(np.float64)
+        if schema.variable_length:  # without what lies behind an end
+            step = np.arange(schema.warmup_steps, schema.warmup_steps + found.shape[1])
+            rows = rows[:, (step < self.data.lengths[index, None]).ravel()]
         rows -= rows.mean(1, keepdims=True)
         length = np.sqrt((rows**2).sum(1, keepdims=True))
         return (rows / np.where(length > 0, length, 1.0)).astype(np.float32)

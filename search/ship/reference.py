@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from lobmodels.bootstrap import sequence_statistics
 from lobmodels.data import load_dataset
 from lobmodels.ensemble import blend
+from lobmodels.metric import metric_of
 from search.ship.members import Choice, choose, load_members
 from search.ship.validation import Validation, validate
 from search.study.create import bind_data
@@ -28,14 +29,15 @@ def score_references(
     study: optuna.Study, data: Path, progress: Callable[[int, int], None] | None = None
 ) -> Reference | None:
     """Score a ridge regression once, and the uniform ensemble that `lobtuna export` would choose whenever its members
-    have changed; returns the ensemble, None where no run is complete.
+    have changed; returns the ensemble, None where no run is complete
+    or the metric is no correlation.
 
     Raises `SearchError` for other data than the study's, `DataError` for data that cannot be read.
     """
     dataset = load_dataset(data)
     bind_data(study, dataset.fingerprint)
     ensure_ridge(study, dataset, spec_of(study).validation)
-    if not finished_runs(study):
+    if not finished_runs(study) or not metric_of(dataset.schema).correlates:
         return None
     runs = choose(study, Choice())
     names = tuple(run.name for run in runs)
@@ -77,4 +79,4 @@ def _ensemble(
     blended = found.blended(
         found.members, blend.uniform(len(found.members), len(found.schema.targets)), found.parts["all"]
     )
-    return tuple(run.name for run in runs), sequence_statistics(blended, found.targets), found
+    return tuple(run.name for run in runs), sequence_statistics(blended, found.targets, found.schema), found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import optuna
+from optuna.trial import FrozenTrial
 
 from search.study.create import withdraw_duplicates
 from search.study.open import spec_of
@@ -25,7 +28,16 @@ def repeat(study: optuna.Study, number: int, most: int, draw: int | None = None)
             return False
         enqueue_replicate(target, spec, run, next_cell(spec, states, run.key), draw)
         withdraw_duplicates(target, identity)
-        own = [t for t in target.get_trials(deepcopy=False) if t.user_attrs.get(DRAW) == draw and not is_duplicate(t)]
-        if draw is None or own:
+        if draw is None or _has_replicate(target, draw):
             return True
     return False
+
+
+def _has_replicate(target: optuna.Study, draw: int) -> bool:
+    """Whether a replicate in the place of `draw` stays: the first of its seed, even if another worker is about to
+    withdraw the later ones."""
+    first: dict[Hashable, FrozenTrial] = {}
+    for trial in target.get_trials(deepcopy=False):
+        if not is_duplicate(trial):
+            first.setdefault(identity(trial), trial)
+    return any(trial.user_attrs.get(DRAW) == draw for trial in first.values())

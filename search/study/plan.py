@@ -17,10 +17,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lobmodels.metric import metric_of
 from search.errors import SearchError
 from search.study.budget import begun, hours_of
 from search.study.further import repeat
-from search.study.open import spec_of
+from search.study.open import schema_of, spec_of
 from search.study.record import ENSEMBLE, KEY, PARENT, state_of
 from search.study.replication import choose, find_replicates
 from search.study.runs import Run, finished_runs
@@ -74,10 +75,17 @@ class EnsemblePlan:
 
 
 def begin_plan(study: optuna.Study) -> EnsemblePlan:
-    """The study's plan; a new one where it has none. Raises `SearchError` for a study without a budget."""
+    """The study's plan; a new one where it has none. Raises `SearchError` for a study without a budget, and
+    for data whose metric is no correlation."""
     found = EnsemblePlan.of(study.user_attrs)
     if found is not None:
         return found
+    schema = schema_of(study)
+    if not metric_of(schema).correlates:
+        raise SearchError(
+            f"--plan ensemble expects a score that is a correlation, and the data's metric is {schema.metric}: run the "
+            "study without it, and export --top"
+        )
     budget = spec_of(study).budget
     if budget.trials is None and budget.hours is None and budget.until is None:
         raise SearchError(

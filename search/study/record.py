@@ -270,9 +270,9 @@ def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
 
 
 def _scores(attrs: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """The scores by target, in the order they were written, then their mean."""
+    """The scores by target, in the order of their names, whatever order a database gives, then their mean."""
     names = [name for name in attrs if name.startswith(prefix)]
-    names.sort(key=lambda name: name == f"{prefix}mean")
+    names.sort(key=lambda name: (name == f"{prefix}mean", name))
     found = {name.removeprefix(prefix): _number(attrs[name], math.nan) for name in names}
     return {part: value for part, value in found.items() if math.isfinite(value)}
 

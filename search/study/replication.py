@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -142,12 +142,8 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name, **_plugins(study)},
+        attributes={PARENT_STUDY: study.study_name} | {k: v for k, v in study.user_attrs.items() if k == PLUGINS},
     )
-
-
-def _plugins(study: optuna.Study) -> dict[str, Any]:
-    return {name: value for name, value in study.user_attrs.items() if name == PLUGINS}
 
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:

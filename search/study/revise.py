@@ -23,7 +23,19 @@ from search.study.create import (
     require_same_plugins,
 )
 from search.study.open import SEEDS, existing_storage, load_study, revisions, spec_of
-from search.study.record import CONFIGURATION, FINGERPRINT, IMPORTED, PARENT, PLUGINS, QUESTION, REVISION_OF, SPEC
+from search.study.record import (
+    CONFIGURATION,
+    CONTINUES,
+    FINGERPRINT,
+    IMPORTED,
+    KEPT_STATE,
+    PARENT,
+    PLUGINS,
+    QUESTION,
+    REPEATS,
+    REVISION_OF,
+    SPEC,
+)
 from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
@@ -33,6 +45,7 @@ from storage.url import redact
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+OF_ITS_STUDY = (KEPT_STATE, CONTINUES, REPEATS)  # not copied: they name trials and states of the other study
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # also runs that diverged: the sampler learns from them
 
 
@@ -133,7 +146,7 @@ def adapt(trial: FrozenTrial, spec: StudySpec, attributes: Mapping[str, Any]) ->
         value=trial.value,
         params=fixed.params,
         distributions=fixed.distributions,
-        user_attrs={**trial.user_attrs, **attributes},
+        user_attrs={name: v for name, v in trial.user_attrs.items() if name not in OF_ITS_STUDY} | dict(attributes),
         system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("artifacts:")},
         intermediate_values=trial.intermediate_values,
     )

@@ -28,6 +28,12 @@ class Lane:
         """Inside, the thread computes on this lane's stream."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
+    def of_replicates(self, replicates: StudySession | None) -> StudySession | None:
+        """This lane's own session with the study of replicates, from the moment that the worker has one."""
+        if self.replicates is None and replicates is not None:
+            self.replicates = replicates if self.number == 0 else replicates.sibling()
+        return self.replicates
+
 
 def lanes(session: StudySession, count: int, device: torch.device) -> list[Lane]:
     """So many lanes of one worker. A single one computes on the default stream."""

@@ -27,13 +27,18 @@ class StudyNews:
         due = time.monotonic() - self._last >= EVERY
         if self.lanes and (event.kind == "start" or (event.kind == "epoch" and due)):
             self._last = time.monotonic()
-            self.show(Event("outlook", self.lanes[0].session.name, outlook=asdict(outlook(self.lanes))))
+            found = outlook(self.lanes)
+            if found is not None:
+                self.show(Event("outlook", self.lanes[0].session.name, outlook=asdict(found)))
         self.show(event)
 
 
-def outlook(lanes: Sequence[Lane]) -> Outlook:
-    """Where the study stands, from what the lanes have last read and from their own trials."""
+def outlook(lanes: Sequence[Lane]) -> Outlook | None:
+    """Where the study stands, from what the lanes have last read and from their own trials; None where the worker has
+    only run replicates, and has not read the search's trials."""
     trials = latest(lane.session.storage.known() for lane in lanes)
+    if not trials:
+        return None
     repeated = latest(lane.replicates.storage.known() for lane in lanes if lane.replicates is not None)
     running = sum(trial.state == TrialState.RUNNING for trial in (*trials, *repeated))
     return outlook_of(lanes[0].session.spec, trials, running)

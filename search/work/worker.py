@@ -112,19 +112,17 @@ class _Worker:
         self.watch = Watch(
             self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
         )
-        self.summary = WorkSummary()
-        self.failures = Repeats()
+        self.summary, self.failures = WorkSummary(), Repeats()
+        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
         self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
         self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
         self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop))
-        context = self.context
+        context, watch = self.context, self.watch
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
-        notes = NoteKeeper(
-            self.inner, self.name, context.worker, attributes=lambda: self.watch.attributes, dataset=context.dataset
-        )
+        notes = NoteKeeper(self.inner, self.name, context.worker, context.dataset, attributes=lambda: watch.attributes)
         notes.start()
         try:
             with self.watch:
@@ -223,7 +221,7 @@ class _Worker:
         new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
         self.emit(Event("wait", self.name, text=why, lane=lane.number))
         if self.running or self.planned.waits:
-            self.stop.sleep(self._soon)
+            self.stop.sleep(self.soon)
         elif self.options.wait:
             self._idle()
         elif self._all_heard():
@@ -235,15 +233,10 @@ class _Worker:
         """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
         since = [(session, session.storage.fleet.now()) for session in self._sessions]
         while any(s.storage.fleet.unheard(study_id_of(s.study), then) for s, then in since):
-            self.stop.sleep(self._soon)
+            self.stop.sleep(self.soon)
             if self.stop.due() or self._recover(every=0.0):
                 return False
         return True
-
-    @property
-    def _soon(self) -> float:
-        """Seconds until a lane without work looks again."""
-        return min(LOOK_AGAIN, self.options.grace / 4)
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""
@@ -289,9 +282,7 @@ class _Worker:
                 return None
             self.replicates = self._open(self.name + SEEDS)
             self.replicates.bind(self.context.dataset)
-        if lane.replicates is None and self.replicates is not None:
-            lane.replicates = self.replicates if lane.number == 0 else self.replicates.sibling()
-        return lane.replicates
+        return lane.of_replicates(self.replicates)
 
     def _open(self, name: str) -> StudySession:
         options = self.options

@@ -65,7 +65,9 @@ def read_changes(
             raise KeyError(f"study {study_id} is not in the database")
         changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
         wanted = list(changed.values())
-        like = max(known.values(), key=lambda trial: len(trial.distributions), default=None)
+        # Only a finished trial: one that was read before it began lacks here what it has in the database by now.
+        ended = (trial for trial in known.values() if trial.state.is_finished())
+        like = max(ended, key=lambda trial: len(trial.distributions), default=None)
         for start in range(0, len(wanted), AT_ONCE):
             _fill(connection, wanted[start : start + AT_ONCE], attributes, live, like)
     return changed
@@ -159,12 +161,14 @@ def _details(
 
 
 def _distribution(like: FrozenTrial | None) -> Any:
-    """A parameter's distribution as JSON; NULL where trial `like` has the same."""
-    if like is None:
+    """A parameter's distribution as JSON; NULL where trial `like` has the same and it is known here. A trial that was
+    still being suggested when it was read has more parameters in the database."""
+    if like is None or not like.distributions:
         return params.c.distribution_json
     other = params.alias("alike")
     same = sa.exists().where(
         other.c.trial_id == trial_id_of(like),
+        other.c.param_name.in_(list(like.distributions)),
         other.c.param_name == params.c.param_name,
         other.c.distribution_json == params.c.distribution_json,
     )

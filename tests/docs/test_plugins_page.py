@@ -15,7 +15,7 @@ from search.cli import main
 from search.study.open import open_study
 from search.study.record import PLUGINS
 from tests.docs.pages import blocks, commands
-from tests.plugged import blocks_of_files, forgotten
+from tests.plugin_files import blocks_of_files, forgotten
 
 
 def run(arguments: list[str]) -> tuple[int, str, str]:

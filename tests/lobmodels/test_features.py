@@ -67,7 +67,7 @@ def formulas(x: np.ndarray) -> dict[str, np.ndarray]:
         series = {name: c[name] for name in ("v0", "v6", "dp0")}
         series |= {"mid": (c["p0"] + c["p6"]) / 2, "spread_0": spread, "trade_intensity": out["trade_intensity"]}
         for k, (name, values) in itertools.product((5, 10, 20, 40), series.items()):
-            out[f"{name}_mean_{k}"][t] = values[max(0, t - k + 1) : t + 1].mean()
+            out[f"{name}_rolling_{k}"][t] = values[max(0, t - k + 1) : t + 1].mean()
             out[f"{name}_delta_{k}"][t] = values[t] - values[t - k] if t >= k else 0
     return out
 
@@ -137,3 +137,11 @@ def test_a_group_is_defined_once() -> None:
 
         @group("p0_again")
         def lag(rows: object, t: object, out: object) -> None: ...
+
+
+def test_a_column_has_one_name() -> None:
+    """A profile and a checkpoint know columns by name: two of one name would be taken for each other."""
+    with pytest.raises(ValueError, match="group 'queue': spread_3 is a column of another group"):
+
+        @group("queue_0", "spread_3")
+        def queue(rows: object, t: object, out: object) -> None: ...

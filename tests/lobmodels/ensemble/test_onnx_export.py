@@ -20,7 +20,7 @@ from lobmodels.errors import BundleError
 from lobmodels.networks import ARCHITECTURES
 from lobmodels.plugins.loading import load_file
 from tests.lobmodels.ensemble.made_runs import rows, run
-from tests.plugged import blocks_of_files, forgotten
+from tests.plugin_files import blocks_of_files, forgotten
 
 
 @pytest.fixture(autouse=True)

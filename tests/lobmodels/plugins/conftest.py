@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.plugged import forgotten
+from tests.plugin_files import forgotten
 
 
 @pytest.fixture(autouse=True)

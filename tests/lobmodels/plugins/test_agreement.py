@@ -10,7 +10,7 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
 from lobmodels.plugins.agreement import check_loss, check_network
 from lobmodels.plugins.loading import load_file
-from tests.plugged import blocks_of_files
+from tests.plugin_files import blocks_of_files
 
 CAUSAL = blocks_of_files()["causal.py"]
 TORCH = "import torch\nfrom lobtuna.plugins import loss\n"

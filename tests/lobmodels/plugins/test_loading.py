@@ -12,7 +12,7 @@ from lobmodels.plugins import loading
 from lobmodels.plugins.loading import is_loaded, load_entry_points, load_file, run
 from lobmodels.plugins.registering import PARTS
 from lobmodels.plugins.source import Source
-from tests.plugged import blocks_of_files
+from tests.plugin_files import blocks_of_files
 
 HEAD = "import torch\nfrom torch import nn\nfrom lobtuna.plugins import Choice, Float, Int, loss, network\n"
 BODY = """

@@ -57,7 +57,7 @@ def test_correlations_of_runs_become_those_of_configurations() -> None:
 class _Untouched:
     """Four sequences of six steps that hold no targets."""
 
-    features, schema = np.zeros((4, 6, 3)), SimpleNamespace(warmup_steps=2)
+    features, schema = np.zeros((4, 6, 3)), SimpleNamespace(warmup_steps=2, variable_length=False)
 
     def __len__(self) -> int:
         return 4

@@ -36,7 +36,7 @@ def test_it_is_what_export_would_ship(own: optuna.Study, small_data: Path, monke
     found = score_references(own, small_data)
     runs = choose(own, Choice())
     known = validate(load_members(own, runs), small_data)
-    uniform = blend.uniform(len(runs))
+    uniform = blend.uniform(len(runs), 2)
     assert found is not None and found.report is not None and found.members == tuple(run.name for run in runs)
     for part, score in (("select", found.select), ("report", found.report)):
         index = known.parts[part]

@@ -23,6 +23,7 @@ from search.study.plan import (
     seeds_of,
 )
 from search.study.record import SPEC
+from search.study.replication import choose
 from search.studyfile.terms import BudgetSpec
 from tests.search.study.made_replicates import SPEC as MADE
 
@@ -60,8 +61,8 @@ def test_the_phases_follow_one_another(study: optuna.Study) -> None:
     assert phase_of(plan, attempts(study)) == "search"
     plan = choose_repeated(study, plan)
     assert len(plan.chosen) == CONFIGURATIONS and (plan.seeds, plan.runs) == (1, 16)
-    best = sorted((t for t in study.get_trials() if t.value is not None), key=lambda t: -float(t.value or 0))
-    assert list(plan.chosen) == [trial.number for trial in best[:CONFIGURATIONS]]
+    best = choose(study)[:CONFIGURATIONS]
+    assert list(plan.chosen) == [run.number for run in best]
     assert queue_first(study, plan) == 8 and queue_first(study, plan) == 0
     assert phase_of(plan, attempts(study)) == "replicates"
     assert runs_left(study, chosen_runs(study, plan)) == 8

@@ -24,7 +24,7 @@ from search.work.begin import create
 from search.work.options import WorkOptions
 from search.work.worker import work
 from storage.optuna_internals import storage_of
-from tests.plugged import blocks_of_files, forgotten
+from tests.plugin_files import blocks_of_files, forgotten
 
 DOCUMENT: dict[str, Any] = {
     "name": "own",

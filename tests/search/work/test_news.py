@@ -44,6 +44,16 @@ def test_an_outlook_goes_before_the_first_event(lane: Lane, monkeypatch: pytest.
     lane.session.storage.drop()
 
 
+def test_nothing_is_said_of_what_was_not_read(tmp_path: Path) -> None:
+    """A worker that begins with replicates has not read the search's trials: no outlook, not one of zero trials."""
+    study = create_study(spec(), f"sqlite:///{tmp_path / 'study.db'}")
+    shown: list[Event] = []
+    emit = StudyNews(shown.append)
+    emit.lanes = [Lane(0, StudySession.open(study._storage, "joint", Claim("a:1"), patience=1.0))]
+    emit(Event("start", "joint.seeds", 0))
+    assert [event.kind for event in shown] == ["start"]
+
+
 def test_other_events_pass_alone() -> None:
     """Before there is a lane, and for what is not about a running trial."""
     shown: list[Event] = []

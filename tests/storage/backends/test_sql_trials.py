@@ -62,6 +62,19 @@ def test_it_gives_what_a_whole_reading_gives(url: str) -> None:
     assert [list(t.params) for t in found.values()] == [list(t.params) for t in whole]
 
 
+def test_a_trial_that_was_read_before_it_began_is_read_whole_once_it_ends(url: str) -> None:
+    """The only known one had no distributions yet: the database must not take them from it."""
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
+    study.enqueue_trial({"lr": 1e-3})
+    known = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+    trial = study.ask()
+    trial.suggest_float("lr", 1e-4, 1e-2, log=True)
+    study.tell(trial, 0.5)
+    ended = read_changes(store.engine, study._study_id, known, (), newest=max(known), running=True)
+    assert ended[trial._trial_id].params == {"lr": 1e-3} and ended[trial._trial_id].value == 0.5
+
+
 def test_what_is_known_is_not_read_again(url: str) -> None:
     """Finished trials never come again; one that runs comes as a row, and in full once it has ended."""
     store, study = _filled(url)
@@ -172,3 +185,24 @@ def test_a_known_distribution_is_not_read_again(url: str) -> None:
     assert all(t.distributions == whole[t._trial_id].distributions for t in finished)
     assert all(t.params == whole[t._trial_id].params for t in finished)
     assert finished[0].distributions["lr"] is known[known_id(known, 0)].distributions["lr"]
+
+
+def test_a_trial_that_was_read_while_it_was_suggested(url: str) -> None:
+    """Another worker's trial had one parameter, or none, when it was read and has two by now: it is read again in
+    full, and so are the trials after it, whose distributions equal its own."""
+    store = open_store(url)
+    study = optuna.create_study(storage=store.storage, sampler=optuna.samplers.RandomSampler(1))
+    for suggested in (0, 1):
+        trial = study.ask()
+        for name in ("lr", "wd")[:suggested]:
+            trial.suggest_float(name, 0.0, 1.0)
+        known = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=True)
+        other = study.ask()
+        for name in ("lr", "wd"):
+            other.suggest_float(name, 0.0, 1.0)
+            trial.suggest_float(name, 0.0, 1.0)
+        found = read_changes(store.engine, study._study_id, known, (), newest=max(known), running=True)
+        whole = {t._trial_id: t for t in open_store(url).storage.get_all_trials(study._study_id)}
+        assert {other._trial_id, trial._trial_id} <= found.keys()
+        assert all(found[i].params == whole[i].params for i in found)
+        assert all(found[i].distributions == whole[i].distributions for i in found)

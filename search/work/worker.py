@@ -44,6 +44,7 @@ from storage.errors import Unavailable
 from storage.optuna_internals import study_id_of
 
 LOOK_AGAIN = 5.0  # seconds between two checks of a worker that waits for the last beat of the others
+EndProcess = Callable[[Exit], object]
 IDLE = 30.0  # seconds between two checks of a worker that stays without work, up to a third more
 
 
@@ -73,14 +74,7 @@ def work(
 
 class _Worker:
     def __init__(
-        self,
-        url: str,
-        name: str,
-        data: Path,
-        options: WorkOptions,
-        stop: Stop,
-        emit: Emit,
-        end_process: Callable[[Exit], object],
+        self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit, end_process: EndProcess
     ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
         device = select_device(options.device)

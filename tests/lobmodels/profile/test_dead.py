@@ -40,9 +40,9 @@ EXPECTED = [
     "feature group interaction: spread_0_p0, spread_0_v2 (2 of 3 columns) are constant on this data",
     "feature group microstructure: spread_change_imbalance (1 of 6 columns) is constant on this data",
     *(
-        f"feature group rolling_{kind}: {', '.join(f'spread_0_{kind}_{n}' for n in (5, 10, 20, 40))} (4 of 24 columns) "
+        f"feature group rolling_{kind}: {', '.join(f'spread_0_{word}_{n}' for n in (5, 10, 20, 40))} (4 of 24 columns) "
         "are constant on this data"
-        for kind in ("mean", "delta")
+        for kind, word in (("mean", "rolling"), ("delta", "delta"))
     ),
     "target t1 is exactly 0 in 70% of the scored rows",
 ]

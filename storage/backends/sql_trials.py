@@ -65,7 +65,8 @@ def read_changes(
             raise KeyError(f"study {study_id} is not in the database")
         changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
         wanted = list(changed.values())
-        like = max(known.values(), key=lambda trial: len(trial.distributions), default=None)
+        whole = [trial for trial in known.values() if trial.state.is_finished() and trial.distributions]  # all is read
+        like = max(whole, key=lambda trial: len(trial.distributions), default=None)
         for start in range(0, len(wanted), AT_ONCE):
             _fill(connection, wanted[start : start + AT_ONCE], attributes, live, like)
     return changed

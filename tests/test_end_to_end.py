@@ -19,11 +19,11 @@ parameters:
   num_layers: 1
   derived: {choices: [false, true]}
   lr: {float: [1e-3, 2e-2], log: true}
-  dropout: {float: [0.0, 0.2]}
+  weight_decay: {float: [0.0, 0.2]}
   batch_size: 8
   epochs: 3
 baselines:
-  - {architecture: gru, hidden_size: 8, derived: false, lr: 1e-2, dropout: 0.0}
+  - {architecture: gru, hidden_size: 8, derived: false, lr: 1e-2, weight_decay: 0.0}
 sampler: {name: tpe, startup_trials: 3}
 pruner: {name: median, warmup_epochs: 1, startup_trials: 2, patience: 0}
 budget: {trials: 6}

@@ -94,7 +94,7 @@ def test_a_network_that_cannot_be_written(bundle: Bundle, monkeypatch: pytest.Mo
         return torch.linalg.matrix_exp(history.T @ history)[:1].float()
 
     monkeypatch.setattr(graph, "_network_input", exponential)
-    with pytest.raises(BundleError, match=r"torch cannot write these networks as ONNX .*export them without the graph"):
+    with pytest.raises(BundleError, match=r"torch cannot write these networks as ONNX .*export them without it"):
         graph.graph_bytes(Bundle.of(bundle.members[:1]))
 
 

@@ -151,6 +151,7 @@ def _filled(text: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_its_commands_work_in_their_order(database: tuple[Postgres, str], small_data: Path, tmp_path: Path) -> None:
     """Image, study, dashboard, worker, through a restart of the database and a password that no URL could hold."""

@@ -45,6 +45,7 @@ def test_the_task_passes_skypilots_own_schema(tmp_path: Path) -> None:
     jsonschema.validate(document["resources"], schemas.get_resources_schema())
 
 
+@pytest.mark.soak
 def test_setup_and_run_work(postgres_url: str, small_data: Path, tmp_path: Path) -> None:
     """Written by the command, then its shell run by bash where the mounts lie: setup installs, run finishes a trial."""
     create(postgres_url, small_study("joint", trials=1, epochs=1))

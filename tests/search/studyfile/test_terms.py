@@ -17,7 +17,6 @@ def test_a_pruner_has_the_defaults_of_its_name() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"name": "percentile"},
         {"name": "median", "percentile": 20.0},
         {"name": "halving", "patience": 2},
     ],
@@ -40,3 +39,9 @@ def test_a_second_look_has_at_most_half_of_the_budget() -> None:
     assert SecondLookSpec().share == 0
     with pytest.raises(ValidationError):
         SecondLookSpec.model_validate({"share": 0.6})
+
+
+def test_percentile_asks_for_its_number() -> None:
+    """The message shows how it is written."""
+    with pytest.raises(ValidationError, match="'percentile: 25' lets the best quarter"):
+        PrunerSpec.model_validate({"name": "percentile"})

@@ -95,10 +95,10 @@ def _die_at_once() -> None:
 
     train = TrialInProgress._train
 
-    def armed(self, config, seed):  # type: ignore[no-untyped-def]
+    def armed(self, task):  # type: ignore[no-untyped-def]
         if self.number == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return train(self, config, seed)
+        return train(self, task)
 
     TrialInProgress._train = armed  # type: ignore[method-assign]
 

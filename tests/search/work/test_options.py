@@ -21,6 +21,8 @@ OTHER: dict[str, Any] = {
     "keep_folder": Path("saved/runs"),
     "runs_per_device": 3,
     "follow_parent": True,
+    "plugins": ("mine/causal.py",),
+    "trust_plugins": True,
 }
 
 

@@ -126,6 +126,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, folder: Path, limit: float) -> str:
     return url
 
 
+@pytest.mark.soak
 def test_slots_whose_runs_hang_are_replaced(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch that sleeps for ever, a network call without an answer, a library that does not return: each is told,
     its slot goes on in a fresh process, and the trial is taken over at its last stored epoch and completes."""

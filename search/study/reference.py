@@ -1,7 +1,7 @@
 """Forecasts that a study's runs are read beside: a ridge regression on one row, and the ensemble that can be shipped.
 
 Each is scored once on the study's validation sequences and stored with the study, so that every reader without the data
-sees it: the first worker scores the ridge, `report --data` and `export --data` the ensemble.
+sees it: the first worker scores the ridge, `report --data` the ensemble.
 """
 
 from __future__ import annotations

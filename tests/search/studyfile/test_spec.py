@@ -22,7 +22,7 @@ def test_the_example_of_the_design_is_read(load) -> None:
     assert spec.parameters["batch_size"] == Fixed(value=192)
     assert spec.question == "Which recipe generalises best?  ~200 trials"
     assert spec.budget.until is not None and spec.budget.until.utcoffset().total_seconds() == 7200
-    assert spec.pruner == PrunerSpec(name="median", warmup_epochs=10, patience=2)
+    assert spec.pruner == PrunerSpec(name="halving", warmup_epochs=0, patience=0)
     assert spec.validation.report_fraction == 0.25
 
 

@@ -185,3 +185,16 @@ def weights_of(url: str, study: str = "small") -> Iterator[bytes]:
     for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         checkpoint = Checkpoint.from_bytes(download(store, trial.user_attrs["checkpoint"]))
         yield b"".join(weight.numpy().tobytes() for _, weight in sorted(checkpoint.weights.items()))
+
+
+def half_second_epochs() -> None:
+    """Epochs slow enough for the server to stop in the middle of a run."""
+    from lobmodels.training.run import TrainingRun
+
+    steps = TrainingRun.steps
+
+    def slow(self):  # type: ignore[no-untyped-def]
+        time.sleep(0.5)
+        return steps(self)
+
+    TrainingRun.steps = slow  # type: ignore[method-assign]

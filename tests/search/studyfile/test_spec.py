@@ -9,7 +9,7 @@ from search.errors import SpecError
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange
 from search.studyfile.spec import StudySpec, load_spec
 from search.studyfile.terms import PrunerSpec
-from tests.search.studyfile.made_files import JOINT, refused, with_parameters
+from tests.search.studyfile.made_files import JOINT, with_parameters
 
 
 def test_the_example_of_the_design_is_read(load) -> None:

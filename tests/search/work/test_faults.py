@@ -12,7 +12,16 @@ from optuna.trial import TrialState
 from search.study.open import open_study
 from search.study.record import RESUME
 from storage.store import artifacts_of
-from tests.machines import Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
+from tests.machines import (
+    Worker,
+    assert_sound,
+    create,
+    half_second_epochs,
+    outcome_of,
+    small_study,
+    trials,
+    weights_of,
+)
 from tests.search.work.faults import main_done
 
 
@@ -203,7 +212,7 @@ def test_clocks_an_hour_apart(small_data: Path, postgres_url: str, tmp_path: Pat
     """Workers whose clocks differ by an hour leave each other's trials alone, and still notice a dead one."""
     create(postgres_url, small_study(trials=4, epochs=4))
     ahead = Worker(postgres_url, "small", small_data, tmp_path, hook=_an_hour_ahead, grace=5.0)
-    behind = Worker(postgres_url, "small", small_data, tmp_path, grace=5.0)
+    behind = Worker(postgres_url, "small", small_data, tmp_path, hook=half_second_epochs, grace=5.0)
     for worker in (ahead, behind):
         worker.wait_epoch(1)
     behind.kill()

@@ -10,7 +10,17 @@ from optuna.trial import TrialState
 
 from search.cli import main
 from search.work.exits import Exit
-from tests.machines import CONTEXT, Worker, assert_sound, create, outcome_of, small_study, trials, weights_of
+from tests.machines import (
+    CONTEXT,
+    Worker,
+    assert_sound,
+    create,
+    half_second_epochs,
+    outcome_of,
+    small_study,
+    trials,
+    weights_of,
+)
 from tests.search.work.faults import main_done
 from tests.servers import Postgres, TcpProxy, free_port
 
@@ -38,25 +48,12 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
-def _half_second_epochs() -> None:
-    """Epochs slow enough for the server to stop in the middle of a run."""
-    from lobmodels.training.run import TrainingRun
-
-    steps = TrainingRun.steps
-
-    def slow(self):  # type: ignore[no-untyped-def]
-        time.sleep(0.5)
-        return steps(self)
-
-    TrainingRun.steps = slow  # type: ignore[method-assign]
-
-
 def test_an_outage_longer_than_patience(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
     """The server is down for several times the workers' patience. One worker finishes its run in the outage, one asks
     for its next trial: both wait, hand in what they have, and go on by themselves; no file is left."""
     url = own_postgres.create_database()
     create(url, small_study(trials=4, epochs=6))
-    options = {"hook": _half_second_epochs, "grace": 4.0, "patience": 1.0}
+    options = {"hook": half_second_epochs, "grace": 4.0, "patience": 1.0}
     fleet = [Worker(url, "small", small_data, tmp_path, **options) for _ in range(2)]
     for worker in fleet:
         worker.wait_epoch(1)
@@ -98,7 +95,7 @@ def test_told_to_end_in_an_outage(own_postgres: Postgres, small_data: Path, tmp_
     what becomes of the trial; another one resumes it."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=6))
-    worker = Worker(url, "small", small_data, tmp_path, hook=_half_second_epochs, grace=2.0, patience=0.5)
+    worker = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs, grace=2.0, patience=0.5)
     worker.wait_epoch(1)
     own_postgres.stop("fast")
     worker.terminate()
@@ -117,7 +114,7 @@ def test_a_worker_killed_with_a_finished_run(own_postgres: Postgres, small_data:
     that folder stores it, and nothing is trained twice."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=3))
-    worker = Worker(url, "small", small_data, tmp_path, hook=_half_second_epochs, grace=2.0, patience=0.5)
+    worker = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs, grace=2.0, patience=0.5)
     worker.wait_epoch(0)
     own_postgres.stop("fast")
     worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
@@ -137,7 +134,8 @@ def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_pa
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=4))
     (tmp_path / "kept").mkdir()
-    worker = Worker(url, "small", small_data, tmp_path / "kept", grace=1.0, patience=2.0)
+    kept_in = tmp_path / "kept"
+    worker = Worker(url, "small", small_data, kept_in, hook=half_second_epochs, grace=1.0, patience=2.0)
     worker.wait_epoch(1)
     own_postgres.stop("immediate")
     worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
@@ -233,7 +231,7 @@ def test_a_fleet_behind_the_proxy(undisturbed, small_data: Path, postgres_url: s
     url = f"grpc://127.0.0.1:{port}"
     create(postgres_url, small_study(trials=2, epochs=4))
     proxy = _start_proxy(postgres_url, port)
-    victim = Worker(url, "small", small_data, tmp_path)
+    victim = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs)
     victim.wait_epoch(1, trial=0)
     victim.kill()
     peer = Worker(url, "small", small_data, tmp_path, grace=60.0)

@@ -134,7 +134,10 @@ class Server:
 
 @contextmanager
 def listening(store: Store, settings: Settings, start: Callable[[], Listing] | None = None) -> Iterator[Server]:
-    """A server bound to its port, with a start page where `start` says what is on it. Raises `DashboardError` for unsafe settings or a port that cannot be had."""
+    """A server bound to its port, with a start page where `start` says what is on it.
+
+    Raises `DashboardError` for unsafe settings or a port that cannot be had.
+    """
     import waitress
 
     application = build(store, settings.rules(), start)

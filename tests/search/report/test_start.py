@@ -52,7 +52,8 @@ def start_spec(name: str) -> Any:
 
 def test_read_when_due(storage: StoreStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the period nothing is read; after it first lines are computed again only where something changed."""
-    study, computed, now = make_study(storage, 5), [], [0.0]
+    computed: list[str] = []
+    study, now = make_study(storage, 5), [0.0]
     monkeypatch.setattr(start, "headline", lambda record: computed.append(record.name) or headline(record))
     reader = StartReader(storage, clock=lambda: now[0])
     assert reader() is reader()

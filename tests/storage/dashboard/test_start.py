@@ -47,7 +47,7 @@ def test_everything_is_text() -> None:
     entry = Entry(1, EVIL, EVIL, [[EVIL] * 4], [(EVIL, EVIL)], EVIL, 2, EVIL)
     page = render(Listing([entry], EVIL, EVIL), False, EVIL)
     assert page.count("<script") == 1 and "alert(1)</script>" not in page
-    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;") == 12
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;") == 13
 
 
 def test_the_page_and_its_script(answers: Callable[..., list[tuple[int, str, str]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from search.study.open import SEEDS
 from search.study.record import REVISION_OF, SPEC, read_trial
 from search.study.runs import best_run, run_of
 from search.study.status import count
+from storage.optuna_internals import FrozenStudy
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,15 @@ class ListedStudy:
 def list_studies(storage: BaseStorage) -> list[ListedStudy]:
     """Every study of the database but those of replicates, which are part of their search's line; by name."""
     records = {record.study_name: record for record in storage.get_all_studies()}
-    listed = [name for name in records if not (name.endswith(SEEDS) and name.removesuffix(SEEDS) in records)]
-    return [_listed(storage, name, records[name].user_attrs, name + SEEDS in records) for name in sorted(listed)]
+    names = sorted(record.study_name for record in find_searches(records))
+    return [_listed(storage, name, records[name].user_attrs, name + SEEDS in records) for name in names]
+
+
+def find_searches(records: Mapping[str, FrozenStudy]) -> list[FrozenStudy]:
+    """Those of a database's studies, by name, that do not hold another one's replicates."""
+    return [
+        record for name, record in records.items() if not (name.endswith(SEEDS) and name.removesuffix(SEEDS) in records)
+    ]
 
 
 def _listed(storage: BaseStorage, name: str, attributes: dict[str, Any], replicated: bool) -> ListedStudy:

@@ -42,6 +42,9 @@ HEADERS = {
 }
 # The application allows every site to read stored files, which is not needed.
 DROPPED = frozenset({"access-control-allow-origin", "content-security-policy", *(name.lower() for name in HEADERS)})
+START, START_SCRIPT = "/", "/start.js"  # the start page says by itself that the database does not answer
+WRITING = "read-only: start `lobtuna dashboard --writable` to change studies"
+DELETING = "read-only: `lobtuna delete NAME` deletes a study; or start `lobtuna dashboard --writable`"
 AWAY = b"""<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="10">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>lobtuna: no answer</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:34em;margin:15vh auto;padding:0 1em;color:#222}</style>
@@ -110,7 +113,7 @@ class Guard:
         if method in READING:
             return None
         if not rules.writable:
-            return "403 Forbidden", "read-only: start `lobtuna dashboard --writable` to change studies", []
+            return "403 Forbidden", DELETING if method == "DELETE" else WRITING, []
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and urlsplit(origin).netloc != host:
             return "403 Forbidden", f"a page of {origin} may not change studies here", []
@@ -128,7 +131,7 @@ class Guard:
         status: str = answer["status"]
         headers = [(name, value) for name, value in answer["headers"] if name.lower() not in DROPPED]
         headers += [*HEADERS.items(), ("Content-Security-Policy", _policy(path))]
-        if status.startswith("5") and not path.startswith(("/api", "/static")):
+        if status.startswith("5") and path != START and not path.startswith(("/api", "/static")):
             _close(body)
             return _send(start_response, "503 Service Unavailable", _page(headers, AWAY), AWAY)
         if _compressible(environ, headers, path):

@@ -13,6 +13,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from storage.artifacts.entry import ArtifactStore
 from storage.dashboard.compact import CompactStorage
 from storage.dashboard.guard import Application, Credentials, Guard, Rules, is_local
+from storage.dashboard.start import Listing, StartPage
 from storage.errors import DashboardError, StorageError
 from storage.store import ARTIFACTS, Store
 
@@ -104,13 +105,14 @@ class EveryStudysArtifacts:
         raise closed or ArtifactNotFound(f"artifact {artifact_id} is in no study's store")
 
 
-def build(store: Store, rules: Rules) -> Application:
-    """The guarded WSGI application."""
+def build(store: Store, rules: Rules, start: Callable[[], Listing] | None = None) -> Application:
+    """The guarded WSGI application, with a start page where `start` says what is on it."""
     import optuna_dashboard
 
     # Renaming copies a study through what the application sees: where it may write, it has to see everything.
     seen = store.storage if rules.writable else CompactStorage(store.storage)
-    return Guard(optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store)), rules)
+    application: Application = optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store))
+    return Guard(application if start is None else StartPage(application, start, rules.writable), rules)
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,14 @@ class Server:
 
 
 @contextmanager
-def listening(store: Store, settings: Settings) -> Iterator[Server]:
-    """A server bound to its port. Raises `DashboardError` for unsafe settings or a port that cannot be had."""
+def listening(store: Store, settings: Settings, start: Callable[[], Listing] | None = None) -> Iterator[Server]:
+    """A server bound to its port, with a start page where `start` says what is on it.
+
+    Raises `DashboardError` for unsafe settings or a port that cannot be had.
+    """
     import waitress
 
-    application = build(store, settings.rules())
+    application = build(store, settings.rules(), start)
     host = settings.host.strip("[]")
     # One address: `localhost` may resolve to two, and a random port would then differ between them.
     address = "127.0.0.1" if host.lower() == "localhost" else host

@@ -1,15 +1,20 @@
-"""The dashboard in a browser: studies, notes, plots, curves and files are there, and deleting is refused."""
+"""The dashboard in a browser: start page, studies, notes, plots, curves, files; deleting is refused."""
 
 import threading
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from search.report.note import write_note
+from search.report.start import StartReader
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
 from storage.dashboard.server import Settings, listening
+from storage.dashboard.start import Listing
+from storage.errors import DashboardError
 from tests.browser.conftest import Visit
 from tests.made_study import SPEC, make_study
 
@@ -23,9 +28,59 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = StudySpec.from_json(SPEC.to_json() | {"question": EVIL})
     study = make_study(storage, 60, spec=spec, replicates=(3, 3), artifacts=True, failures=0.1)
     write_note(study, "host:1")
-    with listening(storage.store, Settings(port=0)) as server:
+    with listening(storage.store, Settings(port=0), StartReader(storage)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         yield server.url
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_start_page(visit: Callable[..., Visit], served: str, width: int) -> None:
+    """The address itself shows each study's first lines, fits the window, and its link leads to the study's page."""
+    found = visit(f"{served}/", width)
+    text = found.page.evaluate("document.body.innerText")
+    for piece in ("joint", EVIL, "What now", "60 of 200 trials", "lobtuna delete NAME"):
+        assert piece in text
+    assert found.page.locator("tbody th").all_inner_texts()[:2] == ["best", "ensemble"]
+    assert found.overflow() <= 0
+    found.page.get_by_role("link", name="joint", exact=True).click()
+    found.page.get_by_text("Best Trial").first.wait_for()
+    assert found.page.url == f"{served}/dashboard/studies/1"
+    assert (found.errors, found.dialogs) == ([], [])
+    assert all(url.startswith(served) or url.startswith(("data:", "blob:")) for url in found.requests)
+
+
+def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """An open start page shows a new study by itself; while the database is away it says so and keeps what it shows."""
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    reader, away = StartReader(storage), threading.Event()
+
+    def read() -> Listing:
+        if away.is_set():
+            raise DashboardError("The database cannot be read: connection refused")
+        return reader()
+
+    with listening(storage.store, Settings(port=0), read) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        found = visit(f"{server.url}/", 400)
+        found.page.get_by_text("There is no study yet").wait_for()
+        make_study(storage, 3)
+        found.page.get_by_role("link", name="joint", exact=True).wait_for()
+        away.set()
+        found.page.get_by_text("The database cannot be read: connection refused").wait_for()
+        assert found.page.get_by_role("link", name="joint", exact=True).is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_nothing_serious_on_the_start_page(chromium: Any, served: str, width: int) -> None:
+    """No element of the start page fails a rule of axe-core whose impact is serious or critical."""
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    context = chromium.new_context(viewport={"width": width, "height": 1000}, bypass_csp=True)
+    page = context.new_page()
+    page.goto(f"{served}/")
+    page.evaluate(axe)
+    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    context.close()
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])

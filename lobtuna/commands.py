@@ -32,13 +32,13 @@ def create(
     `definition` is a study file, or a mapping of the same form: `{"name": ..., "parameters": {...}}`. Raises
     `SpecError` that lists every problem of it, `StudyExistsError` where the study has another definition.
     """
-    from search.study.plugins import load_plugins, used_plugins
+    from search.study.plugins import load_plugins
     from search.work import begin
 
     sources = load_plugins(plugins)
     spec, url = _spec(definition), storage_url(storage)
-    used = used_plugins(spec, sources, len(plugins))
     folder = None if data is None else Path(data)
+    used = begin.checked_plugins(spec, sources, len(plugins), folder)
     if not revise:
         made = begin.create(spec, url, folder, artifacts=artifacts, plugins=used)
         return Created(Study(url, spec.name), made.existed)

@@ -17,11 +17,11 @@ from lobtuna.own import require_own_packages
 require_own_packages()
 
 if TYPE_CHECKING:
-    from lobtuna.commands import create, export, plugin, rank, replicate, score, verify, work
+    from lobtuna.commands import create, export, plugin, rank, refit, replicate, score, verify, work
     from lobtuna.database import Database, open, studies
     from lobtuna.errors import EXPECTED
     from lobtuna.model import Model, load, train
-    from lobtuna.results import Created, Exported, Ranked, Replicated, Scored, Verified, Worked
+    from lobtuna.results import Created, Exported, Ranked, Refitted, Replicated, Scored, Verified, Worked
     from lobtuna.study import Run, Runs, Study
     from lobtuna.submission import Submission
     from lobtuna.table import Table
@@ -36,6 +36,7 @@ __all__ = [
     "create",
     "work",
     "replicate",
+    "refit",
     "rank",
     "export",
     "score",
@@ -48,6 +49,7 @@ __all__ = [
     "Created",
     "Worked",
     "Replicated",
+    "Refitted",
     "Ranked",
     "Exported",
     "Scored",
@@ -57,12 +59,12 @@ __all__ = [
 ]
 
 MODULES = {
-    "commands": ("create", "work", "replicate", "rank", "export", "score", "verify", "plugin"),
+    "commands": ("create", "work", "replicate", "refit", "rank", "export", "score", "verify", "plugin"),
     "database": ("open", "studies", "Database"),
     "study": ("Study", "Runs", "Run"),
     "model": ("load", "train", "Model"),
     "submission": ("Submission",),
-    "results": ("Created", "Worked", "Replicated", "Ranked", "Exported", "Scored", "Verified"),
+    "results": ("Created", "Worked", "Replicated", "Refitted", "Ranked", "Exported", "Scored", "Verified"),
     "table": ("Table",),
     "errors": ("EXPECTED",),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lobtuna.database import storage_url
-from lobtuna.results import Created, Exported, Ranked, Replicated, Scored, Verified, Worked
+from lobtuna.results import Created, Exported, Ranked, Refitted, Replicated, Scored, Verified, Worked
 from lobtuna.study import Study
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def create(
     `definition` is a study file, or a mapping of the same form: `{"name": ..., "parameters": {...}}`. Raises
     `SpecError` that lists every problem of it, `StudyExistsError` where the study has another definition.
     """
-    from search.study.plugins import load_plugins, used_plugins
+    from search.study.plugins import load_plugins
     from search.work import begin
 
     sources = load_plugins(plugins)
     spec, url = _spec(definition), storage_url(storage)
-    used = used_plugins(spec, sources, len(plugins))
     folder = None if data is None else Path(data)
+    used = begin.checked_plugins(spec, sources, len(plugins), folder)
     if not revise:
         made = begin.create(spec, url, folder, artifacts=artifacts, plugins=used)
         return Created(Study(url, spec.name), made.existed)
@@ -97,6 +97,27 @@ def replicate(
     return Replicated(
         queue(url, name, top=top, seeds=seeds, folds=folds, trials=trials, auto=auto, runs=runs, retry=retry)
     )
+
+
+def refit(
+    study: StudyLike,
+    storage: str | None = None,
+    *,
+    top: int | None = None,
+    seeds: int = 4,
+    trials: Sequence[int] = (),
+    with_report: bool = False,
+    retry: bool = False,
+) -> Refitted:
+    """`lobtuna refit`: queue runs of the best configurations, or of those of `trials`, on all sequences but report.
+
+    `work` trains them, `export(..., refit=True)` ships them. `with_report` trains on the report sequences too, and
+    leaves nothing to judge the result by. Raises `SearchError` where there are fewer complete configurations.
+    """
+    from search.study.named import refit as queue
+
+    url, name = _found(study, storage)
+    return Refitted(queue(url, name, top=top, seeds=seeds, trials=trials, with_report=with_report, retry=retry))
 
 
 def rank(study: StudyLike, storage: str | None = None) -> Ranked:

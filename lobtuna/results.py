@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from search.ship.export import Shipment
     from search.ship.score import Scored as ScoredSubmissions
     from search.ship.verify import Verified as VerifiedSubmission
+    from search.study.named import Refitted as QueuedRefits
     from search.study.named import Repeated, StudyRanking
     from search.study.ranking import RankedConfiguration
     from search.work.options import WorkSummary
@@ -96,6 +97,39 @@ class Replicated(Shown):
         """One line a configuration that is repeated: its best search run."""
         rows = [(run.number, run.value, self.repeated.seeds, run.key) for run in self.repeated.queued.chosen]
         return Table("repeated", ("trial", "score", "runs", "configuration_key"), rows)
+
+
+@dataclass(frozen=True, repr=False)
+class Refitted(Shown):
+    """What `refit` queued. `found.ordered.orders` say for each configuration how long it is trained, and why."""
+
+    found: QueuedRefits
+
+    @property
+    def queued(self) -> int:
+        """Refits that are new in the queue."""
+        return self.found.ordered.queued
+
+    @property
+    def summary(self) -> str:
+        """How many were queued, how many were there, and what is given up."""
+        done = self.found.ordered
+        given_up = "; they train on the report sequences too: nothing is left to judge them by"
+        return (
+            f"{self.found.study.study_name}.seeds: {done.queued} refits queued, {done.present} there already, "
+            f"{done.failed} failed before{given_up if self.found.with_report else ''}"
+        )
+
+    def table(self) -> Table:
+        """One line a configuration: its search trial, and the epochs that its earlier runs took, in the median."""
+        from statistics import median
+
+        done = self.found.ordered
+        rows = [
+            (row.trial, median(run.best for run in order.runs), len(order.runs), self.found.seeds, row.key)
+            for row, order in zip(done.chosen, done.orders, strict=True)
+        ]
+        return Table("refits", ("trial", "epochs", "earlier_runs", "refits", "configuration_key"), rows)
 
 
 @dataclass(frozen=True, repr=False)

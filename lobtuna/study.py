@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ABOUT = ("run", "study", "trial", "state", "score")  # then the scores by target, then these
 ORIGIN = ("seed", "best_epoch", "epochs_trained", "seconds", "configuration_key", "repeats")
-SCORES = ("t0", "t1", "mean")  # of a study without a complete run, whose targets are not known
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,15 +66,15 @@ class Run(Shown):
 class Runs(Shown, Sequence[Run]):
     """Runs of a study, best first. A sequence of `Run`; `.arrow()`, `.pandas()` and `.polars()` are its table."""
 
-    def __init__(self, name: str, runs: Sequence[Run]) -> None:
-        self.name, self._runs = name, tuple(runs)
+    def __init__(self, name: str, runs: Sequence[Run], targets: Sequence[str]) -> None:
+        self.name, self._runs, self.targets = name, tuple(runs), tuple(targets)
 
     @overload
     def __getitem__(self, index: int) -> Run: ...
     @overload
     def __getitem__(self, index: slice) -> Runs: ...
     def __getitem__(self, index: int | slice) -> Run | Runs:
-        return Runs(self.name, self._runs[index]) if isinstance(index, slice) else self._runs[index]
+        return Runs(self.name, self._runs[index], self.targets) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -91,7 +90,7 @@ class Runs(Shown, Sequence[Run]):
     def table(self) -> Table:
         """One line a run; every parameter is a column, empty where it means nothing in that run."""
         parameters = dict.fromkeys(name for run in self for name in run.configuration)
-        scores = tuple(dict.fromkeys(name for run in self for name in run.stored.select)) or SCORES
+        scores = (*self.targets, "mean")
         rows = [(*_values(run.stored, scores), *(run.configuration.get(name) for name in parameters)) for run in self]
         parts = [f"{part}_{name}" for part in ("select", "report") for name in scores]
         return Table(f"runs of {self.name}", (*ABOUT, *parts, *ORIGIN, *parameters), rows)
@@ -137,6 +136,7 @@ class Study(Shown):
 
     def runs(self, *, pruned: bool = False, replicates: bool = True) -> Runs:
         """Complete runs, the best first: with `pruned` also those, without `replicates` only the search's own."""
+        from search.study.open import schema_of
         from search.study.replication import find_replicates
         from search.study.runs import finished_runs
 
@@ -145,7 +145,7 @@ class Study(Shown):
             run for study in (self.optuna, seeds) if study is not None for run in finished_runs(study, pruned=pruned)
         ]
         found.sort(key=lambda run: (-run.value, run.study, run.number))
-        return Runs(self.name, [Run(run, self.url) for run in found])
+        return Runs(self.name, [Run(run, self.url) for run in found], schema_of(self.optuna).targets)
 
     @overload
     def best(self) -> Run: ...

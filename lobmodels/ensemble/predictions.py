@@ -17,6 +17,7 @@ from lobmodels.data import Dataset, Sequences, cache_folder
 from lobmodels.data.splits import Indices
 from lobmodels.errors import OutputError
 from lobmodels.files import appearing
+from lobmodels.plugins.registering import source_digest
 
 CHUNK = 128  # sequences whose features are in memory at once
 
@@ -85,8 +86,12 @@ def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any
 
 
 def digest(member: Checkpoint) -> str:
-    """Hash of everything that a member's predictions depend on: configuration, inputs and weights."""
+    """Hash of everything that a member's predictions depend on: configuration, inputs, weights, and the source of
+    a plugin's network."""
     found = hashlib.blake2b(f"{member.config.identity()} {member.pipeline.groups}".encode(), digest_size=16)
+    source = source_digest("network", member.config.architecture)
+    if source is not None:
+        found.update(source.encode())
     if member.pipeline.normalizer is not None:
         found.update(member.pipeline.normalizer.mean.tobytes())
         found.update(member.pipeline.normalizer.std.tobytes())

@@ -11,7 +11,7 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
 from lobmodels.networks import build_network
 from lobmodels.plugins.declarations import DECLARED
-from lobmodels.schema import LOB
+from lobmodels.schema import LOB, Schema
 from lobmodels.training.losses import build_loss
 
 STEPS, BATCH = 80, 3
@@ -30,7 +30,7 @@ def check_network(config: RunConfig, input_size: int, target_names: tuple[str, .
     x = torch.randn(STEPS, BATCH, input_size, generator=generator)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        network = _call(f"{what}: __init__", lambda: build_network(config, input_size)).inner.eval()
+        network = _call(f"{what}: __init__", lambda: build_network(config, input_size, targets)).inner.eval()
         if not any(p.requires_grad for p in network.parameters()):
             raise PluginError(f"{what} has no trainable weights: keep its layers as attributes in __init__")
         whole = _call(f"{what}: forward", lambda: network(x))
@@ -44,13 +44,14 @@ def check_network(config: RunConfig, input_size: int, target_names: tuple[str, .
     _require_equal(what, config, whole, stepped, target_names)
 
 
-def check_loss(config: RunConfig, targets: int = len(LOB.targets)) -> None:
-    """Ask the loss of `config` for a finite scalar and a gradient. Raises `PluginError` where it gives none."""
-    what = f"loss {config.loss!r}"
+def check_loss(config: RunConfig, schema: Schema = LOB) -> None:
+    """Ask the loss of `config` for a finite scalar and a gradient, with the targets of `schema`. Raises `PluginError`
+    where it gives none."""
+    what, targets = f"loss {config.loss!r}", len(schema.targets)
     generator = torch.Generator().manual_seed(0)
     y = torch.randn(STEPS, BATCH, targets, generator=generator)
     p = torch.randn(STEPS, BATCH, targets, generator=generator).requires_grad_()
-    value = _call(what, lambda: build_loss(config)(p, y))
+    value = _call(what, lambda: build_loss(config, schema=schema)(p, y))
     if not isinstance(value, Tensor) or value.ndim:
         found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise PluginError(f"{what} returned {found}; it must return a scalar tensor, such as a mean")

@@ -105,6 +105,13 @@ def _register(declaration: Declaration, made: Callable[..., Any]) -> None:
     PARTS[key] = Registered(declaration, origin, digest)
 
 
+def source_digest(kind: str, name: str) -> str | None:
+    """SHA-256 of the file whose part of this name was run here; None for lobtuna's own, and for one that came from no
+    file."""
+    known = PARTS.get((kind, name))
+    return None if known is None else known.digest
+
+
 def _arguments(function: Any) -> int:
     """How many arguments a function takes by position."""
     try:

@@ -5,6 +5,7 @@ Cutting and importing are in `search.cli.convert`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,9 @@ from rich.table import Table
 from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
+    PluginOption,
     StorageOption,
+    TrustOption,
     print_json,
     progress_bar,
     stderr,
@@ -91,6 +94,8 @@ def profile(
         int | None, typer.Option("--trial", metavar="N", help="Number of that run's trial; the best one if not given.")
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     schema_file: SchemaOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -106,7 +111,9 @@ def profile(
 
     if trial is not None and study is None:
         raise typer.BadParameter("--trial names a trial of a study: give --study too")
-    checkpoint = None if study is None else _checkpoint(storage, study, trial)
+    if (plugin or trust_plugins) and study is None:
+        raise typer.BadParameter("--plugin and --trust-plugins are for a run of a study: give --study too")
+    checkpoint = None if study is None else _checkpoint(storage, study, trial, plugin or (), trust_plugins)
     with stderr.status("reading") as status:
 
         def show(part: str) -> None:
@@ -127,13 +134,15 @@ def profile(
     stdout.print(f"\n{escape(str(paths[0]))}", soft_wrap=True)
 
 
-def _checkpoint(storage: str, study: str, trial: int | None) -> Checkpoint:
+def _checkpoint(storage: str, study: str, trial: int | None, plugins: Sequence[Path], trust: bool) -> Checkpoint:
     """The stored weights of a run: of `trial`, or else of the study's best one."""
     from search.errors import SearchError
     from search.study.open import open_study
+    from search.study.plugins import require_code
     from search.study.runs import best_run, finished_runs, load_checkpoint, nothing_complete
 
     opened = open_study(storage, study)
+    require_code(opened, plugins, trust)
     runs = finished_runs(opened)
     chosen = best_run(runs) if trial is None else next((run for run in runs if run.number == trial), None)
     if chosen is None:

@@ -20,7 +20,6 @@ from search.cli.common import (
 if TYPE_CHECKING:
     from search.study.refit import Ordered
 
-USUAL = 5  # configurations that are refitted by default
 GIVEN_UP = (
     "these runs train on the report sequences as well: nothing is left that could say how good they or their ensemble "
     "are, or notice a mistake; the report score of the study's other runs is the last honest one"
@@ -60,15 +59,11 @@ def refit(
     Each is trained for as many steps as its configuration's earlier runs took to their best epoch, in the median. Such
     runs are not validated themselves: `lobtuna export --refit` ships them.
     """
-    from search.study.open import SEEDS, open_study
-    from search.study.refit import choose_ranked
-    from search.study.refit import refit as order
+    from search.study.named import refit as order
+    from search.study.open import SEEDS
 
-    study = open_study(storage, name.removesuffix(SEEDS))
-    chosen = choose_ranked(study, top, trial or ())
-    if top is None and not trial:
-        chosen = chosen[:USUAL]
-    result = order(study, chosen, seeds, with_report=with_report, retry=retry)
+    done = order(storage, name, top=top, seeds=seeds, trials=trial or (), with_report=with_report, retry=retry)
+    study, result = done.study, done.ordered
     if json:
         counts = {"queued": result.queued, "present": result.present, "failed": result.failed}
         trials = [row.trial for row in result.chosen]

@@ -54,9 +54,13 @@ def curves_section(study: Study) -> Section:
     if targets is not None:
         caption = (
             "Scores of the targets after each epoch, of the best quarter of the finished runs, at most "
-            f"{TARGET_CURVES}; thick: the best run. Where the two peak at different epochs, one run cannot serve both."
+            f"{TARGET_CURVES}; thick: the best run."
         )
-        figures.append(Figure(caption, targets, "selection", title="t0 and t1 over epochs"))
+        drawn_targets = study.schema.targets[:2]
+        if len(drawn_targets) == 2:
+            caption += " Where the two peak at different epochs, one run cannot serve both."
+        title = f"{' and '.join(map(named, drawn_targets))} over epochs"
+        figures.append(Figure(caption, targets, "selection", title=title))
     return Section("curves", title, "", figures)
 
 

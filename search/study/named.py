@@ -1,5 +1,5 @@
-"""Ranks and repeats the configurations of a study that is given by URL and name: `rank` and `replicate` without their
-printing."""
+"""Ranks, repeats and refits the configurations of a study that is given by URL and name: `rank`, `replicate` and
+`refit` without their printing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from search.errors import SearchError
 from search.study.open import SEEDS, open_study, schema_of, spec_of
 from search.study.orders import NO_FOLDS
 from search.study.ranking import Ranking
+from search.study.refit import Ordered, choose_ranked
+from search.study.refit import refit as order
 from search.study.replication import Plan, Queued, choose, rank_study, store_plan
 from search.study.replication import replicate as queue
 from search.study.runs import nothing_complete
 from search.studyfile.spec import StudySpec
 from search.studyfile.validation import ValidationSpec
 
-USUAL = 5  # configurations that are repeated where nothing is asked for
+USUAL = 5  # configurations that are repeated or refitted where nothing is asked for
+REFITS = 4  # runs of each configuration that is refitted
 SEEDS_EACH = 5  # runs of each with the fixed split, the search's own included
 
 
@@ -47,6 +50,16 @@ class Repeated:
     seeds: int
     folds: int
     plan: Plan | None
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """What `refit` queued in the study of replicates of `study`: `seeds` runs of each configuration."""
+
+    study: optuna.Study
+    ordered: Ordered
+    seeds: int
+    with_report: bool
 
 
 def open_searched(url: str, name: str) -> optuna.Study:
@@ -95,6 +108,27 @@ def replicate(
     if plan is not None:
         store_plan(study, plan)
     return Repeated(study, queued, seeds, several, plan)
+
+
+def refit(
+    url: str,
+    name: str,
+    *,
+    top: int | None = None,
+    seeds: int = REFITS,
+    trials: Sequence[int] = (),
+    with_report: bool = False,
+    retry: bool = False,
+) -> Refitted:
+    """Queue refits of the `top` configurations of the ranking, or of those of `trials`, until each has `seeds` of them.
+
+    Raises `SearchError` where the configurations are not there.
+    """
+    study = open_searched(url, name)
+    chosen = choose_ranked(study, top, trials)
+    if top is None and not trials:
+        chosen = chosen[:USUAL]
+    return Refitted(study, order(study, chosen, seeds, with_report=with_report, retry=retry), seeds, with_report)
 
 
 def _folds(asked: str | None, spec: StudySpec) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lobmodels.features import feature_names
 from lobmodels.plugins.declarations import DECLARED, FIELDS, declare
 from lobmodels.plugins.source import Source
-from lobmodels.schema import LOB
+from lobmodels.schema import LOB, Schema
 from search.errors import SearchError
 from search.study.record import PLUGINS
 from search.studyfile.spec import StudySpec
@@ -46,8 +46,9 @@ def load_plugins(files: Sequence[Path | str]) -> list[Source]:
     return [*map(load_file, files), *load_entry_points()]
 
 
-def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int) -> list[Source]:
-    """Those of `sources` that the space of `spec` uses, each checked on random data.
+def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema: Schema = LOB) -> list[Source]:
+    """Those of `sources` that the space of `spec` uses, each checked on random data with the columns and targets of
+    `schema`.
 
     The first `named` were named by the user: one that nothing uses raises `SearchError`. Raises `PluginError` where a
     network or loss does not keep its promises.
@@ -67,9 +68,15 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int) -> list
                 f"study {spec.name!r} uses nothing of {source.file}: write `{FIELDS[first.kind]}: {first.name}` in the "
                 "study file, or leave --plugin out"
             )
-    for source in used:
-        _check(spec, source)
+    check_plugins(spec, used, schema)
     return used
+
+
+def check_plugins(spec: StudySpec, sources: Sequence[Source], schema: Schema) -> None:
+    """Check the networks and losses of `sources` on random data with the columns and targets of `schema`. Their source
+    was run here. Raises `PluginError` where one does not keep its promises."""
+    for source in sources:
+        _check(spec, source, schema)
 
 
 def require_code(study: optuna.Study, files: Sequence[Path | str] = (), trust: bool = False) -> None:
@@ -120,7 +127,7 @@ def _uses(spec: StudySpec, kind: str, name: str) -> bool:
     return parameter is not None and name in (parameter.values() or ())
 
 
-def _check(spec: StudySpec, source: Source) -> None:
+def _check(spec: StudySpec, source: Source, schema: Schema) -> None:
     """Build configurations of the space that use the source's parts, and compare what they compute."""
     from lobmodels.plugins.agreement import check_loss, check_network
     from search.study.preview import sample_configurations
@@ -132,9 +139,10 @@ def _check(spec: StudySpec, source: Source) -> None:
         using = [config for config in drawn if getattr(config, FIELDS[part.kind]) == part.name]
         for config in using[:CHECKED] or [_default(part.kind, part.name)]:
             if part.kind == "network":
-                check_network(config, len(LOB.features) + len(feature_names(config.feature_groups())))
+                columns = len(schema.features) + len(feature_names(config.feature_groups()))
+                check_network(config, columns, schema.targets)
             else:
-                check_loss(config)
+                check_loss(config, schema)
 
 
 def _default(kind: str, name: str) -> RunConfig:

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from lobmodels.plugins.source import Source
+from lobmodels.schema_file import find_schema
 from search.errors import SearchError
 from search.report.note import note_text, save_note
 from search.report.record import read_study
@@ -51,15 +52,30 @@ class Created:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
-def read_definition(file: Path, plugins: Sequence[Path]) -> tuple[StudySpec, list[Source]]:
-    """The study file, and those of the `plugins` and of installed ones that it uses, checked on random data.
+def read_definition(file: Path, plugins: Sequence[Path], data: Path | None = None) -> tuple[StudySpec, list[Source]]:
+    """The study file, and those of the `plugins` and of installed ones that it uses, checked as `checked_plugins` does.
 
     Raises `SpecError` that lists every problem of the file, `PluginError` for a plugin that cannot be used,
     `SearchError` for one that nothing uses.
     """
     sources = load_plugins(plugins)
     spec = load_spec(file)
-    return spec, used_plugins(spec, sources, len(plugins))
+    return spec, checked_plugins(spec, sources, len(plugins), data)
+
+
+def checked_plugins(spec: StudySpec, sources: Sequence[Source], named: int, data: Path | None) -> list[Source]:
+    """`used_plugins`, checked on random data with the columns and targets of the set in folder `data`, the challenge's
+    where none is named. Raises `SearchError` also where that set does not allow what `spec` searches, `DataError` for a
+    folder without data."""
+    if data is None or not sources:
+        return used_plugins(spec, sources, named)
+    from lobmodels.data.sequences import member_paths
+    from search.study.feasible import require_allowed
+
+    member_paths(data)
+    schema = find_schema(data)
+    require_allowed(spec, schema)
+    return used_plugins(spec, sources, named, schema)
 
 
 def create(

@@ -20,6 +20,7 @@ from search.study.feasible import require_trainable
 from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
+from search.study.plugins import check_plugins, stored_plugins
 from search.study.pruners import reads_running
 from search.study.record import (
     BASELINE,
@@ -28,6 +29,7 @@ from search.study.record import (
     CONTINUES,
     DEVICE,
     FAILURE,
+    FINGERPRINT,
     IMPORTED,
     KEPT_STATE,
     KEY,
@@ -96,8 +98,11 @@ class StudySession:
 
     def bind(self, dataset: Dataset) -> None:
         """Bind the study to this worker's data. Raises `SearchError` where it is bound to other data, or where none of
-        its configurations can be trained on it."""
+        its configurations can be trained on it, `PluginError` where a network of a plugin cannot read it."""
         require_trainable(self.spec, dataset, created=True)
+        if FINGERPRINT not in self.study.user_attrs and not dataset.schema.is_challenge:
+            # `create` was not told of this data, and checked the plugins with the challenge's columns and targets
+            check_plugins(self.spec, stored_plugins(self.study.user_attrs), dataset.schema)
         bind_data(self.study, dataset.fingerprint, dataset.schema)
         bind_data(self.study, dataset.fingerprint)  # again: of two first workers that write at once, the later counts
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import lobtuna
-from search.errors import SpecError, StudyExistsError
+from search.errors import SearchError, SpecError, StudyExistsError
+from storage.backends.registry import open_storage
+from tests.made_study import make_study
 
 SMALL: dict[str, Any] = {
     "name": "hand",
@@ -49,6 +51,20 @@ def test_work_counts_what_it_did(url: str, small_data: Path, capsys: pytest.Capt
     assert captured.out == "" and "hand #0" in captured.err
     with pytest.raises(TypeError, match="trails"):
         lobtuna.work(study, small_data, trails=1)
+
+
+def test_refit_queues(url: str) -> None:
+    """The command's counts and epochs; asked again it queues nothing, and `with_report` says what is given up."""
+    make_study(open_storage(url), 12, replicates=(2, 2))
+    study = lobtuna.open(url)["joint"]
+    found = lobtuna.refit(study, top=2, seeds=2)
+    assert found.queued == 4 and "4 refits queued, 0 there already" in repr(found)
+    assert [row[0] for row in found.table().rows] == [row.trial for row in lobtuna.rank(study).rows[:2]]
+    again = lobtuna.refit("joint", study.url, top=2, seeds=2)
+    assert again.queued == 0 and again.found.ordered.present == 4
+    assert "nothing is left to judge them by" in repr(lobtuna.refit(study, top=1, seeds=1, with_report=True))
+    with pytest.raises(SearchError, match="--top 999 asks for more configurations"):
+        lobtuna.refit(study, top=999)
 
 
 def test_replicate_queues(study: lobtuna.Study) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import lobtuna
 from search.errors import SearchError
+from tests.lobmodels.own_data import FIXED, write_data
 
 
 def test_runs_are_a_sequence_and_a_table(study: lobtuna.Study) -> None:
@@ -19,6 +22,16 @@ def test_runs_are_a_sequence_and_a_table(study: lobtuna.Study) -> None:
     assert all((r["attention_window"] is None) == (r["architecture"] == "gru") for r in records)
     assert len(set(runs.arrow().column_names)) == len(runs.arrow().column_names)
     assert runs.pandas().shape == (6, len(runs.arrow().column_names))
+
+
+def test_columns_are_named_by_the_targets_of_the_data(tmp_path: Path) -> None:
+    """Also before a run is complete, when only the study's schema knows them."""
+    data = write_data(tmp_path / "data", FIXED)
+    small = {"name": "own", "parameters": {"batch_size": 4}, "budget": {"trials": 1}}
+    runs = lobtuna.create(small, f"sqlite:///{tmp_path}/own.db", data=data).study.runs()
+    assert not runs
+    scores = [name for name in runs.table().columns if name.startswith("select_")]
+    assert scores == ["select_near", "select_middle", "select_far", "select_mean"]
 
 
 def test_best_and_run(study: lobtuna.Study) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Dataset, Sequences
-from lobmodels.ensemble.predictions import predict_all, scored_targets
+from lobmodels.ensemble.predictions import digest, predict_all, scored_targets
+from lobmodels.plugins.loading import load_file
 from tests.lobmodels.ensemble.made_runs import run
+from tests.plugin_files import blocks_of_files, forgotten
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +68,20 @@ def test_what_decides_them_is_in_the_name(valid: Sequences, calls: list[str]) ->
     predict_all([member, *others], valid, "cpu")
     predict_all([member], dataclasses.replace(valid, fingerprint="other"), "cpu")
     assert len(calls) == 4
+
+
+def test_the_source_of_a_plugin_is_in_the_name(tmp_path: Path) -> None:
+    """The same configuration and weights under a changed source are computed anew; lobtuna's own networks are not."""
+    file, own = tmp_path / "causal.py", run("a#0", 0, hidden_size=4, num_layers=1)
+    before = digest(own)
+    with forgotten():
+        file.write_text(blocks_of_files()["causal.py"])
+        load_file(file)
+        member = run("a#1", 0, architecture="causal_conv", hidden_size=4)
+        first = digest(member)
+        file.write_text(file.read_text().replace("torch.relu", "torch.tanh"))
+        load_file(file)
+        assert digest(member) != first and digest(own) == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "other shape", "folder is a file"])

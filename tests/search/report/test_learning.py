@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lobmodels.schema import LOB
 from search.report.learning import curves_figure, curves_section
 from search.report.record import Study
 
@@ -55,3 +56,9 @@ def test_curves_of_the_targets(known: Study) -> None:
         expected = [record[target] for record in best.history]
         np.testing.assert_allclose(traces[f"{target} of trial {best.number}"]["y"], expected, rtol=1e-5)
         assert traces[target]["y"].count(None) == 20
+
+
+def test_curves_of_one_target(known: Study) -> None:
+    """Named by the data's target, and nothing is said of two."""
+    figure = curves_section(replace(known, schema=replace(LOB, targets=("t0",)))).figures[-1]
+    assert figure.title == "t0 over epochs" and "the two" not in figure.text

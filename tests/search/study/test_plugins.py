@@ -13,6 +13,7 @@ from lobmodels.config import RunConfig
 from lobmodels.errors import LobModelsError, PluginError
 from lobmodels.plugins import registering
 from lobmodels.plugins.loading import is_loaded
+from search.cli import main
 from search.errors import SearchError, StudyExistsError
 from search.study.open import load_study, open_study
 from search.study.plugins import load_plugins, require_code, stored_plugins, used_plugins
@@ -104,6 +105,22 @@ def test_trusted_or_named_it_trains(url: str, file: Path, small_data: Path, how:
         device="cpu", keep_folder=tmp_path, trust_plugins=trusted, plugins=() if trusted else (str(file),)
     )
     assert work(url, "own", small_data, options=WorkOptions.from_json(options.to_json())).outcomes == {"complete": 1}
+
+
+def test_a_profile_of_a_run_asks_for_the_source(
+    url: str, file: Path, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`data profile --study` refuses as `export` does, and goes on where the source is trusted or named."""
+    arguments = ["data", "profile", str(small_data), "--output", str(tmp_path / "page"), "--storage", url]
+    for extra, said in (
+        ([], "its source came from the database and is not run here unless you trust it"),
+        (["--trust-plugins"], "study 'own' has no complete run yet"),
+        (["--plugin", str(file)], "study 'own' has no complete run yet"),
+    ):
+        elsewhere()
+        with pytest.raises(SystemExit):
+            main([*arguments, "--study", "own", *extra])
+        assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_another_file_of_that_name_is_refused(url: str, file: Path) -> None:

@@ -1,7 +1,7 @@
 """The terms of a study beside its space: sampler, pruner, budget, second look, checkpoints, source."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
@@ -30,7 +30,9 @@ class SamplerSpec(Model):
     startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
 
 
-USUAL = "halving"  # won in replay, in simulation and, in three pairs of studies, on real data: docs/search-proof.md
+USUAL: Final = (
+    "halving"  # won in replay, in simulation and, in three pairs of studies, on real data: docs/search-proof.md
+)
 # What a pruner gets where the file does not say, if it is not what `halving` gets. `none` reads neither of them; it has
 # what studies have stored that were created before.
 PATIENT = {"warmup_epochs": 10, "patience": 2}

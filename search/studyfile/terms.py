@@ -1,7 +1,7 @@
 """The terms of a study beside its space: sampler, pruner, budget, second look, checkpoints, source."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, model_validator
 
@@ -30,37 +30,32 @@ class SamplerSpec(Model):
     startup_trials: Count = Field(default=10, description="trials drawn at random before the sampler starts to learn")
 
 
-USUAL: Final = (
-    "halving"  # won in replay, in simulation and, in three pairs of studies, on real data: docs/search-proof.md
-)
-# What a pruner gets where the file does not say, if it is not what `halving` gets. `none` reads neither of them; it has
-# what studies have stored that were created before.
-PATIENT = {"warmup_epochs": 10, "patience": 2}
-OWN_DEFAULTS = {"median": PATIENT, "percentile": PATIENT, "none": PATIENT, "curve": {"warmup_epochs": 2}}
+# What a pruner gets where the file does not say: those that are not named here get the fields' own defaults.
+OWN_DEFAULTS = {"halving": {"warmup_epochs": 0, "patience": 0}, "curve": {"warmup_epochs": 2, "patience": 0}}
 
 
 class PrunerSpec(Model):
     """When a run that goes badly is ended early. `docs/search-proof.md` compares the choices."""
 
     name: Literal["halving", "curve", "median", "percentile", "none"] = Field(
-        default=USUAL,
+        default="median",
         description="`halving` lets the best quarter of the runs pass 1, 4, 16, ... epochs; `curve` forecasts a run's "
         "best score from its curve and parameters, and ends it where a new run promises more; `median` and "
         "`percentile` end a run whose best epoch is worse than that of the better half, or `percentile`, of the "
         "finished runs",
     )
     warmup_epochs: Natural = Field(
-        default=0,
-        description="epochs that every run is given before it is judged first; if not given 10 for `median` and "
-        "`percentile`, 2 for `curve`",
+        default=10,
+        description="epochs that every run is given before it is judged first; if not given 2 for "
+        "`curve` and 0 for `halving`",
     )
     startup_trials: Count = Field(
         default=8, description="finished runs before anything is pruned; `halving` needs none"
     )
     patience: Natural = Field(
-        default=0,
+        default=2,
         description="for `median` and `percentile`: a run may be pruned only after this many further epochs without a "
-        "better score; 0: at once; if not given 2",
+        "better score; 0: at once",
     )
     percentile: Annotated[float, Field(strict=True, gt=0, lt=100)] | None = Field(
         default=None, description="for `percentile`: the best so many percent of the finished runs go on"
@@ -69,9 +64,9 @@ class PrunerSpec(Model):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_name(cls, document: Any) -> Any:
-        if not isinstance(document, dict) or not isinstance(document.get("name", USUAL), str):
+        if not isinstance(document, dict) or not isinstance(document.get("name"), str):
             return document
-        return {**OWN_DEFAULTS.get(document.get("name", USUAL), {}), **document}
+        return {**OWN_DEFAULTS.get(document["name"], {}), **document}
 
     @model_validator(mode="after")
     def _terms_belong_to_the_name(self) -> "PrunerSpec":

@@ -9,7 +9,7 @@ from search.errors import SpecError
 from search.studyfile.parameters import Choices, Fixed, FloatRange, IntRange
 from search.studyfile.spec import StudySpec, load_spec
 from search.studyfile.terms import PrunerSpec
-from tests.search.studyfile.made_files import JOINT, with_parameters
+from tests.search.studyfile.made_files import JOINT, refused
 
 
 def test_the_example_of_the_design_is_read(load) -> None:
@@ -22,7 +22,7 @@ def test_the_example_of_the_design_is_read(load) -> None:
     assert spec.parameters["batch_size"] == Fixed(value=192)
     assert spec.question == "Which recipe generalises best?  ~200 trials"
     assert spec.budget.until is not None and spec.budget.until.utcoffset().total_seconds() == 7200
-    assert spec.pruner == PrunerSpec(name="halving", warmup_epochs=0, patience=0)
+    assert spec.pruner == PrunerSpec(name="median", warmup_epochs=10, patience=2)
     assert spec.validation.report_fraction == 0.25
 
 
@@ -104,8 +104,7 @@ def test_a_damaged_stored_spec_is_refused(load, damage: dict[str, Any], piece: s
 
 def test_pruning_that_could_never_happen_is_refused(problems) -> None:
     """A warm-up as long as the runs would switch pruning off without a word."""
-    found = problems(with_parameters("epochs: 10") + "pruner: {name: median}\n")
-    assert any("10 is too long for epochs=10: nothing would ever be pruned" in problem for problem in found), found
+    refused(problems, "epochs: 10", "10 is too long for epochs=10: nothing would ever be pruned")
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def curves_section(study: Study) -> Section:
         drawn_targets = study.schema.targets[:2]
         if len(drawn_targets) == 2:
             caption += " Where the two peak at different epochs, one run cannot serve both."
-        title = f"{' and '.join(map(named, drawn_targets))} over epochs"
-        figures.append(Figure(caption, targets, "selection", title=title))
+        by_target = f"{' and '.join(map(named, drawn_targets))} over epochs"
+        figures.append(Figure(caption, targets, "selection", title=by_target))
     return Section("curves", title, "", figures)
 
 

@@ -17,7 +17,7 @@ from search.work.options import WorkOptions
 from search.work.stopping import Stop
 from search.work.worker import work
 from storage.claims import LOSSES
-from tests.machines import Worker, assert_sound, create, small_study, trials
+from tests.machines import Worker, assert_sound, create, half_second_epochs, small_study, trials
 from tests.search.work.aftermath import trained_alone
 
 AT_ONCE = 3
@@ -249,7 +249,7 @@ def faked(seconds: dict[int, float]) -> Any:
 def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """kill -9: the claims of all three expire, and the next worker goes on with each at its last stored epoch."""
     create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=6))
-    first = Worker(sqlite_url, "small", small_data, tmp_path, runs_per_device=AT_ONCE)
+    first = Worker(sqlite_url, "small", small_data, tmp_path, hook=half_second_epochs, runs_per_device=AT_ONCE)
     for number in range(AT_ONCE):
         first.wait_epoch(1, trial=number)
     first.kill()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from lobmodels.data import load_dataset
 from lobmodels.device import select_device
@@ -220,8 +221,13 @@ class _Worker:
             self._idle()
         elif self._all_heard():
             with self.taking:
-                if not self.running:
+                if not self.running and self._still_spent():
                     self.summary.stopped = why
+
+    def _still_spent(self) -> bool:
+        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again."""
+        queued = self.replicates is not None and any(t.state == TrialState.WAITING for t in self.replicates.trials())
+        return not queued and self.session.spent() is not None
 
     def _all_heard(self) -> bool:
         """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lobmodels.data.columns import column_notes, column_problems, is_readable
@@ -72,14 +73,9 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
         return _unreadable(path, str(error).removeprefix(f"{path}: "))
     names, types = file.schema_arrow.names, file.schema_arrow.types
     problems, notes = column_problems(names, types, schema), column_notes(names, types, schema)
-    usable = {name for name, kind in zip(names, types, strict=True) if is_readable(name, kind, names, schema)}
-    readable = replace(
-        schema,
-        features=tuple(name for name in schema.features if name in usable),
-        targets=tuple(name for name in schema.targets if name in usable),
-    )
+    readable = _readable(schema, names, types)
     rows = file.metadata.num_rows
-    if set(readable.columns) - usable:  # without ids and flags, rows mean nothing
+    if readable is None:
         return replace(_unreadable(path, ""), rows=rows, problems=problems, notes=notes)
     audit, sums = RowAudit(readable), _Sums(readable, rows)
     dead = DeadSearch(readable, rows // rows_of_block(readable))
@@ -111,6 +107,17 @@ def audit_file(path: Path, schema: Schema = LOB, progress: Callable[[int, int], 
         digests=frozenset(sums.digests),
         repeated=sums.repeated,
     )
+
+
+def _readable(schema: Schema, names: list[str], types: list[pa.DataType]) -> Schema | None:
+    """`schema` with the columns that can be read; None without all ids and flags, because rows then mean nothing."""
+    usable = {name for name, kind in zip(names, types, strict=True) if is_readable(name, kind, names, schema)}
+    found = replace(
+        schema,
+        features=tuple(name for name in schema.features if name in usable),
+        targets=tuple(name for name in schema.targets if name in usable),
+    )
+    return None if set(found.columns) - usable else found
 
 
 def _unreadable(path: Path, problem: str) -> FileAudit:

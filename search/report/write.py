@@ -36,7 +36,7 @@ from search.report.compare import Comparison, compare
 from search.report.comparison import page as comparison_page
 from search.report.comparison import sections as comparison_sections
 from search.report.headline import INTERVALS, Headline, headline
-from search.report.page import Lead, Page, render
+from search.report.page import Lead, Page, Section, render
 from search.report.record import Study, hours, read_study
 from search.report.style import plural, score, share
 
@@ -122,12 +122,16 @@ def build_report(
         parts[1:1] = comparison_sections(compare([source, *against]))
     files = {f"{table.name}.csv": table.to_csv() for part in parts for table in part.tables if table.rows}
     files[nextstudy.FILE] = following.text
+    page = _page(study, parts, files, following)
+    return Report(page, render(page), files)
+
+
+def _page(study: Study, parts: list[Section], files: dict[str, str], following: nextstudy.NextStudy) -> Page:
+    """The page of these sections, which offers `files` for download."""
     held = [(name, HELD.get(name.removesuffix(".csv"), "")) for name in sorted(files) if name != nextstudy.FILE]
     downloads = [(nextstudy.FILE, f"study file of {following.name}, ready to run"), *held]
-    page = Page(
-        study.name, study.spec.question, _facts(study), parts, _footer(study), downloads, lead=_lead(headline(study))
-    )
-    return Report(page, render(page), files)
+    lead = _lead(headline(study))
+    return Page(study.name, study.spec.question, _facts(study), parts, _footer(study), downloads, lead=lead)
 
 
 def write_report(

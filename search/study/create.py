@@ -186,6 +186,9 @@ def describe_differences(found: dict[str, tuple[Any, Any]]) -> str:
 
 def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attributes: dict[str, Any]) -> None:
     if study.get_trials(deepcopy=False):
+        if SPEC in study.user_attrs:  # another process has created it since: its definition came before its trials
+            _require_same(study, spec, artifacts)
+            return
         raise SearchError(
             f"study {study.study_name!r} exists already, and lobtuna did not create it: give the study file another "
             "name"

@@ -30,6 +30,7 @@ from search.study.record import (
     PLUGINS,
     REFIT,
     SEED,
+    SPEC,
     is_duplicate,
     state_of,
 )
@@ -148,11 +149,18 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
 
 def find_replicates(study: optuna.Study) -> optuna.Study | None:
     """The study of replicates of `study`, or None while nothing has been replicated."""
+    storage, name = storage_of(study), study.study_name + SEEDS
+    return load_study(storage, name) if has_replicates(storage, study.study_name) else None
+
+
+def has_replicates(storage: BaseStorage, name: str) -> bool:
+    """Whether the study `name` has a study of replicates. One without a definition does not count: the process that
+    creates it has not finished, or was killed, and `open_replicates` then adds what is missing."""
     try:
-        storage_of(study).get_study_id_from_name(study.study_name + SEEDS)
+        study_id = storage.get_study_id_from_name(name + SEEDS)
     except KeyError:
-        return None
-    return load_study(storage_of(study), study.study_name + SEEDS)
+        return False
+    return SPEC in storage.get_study_user_attrs(study_id)
 
 
 def pool(study: optuna.Study) -> list[Run]:
@@ -188,14 +196,12 @@ def advance(storage: BaseStorage, name: str) -> int:
     Every worker that finds no queued replicate calls this. Returns how many it queued. If two workers call it at the
     same moment, the later of each pair of equal replicates is withdrawn.
     """
-    try:
-        study_id = storage.get_study_id_from_name(name + SEEDS)
-    except KeyError:
-        return 0
-    document = storage.get_study_user_attrs(study_id).get(PLAN)
-    if document is None:
+    if not has_replicates(storage, name):
         return 0
     study, target = load_study(storage, name), load_study(storage, name + SEEDS)
+    document = target.user_attrs.get(PLAN)
+    if document is None:
+        return 0
     if target.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
         return 0
     plan = Plan.from_json(document)

@@ -23,7 +23,7 @@ from search.study.open import SEEDS, existing_storage, load_study
 from search.study.plan import EnsemblePlan
 from search.study.plugins import require_code
 from search.study.record import SPEC
-from search.study.replication import advance
+from search.study.replication import advance, has_replicates
 from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.events import Emit, Event, ignore
@@ -276,9 +276,7 @@ class _Worker:
     def _replicates(self, lane: Lane) -> StudySession | None:
         """The study of this study's replicates as `lane` sees it, from the moment it exists."""
         if self.replicates is None and not self.name.endswith(SEEDS):
-            try:
-                self.inner.get_study_id_from_name(self.name + SEEDS)
-            except KeyError:
+            if not has_replicates(self.inner, self.name):
                 return None
             self.replicates = self._open(self.name + SEEDS)
             self.replicates.bind(self.context.dataset)

@@ -77,6 +77,16 @@ def test_asking_again_queues_only_what_is_missing(study: optuna.Study) -> None:
     assert replicate(study, choose(study, top=3), seeds=4).failed == 1
 
 
+def test_a_half_created_study_of_replicates(study: optuna.Study) -> None:
+    """Its creator was killed before it stored the definition: nobody reads it, and the next to replicate completes it."""
+    optuna.create_study(study_name="s.seeds", storage=study._storage, direction="maximize")
+    assert find_replicates(study) is None and advance(study._storage, "s") == 0
+    assert len(pool(study)) == len(study.trials)
+    assert replicate(study, choose(study, top=2), seeds=2).queued == 2
+    target = find_replicates(study)
+    assert target is not None and spec_of(target).name == "s.seeds"
+
+
 def test_bad_requests_are_refused(study: optuna.Study, tmp_path: Path) -> None:
     """Too many, too few, not complete, nothing there: each says what there is."""
     with pytest.raises(SearchError, match="--top 99 asks for more configurations than study 's' has complete: 24"):

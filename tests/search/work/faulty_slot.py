@@ -27,7 +27,7 @@ from search.work.trial import TrialInProgress
 from storage.backends.sql_fleet import SqlFleet
 from storage.errors import ArtifactError
 
-PLAN, FOLDER, LIMIT = "FAULTS_OF", "HANG_FOLDER", "HANG_LIMIT"  # environment variables
+PLAN, FOLDER, LIMIT, BESIDE = "FAULTS_OF", "HANG_FOLDER", "HANG_LIMIT", "HANG_BESIDE"  # environment variables
 COMMAND = (sys.executable, "-m", "tests.search.work.faulty_slot")
 
 Fault = Callable[[], Exception]
@@ -153,9 +153,14 @@ def hang(kind: str) -> None:
 
 
 def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None:
-    """The first attempt at each of the first trials hangs in its second epoch, and leaves a file there that says so."""
+    """The first attempt at each of the first trials hangs in its second epoch, and leaves a file there that says so.
+
+    `BESIDE` trials train at once: it hangs once each has ended an epoch.
+    """
     train, begin = TrainingRun.steps, TrialInProgress.__init__
     numbers: dict[int, int] = {}  # by seed: several trials may train at once
+    trained: set[int] = set()  # those that have ended an epoch
+    beside = int(os.environ.get(BESIDE, "1"))
 
     def begun(this: TrialInProgress, *arguments: Any) -> None:
         begin(this, *arguments)
@@ -163,7 +168,10 @@ def install_hangs(patch: pytest.MonkeyPatch, folder: Path, limit: float) -> None
 
     def steps(run: TrainingRun) -> Any:
         number = numbers[run.seed]
-        if run.epoch == 1 and number < len(HANGS) and not (folder / f"{number}.hung").exists():
+        if run.epoch >= 1:
+            trained.add(number)
+        first = number < len(HANGS) and not (folder / f"{number}.hung").exists()
+        if first and run.epoch >= 1 and len(trained) >= beside:
             (folder / f"{number}.hung").touch()
             hang(HANGS[number])
         return train(run)

@@ -12,7 +12,7 @@ from search.study.record import read_trial
 from search.work.exits import Exit
 from storage.claims import LOSSES
 from tests.machines import create, small_study, trials
-from tests.search.work.faulty_slot import FOLDER, HANGS, LIMIT, PLAN
+from tests.search.work.faulty_slot import BESIDE, FOLDER, HANGS, LIMIT, PLAN
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -27,15 +27,16 @@ work({url!r}, "small", {data!r}, options=options, end_process=os._exit)
 
 
 def test_the_other_runs_are_handed_back(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trial 1 hangs in its second epoch beside two others. The process ends and asks to be replaced; the two are queued
-    at once, without a loss, and the third stays claimed until its grace is over."""
-    for name, value in ((PLAN, "hangs"), (FOLDER, str(tmp_path)), (LIMIT, "2.0"), ("PYTHONPATH", str(ROOT))):
+    """Trial 1 hangs beside two others, once each has trained an epoch. The process ends and asks to be replaced; the
+    two are queued at once, without a loss, and the third stays claimed until its grace is over."""
+    for name, value in ((PLAN, "hangs"), (FOLDER, str(tmp_path)), (LIMIT, "2.0"), (BESIDE, "3")):
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for number in range(len(HANGS)):
         if number != 1:
             (tmp_path / f"{number}.hung").touch()
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    create(url, small_study(trials=3, epochs=50))
+    create(url, small_study(trials=3, epochs=5000))
     started = time.monotonic()
     code = CODE.format(url=url, data=str(small_data))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -33,7 +33,7 @@ def test_other_data_and_other_versions_are_refused(
 
 def test_a_study_deleted_under_a_worker(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """The worker ends with one line; nothing of the study comes back."""
-    create(sqlite_url, small_study(trials=3, epochs=50))
+    create(sqlite_url, small_study(trials=3, epochs=5000))
     worker = Worker(sqlite_url, "small", small_data, tmp_path)
     worker.wait_epoch(0)
     optuna.delete_study(study_name="small", storage=open_storage(sqlite_url))

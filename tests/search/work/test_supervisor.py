@@ -78,7 +78,7 @@ def test_slots_share_a_study_and_a_killed_one_returns(url: str, small_data: Path
 
 def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
     """SIGTERM to the supervisor: every slot hands its trial back, all are gone, exit 0."""
-    create(url, small_study(trials=50, epochs=50))
+    create(url, small_study(trials=50, epochs=5000))
     supervised = Supervised(url, small_data, tmp_path, "--slots", "2")
     supervised.wait_for(r"\[0\] small #\d")
     supervised.wait_for(r"\[1\] small #\d")
@@ -92,7 +92,7 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
 def test_a_closed_terminal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
     """The terminal of a running supervisor goes away (SIGHUP, and every further line is an error): the trial is handed
     back, exit 0."""
-    create(url, small_study(trials=50, epochs=50))
+    create(url, small_study(trials=50, epochs=5000))
     options = ["work", "small", "--data", str(small_data), "--checkpoint-every", "0", "--slots", "1"]
     environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[3])}
     pid, terminal = pty.fork()
@@ -108,7 +108,7 @@ def test_a_closed_terminal_stops_all_slots_well(url: str, small_data: Path, tmp_
 
 def test_slots_do_not_outlive_their_supervisor(url: str, small_data: Path, tmp_path: Path) -> None:
     """kill -9 of the supervisor: its slots notice, hand back and end."""
-    create(url, small_study(trials=50, epochs=50))
+    create(url, small_study(trials=50, epochs=5000))
     supervised = Supervised(url, small_data, tmp_path, "--slots", "1")
     supervised.wait_for(r"small #\d")
     (slot,) = supervised.slots()

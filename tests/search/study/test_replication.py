@@ -78,7 +78,7 @@ def test_asking_again_queues_only_what_is_missing(study: optuna.Study) -> None:
 
 
 def test_a_half_created_study_of_replicates(study: optuna.Study) -> None:
-    """Its creator was killed before it stored the definition: nobody reads it, and the next to replicate completes it."""
+    """Its creator was killed before it stored the definition: nobody reads it, the next to replicate completes it."""
     optuna.create_study(study_name="s.seeds", storage=study._storage, direction="maximize")
     assert find_replicates(study) is None and advance(study._storage, "s") == 0
     assert len(pool(study)) == len(study.trials)

@@ -63,11 +63,7 @@ class Split:
             )
             return
         for index in order.to(self.device).split(size):
-            yield self.gather(index)
-
-    def gather(self, index: Tensor) -> Batch:
-        """The batch of the sequences `index`, which lies on the device like them; for resident data."""
-        return _time_major(self.inputs.index_select(0, index), self.targets.index_select(0, index))
+            yield _time_major(self.inputs.index_select(0, index), self.targets.index_select(0, index))
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class RunData:
             lengths = dataset.lengths(partition.train) if schema.variable_length else None
             pipeline = InputPipeline.fit(rows, config.feature_groups(), config.normalizer, schema, device, lengths)
             lay = _Layout(dataset, pipeline, device, device.type == "cpu" or fits(dataset, config, device))
-            return RunData(
+            laid = RunData(
                 train=lay.split(partition.train),
                 select=lay.split(partition.select),
                 report=lay.split(partition.report),
@@ -123,6 +119,9 @@ class RunData:
                 dataset=dataset,
                 partition=partition,
             )
+            if device.type == "cuda":  # other runs read it on streams of their own, which do not wait for this one
+                torch.cuda.current_stream(device).synchronize()
+            return laid
 
     @property
     def report_fraction(self) -> float:

@@ -18,12 +18,11 @@ from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.epochs import EpochRecord
-from lobmodels.training.losses import LOSSES, build_loss
+from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.refit import RefitPlan
-from lobmodels.training.replay import RecordedStep
 from lobmodels.training.scores import StreamingScore
 from lobmodels.training.state import Resumable
 from lobmodels.training.stopwatch import Stopwatch
@@ -55,8 +54,6 @@ class TrainingRun(Resumable):
         self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
-        with memory_errors(self.device):
-            self.recorded = self._recorder()
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
@@ -141,28 +138,10 @@ class TrainingRun(Resumable):
 
     def _losses(self, order: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Loss of each batch, with its gradients computed, and the batch's sequences."""
-        if self.recorded is None:
-            for x, y in self.data.train.batches(order, self.config.batch_size):
-                with self.random.drawing():
-                    loss = self._gradients(x, y)
-                yield loss, x.shape[1]
-            return
-        for index in order.to(self.device).split(self.config.batch_size):
+        for x, y in self.data.train.batches(order, self.config.batch_size):
             with self.random.drawing():
-                loss = self.recorded(self._gradients_of, index)
-            yield loss, len(index)
-
-    def _recorder(self) -> RecordedStep | None:
-        """None where steps cannot be recorded, or are not known to launch the same each time."""
-        train = self.data.train
-        resident = train.resident and train.lengths is None
-        if not (self.amp and resident and LOSSES.is_own(self.config.loss) and self.network.recordable()):
-            return None
-        return RecordedStep(list(self.network.parameters()), self.config.batch_size)
-
-    def _gradients_of(self, index: Tensor) -> Tensor:
-        """`_gradients` of the sequences `index` (B,)."""
-        return self._gradients(*self.data.train.gather(index))
+                loss = self._gradients(x, y)
+            yield loss, x.shape[1]
 
     def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Loss of the inputs (T, B, F) and targets (S, B, K), whose gradients are added to the parameters'."""

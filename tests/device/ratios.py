@@ -16,7 +16,7 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
-from lobmodels.networks import gpu_recurrent, recurrent
+from lobmodels.networks import gpu_recurrent
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.throughput import epoch_seconds
@@ -84,7 +84,6 @@ def _by_cudnn(make: Callable[[], Callable[[], float]]) -> Callable[[], float]:
     def inside(function: Callable[[], Any]) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(gpu_recurrent, "usable_kernels", none)
-            patch.setattr(recurrent, "usable_kernels", none)
             return function()
 
     made = inside(make)

@@ -1,17 +1,26 @@
-"""Records what a training step launches on a GPU once, and launches it again as a whole for each further batch.
+"""A trial of recorded steps: what a training step launches on a GPU, recorded once and launched again as a whole.
 
 A step of a small network launches about a hundred kernels, and the host needs longer to issue them than a fast GPU to
 compute them: with several runs at once it is the host that limits them. A CUDA graph launches all of them in one call.
 Only the loss and its gradients are recorded: clipping, optimiser and schedule, which differ from step to step, are not.
+
+Not part of lobtuna yet. On an H100 a run whose steps are recorded ends with the weights of the run that issues them,
+bit for bit, and sixteen of them take half the time a step of sixteen others. But of several recorded runs at once
+some ended with other weights than alone. What recordings share is cuBLAS's workspace, which torch keeps for a stream
+and drops with any graph that was recorded on it (pytorch issue 193402). Until that is understood, nothing is recorded.
+`make gpu` prints both findings anew.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from lobmodels.training.batches import Split
+from lobmodels.training.run import TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +32,16 @@ WARM = 3  # batches computed before one is recorded: libraries allocate and choo
 def on_gpu(compute: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
     """Record what `compute` launches, which must not wait for the GPU. Other threads may use the GPU meanwhile.
 
-    It is recorded on the stream of the run, not on one that all recordings share: cuBLAS keeps a workspace for each
-    stream, and recordings with the same one overwrite each other's sums when they run at once. The default stream
-    cannot be recorded, and has no other run beside it.
+    The workspaces of cuBLAS are dropped before and after: the recording takes one from memory that is its own and that
+    nobody else is given. The default stream cannot be recorded.
     """
     current = torch.cuda.current_stream()
     own = current if current != torch.cuda.default_stream() else torch.cuda.Stream()
     graph = torch.cuda.CUDAGraph()
+    torch._C._cuda_clearCublasWorkspaces()
     with torch.cuda.graph(graph, stream=own, capture_error_mode="thread_local"):
         result = compute()
+    torch._C._cuda_clearCublasWorkspaces()
     return result, graph.replay
 
 
@@ -76,3 +86,26 @@ class RecordedStep:
         self.gradients = [parameter.grad for parameter in self.parameters]
         self.replay = replay
         return True
+
+
+def record(run: TrainingRun) -> RecordedStep:
+    """Let `run`, whose data lies on the GPU, record its steps."""
+    train, size = run.data.train, run.config.batch_size
+    step = RecordedStep(list(run.network.parameters()), size)
+
+    def gradients(index: Tensor) -> Tensor:
+        return run._gradients(*_batch(train, index))
+
+    def losses(order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        for index in order.to(run.device).split(size):
+            with run.random.drawing():
+                loss = step(gradients, index)
+            yield loss, len(index)
+
+    run._losses = losses  # type: ignore[method-assign]
+    return step
+
+
+def _batch(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+    (batch,) = split.batches(index, len(index))
+    return batch

@@ -1,9 +1,18 @@
 """What every test may use: the real data where it is at hand, a small data set, a private cache, one thread."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("unhurried")
 
 # One thread a test process: two of them share two cores, and child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +35,14 @@ def _private_environment(cache_dir: Path) -> None:
     os.environ["LOBTUNA_CACHE"] = str(cache_dir)
     for name in ("LOBTUNA_STORAGE", "LOBTUNA_DATA"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_is_left() -> Iterator[None]:
+    """A test's workers end with it: what a failed test leaves would slow the others down, and never end."""
+    yield
+    if (machines := sys.modules.get("tests.machines")) is not None:
+        machines.kill_all()
 
 
 @pytest.fixture(scope="session")

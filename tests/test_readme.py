@@ -72,7 +72,7 @@ def test_dashboard(reader: tuple[Path, dict[str, str]]) -> None:
     )
     try:
         assert process.stdout is not None
-        deadline, said = time.monotonic() + 60, ""
+        deadline, said = time.monotonic() + 300, ""
         while "http://" not in said and time.monotonic() < deadline:
             said += process.stdout.readline().decode()
         found = re.search(r"http://[\w.]+:\d+", said)
@@ -81,7 +81,7 @@ def test_dashboard(reader: tuple[Path, dict[str, str]]) -> None:
             assert answer.status == 200
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(300) == 0
 
 
 def test_linked_pages_exist() -> None:

@@ -35,7 +35,7 @@ def test_every_command_of_the_page_runs(page: str, tmp_path: Path, postgres_url:
                 assert process.stderr is not None
                 assert b"serving sqlite:///fleet.db at grpc://" in process.stderr.readline()
                 process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=200)
+            _, told = process.communicate(timeout=800)
         assert process.returncode == 0, f"{line}\n{told.decode()}"
         if arguments[0] == "work":
             assert re.search(r"smoke #\d  (complete|pruned)", told.decode()), told.decode()

@@ -86,7 +86,7 @@ def test_many_machines_may_create_at_once(kind: str, url: str, request: pytest.F
     for machine in machines:
         machine.start()
     for machine in machines:
-        machine.join(60)
+        machine.join(300)
     assert [machine.exitcode for machine in machines] == [0] * 4
     study = open_study(url, "joint")
     assert spec_of(study) == spec()

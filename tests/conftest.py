@@ -95,14 +95,31 @@ LONG = (
     "test_first_study_page.py",
     "test_runtime.py",
     "test_machine_pages.py",
+    "test_chaos.py",
+    "test_every_fault.py",
+    "test_notebook.py",
+    "test_supervisor.py",
+    "test_wheel.py",
 )
 # Files whose fixtures take longer than what they share: one process makes them once.
-TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_submission.py")
+TOGETHER = (
+    "test_end_to_end.py",
+    "test_data_page.py",
+    "test_machine_pages.py",
+    "test_plugins_page.py",
+    "test_python_page.py",
+    "test_readme.py",
+    "test_submission.py",
+    "test_task.py",
+)
+TOGETHER_BELOW = ("browser",)  # folders likewise: one browser, which compiles the pages' scripts once
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        if item.path.name in TOGETHER and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        path = item.path
+        group = path.parent.name if path.parent.name in TOGETHER_BELOW else path.name if path.name in TOGETHER else ""
+        if group and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,21 +41,22 @@ os.kill(os.getpid(), -ended) if ended < 0 else os._exit(ended)
 @contextmanager
 def lobtuna_in(folder: Path) -> Iterator[Path]:
     """A script `folder`/lobtuna, which works inside the block."""
-    path = str(folder / "lobtuna.socket")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    server = CONTEXT.Process(target=_serve, args=(listener,), daemon=True)
-    server.start()
-    listener.close()
-    script = folder / "lobtuna"
-    script.write_text(CLIENT.format(python=sys.executable, path=path))
-    script.chmod(0o755)
-    try:
-        yield script
-    finally:
-        server.kill()
-        server.join()
+    with tempfile.TemporaryDirectory(prefix="lobtuna-") as short:  # a socket's name is a hundred characters at most
+        path = f"{short}/socket"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen()
+        server = CONTEXT.Process(target=_serve, args=(listener,), daemon=True)
+        server.start()
+        listener.close()
+        script = folder / "lobtuna"
+        script.write_text(CLIENT.format(python=sys.executable, path=path))
+        script.chmod(0o755)
+        try:
+            yield script
+        finally:
+            server.kill()
+            server.join()
 
 
 def _serve(listener: socket.socket) -> None:

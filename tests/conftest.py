@@ -38,6 +38,13 @@ def _private_environment(cache_dir: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """What a test draws does not depend on which tests ran before it in this process."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(20)
+
+
+@pytest.fixture(autouse=True)
 def _no_worker_is_left() -> Iterator[None]:
     """A test's workers end with it: what a failed test leaves would slow the others down, and never end."""
     yield

@@ -20,6 +20,8 @@ from tests.wallclock import Clock, follow
 
 GRACE, PATIENCE, EPOCHS = 3.0, 2.0, 4
 REPORT_EVERY = 60.0  # seconds between two lines about a long run
+NOWHERE = "finished, but neither the database nor"  # says a worker that can store its finished run in no place
+NOTICED = 10.0  # seconds within which a worker's end is looked at: a restart of the server may come between
 JUMPS = (-86_400, -3600, -30, 30, 3600, 86_400)  # seconds
 
 # How often each fault is chosen, as a share of their sum.
@@ -76,6 +78,7 @@ class Attack:
         self.workers = [self._worker(i) for i in range(workers)]
         self.leaving: list[Worker] = []  # were asked to end
         self.suspended: list[Worker] = []
+        self.full = float("-inf")  # time.monotonic() up to which the working folder was full
         self._repairs: list[tuple[float, str, Callable[[], None]]] = []  # when, of what, how
         absent = {"jump"} if not clocks else set()
         absent |= {"kill_pooler"} if around.pooler is None else set()
@@ -213,8 +216,13 @@ class Attack:
         if self._broken("folder") or not self._close_line(2.5 * PATIENCE):
             return False
         self.around.kept.fill()
-        self._later(3.5 * PATIENCE, "folder", self.around.kept.free)
+        self.full = float("inf")
+        self._later(3.5 * PATIENCE, "folder", self._free_folder)
         return True
+
+    def _free_folder(self) -> None:
+        self.around.kept.free()
+        self.full = time.monotonic()
 
     def fill_database(self) -> bool:
         """The disk of the database is full: writes fail, and the server may stop."""
@@ -260,17 +268,26 @@ class Attack:
             if not worker.process.is_alive():
                 self._judge(worker, asked=False)
                 self.workers[index] = self._worker(index)
+        self._judge_leaving()
+
+    def _judge_leaving(self) -> None:
         for worker in [worker for worker in self.leaving if not worker.process.is_alive()]:
             self._judge(worker, asked=True)
             self.leaving.remove(worker)
 
     def _judge(self, worker: Worker, asked: bool) -> None:
-        """Count how a worker ended. By itself it may only end at its start, where the database is away: exit 69."""
+        """Count how a worker ended. By itself it may only end at its start, where the database is away: exit 69.
+
+        It may leave a finished run in memory alone only when asked, and while the working folder is full.
+        """
         code = worker.process.exitcode
         began = any(event.kind == "ready" for event in worker.events)
         expected = code in (Exit.DONE, Exit.LATER) if asked else code == Exit.LATER and not began
         words = "when asked" if asked else "during work" if began else "at its start"
         self.ended[f"exit {code} {words}"] += 1
+        if NOWHERE in worker.error:
+            expected = expected and asked and time.monotonic() - self.full < NOTICED
+            self.ended["finished run lost: database away, folder full"] += 1
         said = f"exit {code} {words}: {worker.error}\n{worker.said}\n{worker.events[-5:]}"
         assert expected, f"after {dict(self.counts)}: {worker.log}: {said}"
 
@@ -286,14 +303,14 @@ class Attack:
         end = time.monotonic() + 240
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
+            self._judge_leaving()
             time.sleep(0.1)
         if left := self._unfinished():  # a trial of a killed worker, queued again when the budget was spent
             revise(spec(present + len(left)), self.around.direct)
             self.workers = [self._worker(0)]
             assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
-        for worker in self.leaving:
-            self._judge(worker, asked=True)
+        self._judge_leaving()
         for worker in self.workers:
             if worker.process.exitcode != Exit.DONE:  # one may have begun when the database was still away
                 self._judge(worker, asked=False)

@@ -71,8 +71,8 @@ class LastTries:
     """Ends the wait for the database with a finished run: at a stop where the run is on disk. Where it is in memory
     alone, `LAST_TRIES` seconds after the stop, and until then it is tried again to write it to disk."""
 
-    def __init__(self, kept: KeptRun, stop: Stop, note: Callable[[str], None]) -> None:
-        self.kept, self.stop, self.note = kept, stop, note
+    def __init__(self, kept: KeptRun, storage: BackgroundStorage, stop: Stop, note: Callable[[str], None]) -> None:
+        self.kept, self.storage, self.stop, self.note = kept, storage, stop, note
         self._end = float("inf")  # time.monotonic(), as the next one
         self._write_at = time.monotonic() + WRITE_AGAIN
 
@@ -83,6 +83,7 @@ class LastTries:
             self._write()
         if asked and self._end == float("inf"):
             self._end = time.monotonic() + LAST_TRIES
+            self.storage.hurry()
         return asked and (self.kept.path is not None or time.monotonic() >= self._end)
 
     def sleep(self, seconds: float) -> None:
@@ -107,7 +108,7 @@ def store_kept(
     Returns the run as it is kept where a stop is due before the outage is over; None once the database has it. Raises
     `RunNotSavedError` where, after the last tries, the run is nowhere but in memory.
     """
-    wait = LastTries(kept, stop, note)
+    wait = LastTries(kept, storage, stop, note)
     try:
         try:
             await_end(storage, wait)

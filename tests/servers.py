@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -103,12 +104,15 @@ class PgBouncer:
         self.folder.chmod(0o755)
         self.port = free_port()
         self.url = url.replace(f":{postgres.port}/", f":{self.port}/")
+        self._console = postgres.url(
+            "pgbouncer", database, url.partition(f"{database}:")[2].partition("@")[0], self.port
+        )
         (self.folder / "users.txt").write_text(f'"{database}" "{PASSWORD}"\n')
         (self.folder / "pgbouncer.ini").write_text(
             f"[databases]\n{database} = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\npool_mode = transaction\n"
             f"default_pool_size = {size}\nmax_client_conn = 500\nquery_wait_timeout = 60\n"
-            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\n{settings}"
+            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\nstats_users = {database}\n{settings}"
         )
         self.start()
 
@@ -119,6 +123,13 @@ class PgBouncer:
         command = [self.PROGRAM, "-q", *user, str(self.folder / "pgbouncer.ini")]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._wait()
+
+    @contextlib.contextmanager
+    def console(self) -> Iterator[Callable[[], int]]:
+        """A function that counts the connections to the server which the pooler has at this moment, by its own list."""
+        simple = psycopg.ClientCursor  # the pooler's own answers know the simple protocol alone
+        with psycopg.connect(self._console, autocommit=True, cursor_factory=simple) as connection:
+            yield lambda: len(connection.execute("SHOW SERVERS").fetchall())
 
     def kill(self) -> None:
         """kill -9; `start` starts it again on the same port."""

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -32,12 +32,16 @@ class Postgres:
 
     OPTIONS = "-c fsync=off -c shared_buffers=16MB -c max_connections=200 -c log_min_messages=fatal"
 
-    def __init__(self, disk: Path | None = None, options: str = "") -> None:
-        """`disk` is an empty folder for the data, which is not removed; `options` are added to the server's own."""
+    def __init__(
+        self, disk: Path | None = None, options: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`disk` is an empty folder for the data, which is not removed; `options` are added to the server's own,
+        `environment` to its environment."""
         # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
         self._base = Path(tempfile.mkdtemp(prefix="lobtuna-postgres-"))
         self._base.chmod(0o755)
         self._options = f"{self.OPTIONS} {options}"
+        self._environment = {**os.environ, **(environment or {})}
         self.folder = (disk or self._base) / "data"
         self.folder.mkdir()
         self.port = free_port()
@@ -89,7 +93,8 @@ class Postgres:
 
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self.folder), *arguments)
-        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+        system = {"user": self._server.system_user, "env": self._environment}
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, timeout=30, **system)
 
 
 class PgBouncer:

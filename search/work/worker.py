@@ -236,6 +236,7 @@ class _Worker:
             self.stop.sleep(self.soon)
             if self.stop.due() or self._recover(every=0.0):
                 return False
+            since = [(s, min(then, s.storage.fleet.now())) for s, then in since]  # the clock may have been set back
         return True
 
     def _idle(self) -> None:

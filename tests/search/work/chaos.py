@@ -14,12 +14,15 @@ from typing import Any
 
 from search.study.revise import revise
 from search.work.exits import Exit
+from storage.errors import StorageError
 from tests.machines import Worker, create, small_study, trials
+from tests.search.work.planner import plan_replicates, replicates
 from tests.search.work.surroundings import Surroundings
 from tests.wallclock import Clock, follow
 
 GRACE, PATIENCE, EPOCHS = 3.0, 2.0, 4
 REPORT_EVERY = 60.0  # seconds between two lines about a long run
+PLAN_EVERY = 5.0  # seconds between two looks whether replicates may be queued
 NOWHERE = "finished, but neither the database nor"  # says a worker that can store its finished run in no place
 NOTICED = 10.0  # seconds within which a worker's end is looked at: a restart of the server may come between
 JUMPS = (-86_400, -3600, -30, 30, 3600, 86_400)  # seconds
@@ -32,6 +35,7 @@ WEIGHTS = {
     "cut": 4,
     "end_a_connection": 4,
     "jump": 4,
+    "jump_server": 2,
     "close_line": 2,
     "restart": 2,
     "crash": 1,
@@ -72,6 +76,7 @@ class Attack:
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.plans = 0  # plans of replicates that were stored
         create(around.direct, spec(1_000_000))
         self.clocks = [Clock(folder / f"clock-{i}") for i in range(workers)] if clocks else []
         self.everybody: list[Worker] = []
@@ -81,6 +86,7 @@ class Attack:
         self.full = float("-inf")  # time.monotonic() up to which the working folder was full
         self._repairs: list[tuple[float, str, Callable[[], None]]] = []  # when, of what, how
         absent = {"jump"} if not clocks else set()
+        absent |= {"jump_server"} if around.clock is None else set()
         absent |= {"kill_pooler"} if around.pooler is None else set()
         absent |= set() if around.kept.real else {"fill_working_folder"}
         absent |= set() if around.disk.real else {"fill_database"}
@@ -96,18 +102,27 @@ class Attack:
         for worker in self.workers:
             worker.wait_for(lambda event: event.kind == "start")
         begun = time.monotonic()
-        due, report = begun, begun + REPORT_EVERY
+        due, report, plan = begun, begun + REPORT_EVERY, begun + PLAN_EVERY
         while (now := time.monotonic()) < begun + seconds:
             self._repair(now)
             self._replace_ended()
             if now >= due:
                 self._inject()
                 due = time.monotonic() + self.random.uniform(*pause)
+            if now >= plan:
+                plan = time.monotonic() + PLAN_EVERY
+                self._plan()
             if now >= report:
                 report += REPORT_EVERY
                 self._report(now - begun)
             time.sleep(0.05)
         self._finish()
+
+    def _plan(self) -> None:
+        """A user queues replicates, and a plan for more, where the database can be reached."""
+        with contextlib.suppress(StorageError):
+            if not self._broken("server") and plan_replicates(self.around.direct, "small"):
+                self.plans += 1
 
     def _inject(self) -> None:
         """One fault. Some are impossible at the moment, because what they break is broken: then another is chosen."""
@@ -162,6 +177,12 @@ class Attack:
         return True
 
     # Faults of what they depend on
+
+    def jump_server(self) -> bool:
+        """The clock of the database's server is set forward or back: the one that beats are measured with."""
+        assert self.around.clock is not None
+        self.around.clock.jump(self.random.choice(JUMPS))
+        return True
 
     def cut(self) -> bool:
         """Every connection is reset, in whatever it is doing."""
@@ -306,7 +327,8 @@ class Attack:
             self._judge_leaving()
             time.sleep(0.1)
         if left := self._unfinished():  # a trial of a killed worker, queued again when the budget was spent
-            revise(spec(present + len(left)), self.around.direct)
+            if more := sum(trial in left for trial in trials(self.around.direct)):
+                revise(spec(present + more), self.around.direct)
             self.workers = [self._worker(0)]
             assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
@@ -316,4 +338,5 @@ class Attack:
                 self._judge(worker, asked=False)
 
     def _unfinished(self) -> list[Any]:
-        return [trial for trial in trials(self.around.direct) if not trial.state.is_finished()]
+        everything = trials(self.around.direct) + replicates(self.around.direct, "small")
+        return [trial for trial in everything if not trial.state.is_finished()]

@@ -41,5 +41,6 @@ def test_a_fleet_under_attack(
         attack = stack.enter_context(contextlib.closing(Attack(around, small_data, tmp_path, **options)))
         attack.run(seconds, pause)
         print(f"faults: {attack.counts.total()} {dict(attack.counts)}; not tried: {around.lacking}")
+        print(f"plans of replicates: {attack.plans}")
         print(f"workers: {len(attack.everybody)}, {events_of(attack.everybody)}, ends {dict(attack.ended)}")
         print(f"audit: {audit(around.direct, small_data, foreign)}")

@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.cli import main
+from search.work import kept as kept_runs
 from search.work.exits import Exit
 from tests.machines import (
     CONTEXT,
@@ -162,6 +163,44 @@ def test_a_worker_killed_with_a_finished_run(
     assert peer.join() == 0, peer.error
     assert not [event for event in peer.events if event.kind == "epoch"]
     assert not list(tmp_path.glob("*.run"))
+    assert_sound(url)
+
+
+def no_time_left() -> None:
+    """Epochs of half a second, and two seconds of last tries after a stop."""
+    half_second_epochs()
+    kept_runs.LAST_TRIES = 2.0
+
+
+def test_a_finished_run_that_nothing_can_take(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """The server is down, and the folder for finished runs cannot be written. A worker that is told to end says that
+    its run could be stored nowhere and ends with exit 69; another goes on at the last stored epoch. A worker that is
+    not told to end writes the run as soon as the folder can be written, and only then may it be told to end."""
+    url = own_postgres.create_database()
+    create(url, small_study(trials=2, epochs=4))
+    folders = [tmp_path / "full", tmp_path / "soon-free"]
+    for folder in folders:
+        folder.write_text("not a folder")
+    options = {"hook": no_time_left, "grace": 2.0, "patience": 0.5}
+    fleet = [Worker(url, "small", small_data, tmp_path, keep_folder=folder, **options) for folder in folders]
+    for worker in fleet:
+        worker.wait_epoch(1)
+    own_postgres.stop("fast")
+    lost = fleet[0].wait_for(lambda event: "neither the database nor" in event.text).trial
+    fleet[0].terminate()
+    assert fleet[0].join() == Exit.LATER
+    assert fleet[0].error.startswith(f"trial {lost} finished, but neither the database nor {folders[0]}")
+    assert fleet[0].error.endswith("2 s after the stop (SIGTERM); any worker goes on at its last stored epoch")
+    fleet[1].wait_for(lambda event: "neither the database nor" in event.text)
+    folders[1].unlink()
+    fleet[1].wait_for(lambda event: "is kept in" in event.text)
+    fleet[1].terminate()
+    assert fleet[1].join() == Exit.LATER and "is saved in" in fleet[1].error, fleet[1].error
+    own_postgres.start()
+    peer = Worker(url, "small", small_data, tmp_path, keep_folder=folders[1], grace=2.0)
+    assert peer.wait_for(lambda event: event.kind == "resume").trial == lost
+    assert peer.join() == 0, peer.error
+    assert any("an earlier worker had kept" in event.text for event in peer.events)
     assert_sound(url)
 
 

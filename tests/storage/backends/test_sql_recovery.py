@@ -1,8 +1,10 @@
 """Promises of recovery in SQL: nobody passes the fence, nobody is judged after an outage, nothing runs for ever."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -21,6 +23,7 @@ from storage.tables import claims
 from storage.worker.heartbeat import Heartbeat
 from tests.servers import Postgres, TcpProxy
 from tests.storage.bench import Bench, connected, long_up, silence
+from tests.wallclock import COMPILER, Clock, compile_library
 
 
 class Blocked:
@@ -213,3 +216,43 @@ def test_a_worker_may_claim_what_was_nobodys(shared: Bench) -> None:
     assert _watch(shared.store, shared, 0.2) == []
     shared.store.fleet.write(trial_id, claim, Batch(state=TrialState.COMPLETE, values=[0.5]))
     assert shared.fresh().value == 0.5
+
+
+@pytest.fixture
+def clocked_server() -> Iterator[tuple[Postgres, Clock]]:
+    """A server whose own wall clock a test sets."""
+    if COMPILER is None:
+        pytest.skip("there is no C compiler for the library that sets the server's clock")
+    with tempfile.TemporaryDirectory() as name:  # not under pytest's folder: the server's user must read it
+        folder = Path(name)
+        folder.chmod(0o755)
+        clock = Clock(folder / "clock")
+        environment = {"LD_PRELOAD": str(compile_library(folder)), "TEST_CLOCK": str(clock.path)}
+        server = Postgres(environment=environment)
+        yield server, clock
+        server.close()
+
+
+@pytest.mark.parametrize("jump", [86_400, -86_400], ids=["forward", "back"])
+def test_a_server_whose_clock_is_set(clocked_server: tuple[Postgres, Clock], jump: int) -> None:
+    """By a day, forward or back: no living worker loses its trial, and a dead one's is taken back within seconds."""
+    server, clock = clocked_server
+    url = server.create_database()
+    bench, peer = Bench(url), open_store(url)
+    beats = []
+    for number in range(2):
+        trial_id = bench.study.ask()._trial_id
+        claim = Claim(f"host:{number}", grace=2.0)
+        bench.store.fleet.seize(trial_id, claim)
+        beat = lambda t=trial_id, c=claim: bench.store.fleet.beat(t, c)  # noqa: E731
+        beats.append(Heartbeat(beat, claim.grace, lambda: None))
+    assert _watch(peer, bench, 3.0) == []
+    before = peer.fleet.now()
+    clock.jump(jump)
+    assert abs(peer.fleet.now() - before - jump) < 60.0
+    assert _watch(peer, bench, 3.0) == []
+    beats[0].stop()
+    clock.jump(0)
+    assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
+    assert _watch(peer, bench, 3.0) == []
+    beats[1].stop()

@@ -89,3 +89,22 @@ def test_the_queue_is_bounded() -> None:
     assert not blocked.is_alive()
     channel.flush(60)
     channel.close()
+
+
+def test_hurry_shortens_the_pauses() -> None:
+    """A job that is tried again after long pauses is tried again within a second from then on."""
+    tries: list[float] = []
+
+    def write(batch: Batch) -> None:
+        tries.append(time.monotonic())
+        raise DatabaseUnavailable("away")
+
+    channel = Channel(write)
+    channel.put(Batch(intermediate={0: 0.0}))
+    while len(tries) < 3:
+        time.sleep(0.02)
+    channel.hurry()
+    while len(tries) < 4:
+        time.sleep(0.02)
+    channel.close()
+    assert tries[3] - tries[2] < 4.0, tries  # seconds: the pause that was due

@@ -5,7 +5,7 @@ What does not depend on the data, such as heads that do not divide the width, is
 
 from __future__ import annotations
 
-from lobmodels.config import FEATURE_FLAGS, RunConfig
+from lobmodels.config import FEATURE_FLAGS, RunConfig, own_feature_flags
 from lobmodels.data import Dataset
 from lobmodels.inputs import missing_columns
 from lobmodels.profile.dead import constant_features, group_line, sampled
@@ -56,7 +56,7 @@ def require_allowed(spec: StudySpec, schema: Schema) -> None:
 
 def used_groups(spec: StudySpec) -> tuple[str, ...]:
     """The feature groups that some trial of the study may switch on."""
-    names = (name for name in FEATURE_FLAGS if name in spec.parameters)
+    names = (name for name in (*FEATURE_FLAGS, *own_feature_flags()) if name in spec.parameters)
     return tuple(name for name in names if True in (spec.parameters[name].values() or ()))
 
 

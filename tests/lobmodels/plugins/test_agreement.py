@@ -86,7 +86,7 @@ def test_a_loss_gives_a_finite_scalar_and_a_gradient(tmp_path: Path, body: str, 
 
 PRESSURE = blocks_of_files()["pressure.py"]
 WRONG_FEATURES = {
-    "looks ahead": ((".tril()", ""), r"half_life=10.0: forward and forward_step differ first at step 0, column pressure_m"),
+    "looks ahead": ((".tril()", ""), r"=10.0: forward and forward_step differ first at step 0, column pressure_mean"),
     "forgets its state": (("(mean,)\n", "state\n"), r"differ first at step 1, column pressure_mean: \S+ against"),
     "one column differs": (
         ('gives=["pressure_mean"]', 'gives=["a", "b"]'),
@@ -94,7 +94,7 @@ WRONG_FEATURES = {
          "        y = weights.tril() @ imbalance(x[..., 0], x[..., 1])\n        return torch.stack([y, y], -1)"),
         ("        return mean.unsqueeze(-1), (mean,)",
          "        n = state[1] + 1\n        return torch.stack([mean, mean + (n > 40)], -1), (mean, n)"),
-        ("return (torch.zeros(batch, dtype=torch.float64),)", "return torch.zeros(2, batch, dtype=torch.float64).unbind()"),
+        ("(torch.zeros(batch, dtype=torch.float64),)", "torch.zeros(2, batch, dtype=torch.float64).unbind()"),
         "differ first at step 40, column b",
     ),
     "batch first": ((".unsqueeze(-1)\n\n    def forward_step", ".T.unsqueeze(-1)\n\n    def forward_step"),

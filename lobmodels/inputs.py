@@ -211,7 +211,7 @@ class InputPipeline:
         unfitted = InputPipeline(groups, None, schema, settings)
         own = unfitted.own
         chunks = _chunks(features, device) if lengths is None else _pieces(features, lengths, device)
-        columns = (feature_columns(chunk, groups, schema, own) for chunk in chunks)
+        columns: Iterator[Tensor] = (feature_columns(chunk, groups, schema, own) for chunk in chunks)
         if own:
             columns = _finite(columns, unfitted.names)
         fitted = dataclasses.replace(unfitted, normalizer=NORMALIZERS[normalizer](columns))

@@ -94,7 +94,8 @@ class OnlineStep(nn.Module):
 
     def _own(self, row: Tensor, states: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
         """Features (gives,) of each plugin's group from the row (F,), and their next states."""
-        found, following = [], []
+        found: list[Tensor] = []
+        following: list[Tensor] = []
         for group, initial in zip(self.inputs.own, self.own_initial, strict=True):
             before, states = states[: len(initial)], states[len(initial) :]
             read = [self.inputs.distinct[0].schema.features.index(name) for name in group.columns.reads]

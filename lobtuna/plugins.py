@@ -4,6 +4,6 @@
 """
 
 from lobmodels.plugins.declarations import Choice, Flag, Float, Int
-from lobmodels.plugins.registering import features, loss, network
+from lobmodels.plugins.registering import features, loss, metric, network
 
-__all__ = ["network", "loss", "features", "Int", "Float", "Choice", "Flag"]
+__all__ = ["network", "loss", "features", "metric", "Int", "Float", "Choice", "Flag"]

@@ -27,6 +27,7 @@ def forgotten() -> Iterator[None]:
     tables = [
         declarations.DECLARED,
         own_features.DECLARED,
+        metric.METRICS,
         registering.PARTS,
         *(r._entries for r in registering.REGISTRIES.values()),
     ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
+from lobmodels.metric import whole_score
 from lobmodels.networks import build_network
 from lobmodels.own_features import OwnFeatures, Settings
 from lobmodels.plugins.declarations import DECLARED
@@ -83,6 +85,32 @@ def check_features(name: str, settings: Settings = ()) -> None:
     finite = [_check_on(f"{what}{_with(group.settings)}", group, x) for x in (signed, signed.exp())]
     if not any(finite):
         raise PluginError(f"{what} gives numbers that are not finite, on data of both signs and on positive data")
+
+
+def check_metric(name: str, schema: Schema = LOB) -> None:
+    """Ask the metric `name` for scores of random rows with the targets of `schema`.
+
+    Raises `PluginError` where it gives something else than one finite number a target, where a constant prediction has
+    no score, or where a perfect prediction is not better than an unrelated one.
+    """
+    what, shape = f"metric {name!r}", (STEPS * BATCH, len(schema.targets))
+    random = np.random.default_rng(0)
+    y, other = random.standard_normal(shape), random.standard_normal(shape)
+    found = {}
+    for kind, p in (("perfect", y), ("unrelated", other), ("constant", np.zeros(shape))):
+        scores = found[kind] = _call(what, lambda p=p: whole_score(name, p, y))
+        if not np.isfinite(scores).all():
+            k = int((~np.isfinite(scores)).argmax())
+            raise PluginError(
+                f"{what} is {scores[k]} for a {kind} prediction of {schema.targets[k]}: it must be a finite number"
+            )
+    worse = np.flatnonzero(found["perfect"] <= found["unrelated"])
+    if len(worse):
+        k = worse[0]
+        raise PluginError(
+            f"{what} gives a perfect prediction of {schema.targets[k]} {found['perfect'][k]:.4g} and an unrelated one "
+            f"{found['unrelated'][k]:.4g}: better predictions must have higher scores"
+        )
 
 
 @torch.no_grad()

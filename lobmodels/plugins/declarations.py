@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from lobmodels import own_features
+from lobmodels import metric, own_features
 from lobmodels.config import BUILT_IN, FEATURE_FLAG, LATER, REQUIRES, Needs, RunConfig
 from lobmodels.errors import PluginError
 from lobmodels.features import NAMES
@@ -100,14 +100,15 @@ Parameter = Int | Float | Choice | Flag
 PARAMETERS: dict[str, type[Parameter]] = {"int": Int, "float": Float, "choice": Choice, "flag": Flag}
 WORDS = {"network": "architecture", "loss": "loss"}  # the parameter of a configuration whose word names such a part
 FEATURES = "feature group"  # a part that a flag of its own name switches on
-KINDS = (*WORDS, FEATURES)
+METRIC = "metric"  # a part that the data's schema names
+KINDS = (*WORDS, FEATURES, METRIC)
 BUILT_IN_WORDS = {kind: get_args(RunConfig.model_fields[field].annotation) for kind, field in WORDS.items()}
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One part of a plugin: one of `KINDS`, the `name` that study files use, and its own parameters. A feature group
-    also declares the raw columns that it `reads` and the features that it `gives`, by name."""
+    """One part of a plugin: one of `KINDS`, the `name` that study files use, and its own parameters, which a metric has
+    none of. A feature group also declares the raw columns that it `reads` and the features that it `gives`."""
 
     kind: str
     name: str
@@ -127,8 +128,10 @@ class Declaration:
 
     @property
     def in_words(self) -> str:
-        """How a study file asks for the part."""
-        return f"{self.field}: {'true' if self.value is True else self.value}"
+        """How a study file asks for the part, or a schema."""
+        if self.kind == METRIC:
+            return f"`metric: {{plugin: {self.name}}}` in the schema of the data, name that data with --data"
+        return f"`{self.field}: {'true' if self.value is True else self.value}` in the study file"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -159,7 +162,7 @@ class Declaration:
             raise PluginError(f"{what}: a plugin has parts of kind {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         if not isinstance(self.name, str) or not self.name.isidentifier() or self.name != self.name.lower():
             raise PluginError(f"{what}: a name is lower-case letters, digits and _, and starts with a letter")
-        if self.name in BUILT_IN_WORDS.get(self.kind, BUILT_IN):
+        if self.name in {**BUILT_IN_WORDS, METRIC: metric.BUILT_IN}.get(self.kind, BUILT_IN):
             raise PluginError(f"{what}: lobtuna has one of that name; choose another")
         for name, parameter in self.parameters.items():
             if keyword.iskeyword(name) or name in BUILT_IN:
@@ -243,6 +246,9 @@ def _extend(before: Declaration | None, declaration: Declaration) -> None:
     fields: dict[str, FieldInfo] = RunConfig.__pydantic_fields__
     for name in () if before is None else before.parameters:
         del fields[name], REQUIRES[name]
+    if declaration.kind == METRIC:
+        metric.declare_metric(declaration.name)
+        return
     parent = declaration.field
     if declaration.kind == FEATURES:
         described = f"{len(declaration.gives)} columns of a plugin: {', '.join(declaration.gives)}"

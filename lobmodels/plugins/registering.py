@@ -13,16 +13,17 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
+from lobmodels.metric import CODE as METRIC_CODE
 from lobmodels.networks import ARCHITECTURES
 from lobmodels.networks.network import TARGETS
 from lobmodels.networks.plugged import PluggedNetwork
 from lobmodels.own_features import CODE, RowFeatures
-from lobmodels.plugins.declarations import FEATURES, Declaration, Parameter, declare
+from lobmodels.plugins.declarations import FEATURES, METRIC, Declaration, Parameter, declare
 from lobmodels.training.losses import LOSSES
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 METHODS = {"initial_state": ("batch",), "forward": ("x",), "forward_step": ("x", "state")}
-REGISTRIES: dict[str, Any] = {"network": ARCHITECTURES, "loss": LOSSES, FEATURES: CODE}
+REGISTRIES: dict[str, Any] = {"network": ARCHITECTURES, "loss": LOSSES, FEATURES: CODE, METRIC: METRIC_CODE}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,20 @@ def loss(name: str, **parameters: Parameter) -> Callable[[Made], Made]:
         if not callable(function) or _arguments(function) != 4:
             raise PluginError(f"loss {name!r} must be a function of four arguments: loss(p, y, w, config)")
         _register(Declaration("loss", name, parameters), function)
+        return function
+
+    return enter
+
+
+def metric(name: str) -> Callable[[Made], Made]:
+    """A decorator of a function `metric(p, y, w)`: predictions, targets and weights of all scored rows, numpy arrays
+    (n, K) in float64, to one number a target (K,), higher for better predictions. Data whose schema says
+    `metric: {plugin: NAME}` is scored by it. Raises `PluginError` for another signature."""
+
+    def enter(function: Made) -> Made:
+        if not callable(function) or _arguments(function) != 3:
+            raise PluginError(f"metric {name!r} must be a function of three arguments: metric(p, y, w)")
+        _register(Declaration(METRIC, name, {}), function)
         return function
 
     return enter

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lobmodels.errors import PluginError
 from lobmodels.own_features import names_of
-from lobmodels.plugins.declarations import DECLARED, FEATURES, Declaration, declare
+from lobmodels.plugins.declarations import DECLARED, FEATURES, METRIC, Declaration, declare
 from lobmodels.plugins.source import Source
 from lobmodels.schema import LOB, Schema
 from search.errors import SearchError
@@ -54,10 +54,10 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema:
     The first `named` were named by the user: one that nothing uses raises `SearchError`. Raises `PluginError` where a
     part does not keep its promises.
     """
-    used = [source for source in sources if any(_uses(spec, part) for part in source.declarations)]
+    used = [source for source in sources if any(_uses(spec, part, schema) for part in source.declarations)]
     given = {(part.kind, part.name) for source in used for part in source.declarations}
     for kind, name in DECLARED.keys() - given:
-        if _uses(spec, DECLARED[kind, name]):
+        if _uses(spec, DECLARED[kind, name], schema):
             raise SearchError(
                 f"study {spec.name!r} uses the {kind} {name!r} of a plugin, whose source must go with it: name its "
                 "file with --plugin"
@@ -66,8 +66,7 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema:
         if source not in used:
             first = source.declarations[0]
             raise SearchError(
-                f"study {spec.name!r} uses nothing of {source.file}: write `{first.in_words}` in the "
-                "study file, or leave --plugin out"
+                f"study {spec.name!r} uses nothing of {source.file}: write {first.in_words}, or leave --plugin out"
             )
     check_plugins(spec, used, schema)
     return used
@@ -122,19 +121,25 @@ def _same_part(a: Source, b: Source) -> bool:
     return bool({(p.kind, p.name) for p in a.declarations} & {(p.kind, p.name) for p in b.declarations})
 
 
-def _uses(spec: StudySpec, part: Declaration) -> bool:
-    """Whether a configuration of the space may name this part."""
+def _uses(spec: StudySpec, part: Declaration, schema: Schema) -> bool:
+    """Whether a configuration of the space may name this part, or the data's schema does."""
+    if part.kind == METRIC:
+        return schema.metric == part.name
     parameter = spec.parameters.get(part.field)
     return parameter is not None and part.value in (parameter.values() or ())
 
 
 def _check(spec: StudySpec, source: Source, schema: Schema) -> None:
     """Build configurations of the space that use the source's parts, and compare what they compute."""
+    from lobmodels.plugins.agreement import check_metric
     from search.study.preview import sample_configurations
 
     drawn = sample_configurations(spec, SAMPLED)
     for part in source.declarations:
-        if not _uses(spec, part):
+        if not _uses(spec, part, schema):
+            continue
+        if part.kind == METRIC:
+            check_metric(part.name, schema)
             continue
         using = [config for config in drawn if getattr(config, part.field) == part.value]
         for config in using[:CHECKED] or [_default(part)]:

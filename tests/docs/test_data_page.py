@@ -36,7 +36,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     (folder / "studies").symlink_to(ROOT / "studies")
     write_files(folder)
     found = {}
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")  # as wide as the page
         for block in blocks("data.md"):
             for line in commands(block):
                 name, *arguments = shlex.split(line)

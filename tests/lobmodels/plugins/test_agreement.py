@@ -8,7 +8,7 @@ import pytest
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
-from lobmodels.plugins.agreement import check_features, check_loss, check_network
+from lobmodels.plugins.agreement import check_features, check_loss, check_metric, check_network
 from lobmodels.plugins.loading import load_file
 from tests.plugin_files import blocks_of_files
 
@@ -163,3 +163,33 @@ def test_features_are_not_trained(tmp_path: Path) -> None:
     )
     with pytest.raises(PluginError, match="has weights to train, and features are computed once"):
         check_features(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "return -p.std(0)",
+            "gives a perfect prediction of t0 -\\S+ and an unrelated one -\\S+: better predictions must",
+        ),
+        ("return ((p - y) ** 2).mean(0)", "gives a perfect prediction of t0 0 and an unrelated one"),
+        ("return (p * y).sum(0) / p.std(0)", "is nan for a constant prediction of t0: it must be a finite number"),
+        ("return p.mean()", r"returned shape \(\), not \(2,\): one number a target"),
+        ("return [None, 1.0]", "is nan for a perfect prediction of t0: it must be a finite number"),
+        ("return ['a', 'b']", "raised ValueError"),
+        ("return nothing", "raised NameError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_metric_prefers_better_predictions(tmp_path: Path, body: str, said: str) -> None:
+    """The page's metric does, and gives a finite number for each target; these do not."""
+    (tmp_path / "gain.py").write_text(blocks_of_files()["gain.py"])
+    load_file(tmp_path / "gain.py")
+    check_metric("gain")
+    (tmp_path / "mine.py").write_text(
+        f"from lobtuna.plugins import metric\n@metric('mine')\ndef mine(p, y, w):\n    {body}\n"
+    )
+    load_file(tmp_path / "mine.py")
+    with pytest.raises(PluginError, match=said) as caught:
+        check_metric("mine")
+    assert "metric 'mine'" in str(caught.value) and "\n" not in str(caught.value)

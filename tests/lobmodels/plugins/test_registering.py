@@ -14,7 +14,7 @@ from lobmodels.errors import PluginError
 from lobmodels.networks import build_network
 from lobmodels.own_features import CODE, OwnFeatures
 from lobmodels.plugins.declarations import Float, Int
-from lobmodels.plugins.registering import PARTS, features, loss, network
+from lobmodels.plugins.registering import PARTS, features, loss, metric, network
 from lobmodels.training.losses import build_loss
 
 
@@ -106,3 +106,18 @@ def test_a_feature_group_of_a_session() -> None:
     features("twice", reads=["v0", "v1"], gives=["a", "b"])(row_group)
     assert RunConfig.parse({"twice": True}).feature_groups() == ("twice",)
     assert OwnFeatures("twice").whole(torch.ones(3, 1, 2)).shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "said"),
+    [
+        ("mine", lambda p, y: p, r"must be a function of three arguments: metric\(p, y, w\)"),
+        ("r2", lambda p, y, w: p, "lobtuna has one of that name"),
+        ("My metric", lambda p, y, w: p, "a name is lower-case letters"),
+    ],
+)
+def test_a_metric_that_cannot_be_registered_is_one_line(name: str, function: Any, said: str) -> None:
+    """It names the metric and what is wrong with it."""
+    with pytest.raises(PluginError, match=said) as caught:
+        metric(name)(function)
+    assert f"metric {name!r}" in str(caught.value) and "\n" not in str(caught.value)

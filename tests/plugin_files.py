@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lobmodels import own_features
+from lobmodels import metric, own_features
 from lobmodels.config import REQUIRES, RunConfig
 from lobmodels.plugins import declarations, registering
 

@@ -18,13 +18,14 @@ from lobmodels.schema import LOB
 from search.cli import main
 from search.errors import SearchError, StudyExistsError
 from search.study.feasible import require_allowed
+from search.study.named import rank
 from search.study.open import load_study, open_study
 from search.study.plugins import load_plugins, require_code, stored_plugins, used_plugins
 from search.study.record import PLUGINS
 from search.study.replication import open_replicates
 from search.study.revise import revise
 from search.studyfile.spec import StudySpec
-from search.work.begin import create
+from search.work.begin import checked_plugins, create
 from search.work.options import WorkOptions
 from search.work.worker import work
 from storage.optuna_internals import storage_of
@@ -250,3 +251,64 @@ def test_features_that_disagree_are_refused_at_create(features_file: Path) -> No
     with pytest.raises(PluginError, match="forward and forward_step differ first at step 0, column pressure_mean"):
         sources = load_plugins([features_file])
         used_plugins(StudySpec.from_json(FLOW), sources, 1)
+
+
+GAIN: dict[str, Any] = {
+    "name": "gain",
+    "parameters": {"hidden_size": {"choices": [4, 6]}, "num_layers": 1, "batch_size": 12, "epochs": 2},
+    "baselines": [{"hidden_size": 4}, {"hidden_size": 6}],
+    "pruner": {"name": "none"},
+    "budget": {"trials": 2},
+}
+
+
+@pytest.fixture
+def gain_file(tmp_path: Path) -> Path:
+    """The page's metric in a file."""
+    path = tmp_path / "gain.py"
+    path.write_text(blocks_of_files()["gain.py"])
+    return path
+
+
+@pytest.fixture
+def gain_data(small_data: Path, tmp_path: Path) -> Path:
+    """Data whose schema names it."""
+    folder = tmp_path / "gain-data"
+    folder.mkdir()
+    for name in ("train.parquet", "valid.parquet"):
+        (folder / name).symlink_to(small_data / name)
+    (folder / "schema.yaml").write_text(blocks_of_files()["gain/schema.yaml"])
+    return folder
+
+
+def test_a_metric_travels_with_the_study_of_its_data(gain_file: Path, gain_data: Path, tmp_path: Path) -> None:
+    """Created with the data, trained where it is trusted; elsewhere the study is read and ranked without its code."""
+    url, sources = f"sqlite:///{tmp_path}/gain.db", load_plugins([gain_file])
+    spec = StudySpec.from_json(GAIN)
+    create(spec, url, gain_data, plugins=checked_plugins(spec, sources, 1, gain_data))
+    elsewhere()
+    with pytest.raises(SearchError, match=r"uses the plugin gain\.py \(metric gain\)"):
+        work(url, "gain", gain_data, options=WorkOptions(device="cpu"))
+    options = WorkOptions(device="cpu", keep_folder=tmp_path, trust_plugins=True, runs_per_device=2)
+    assert work(url, "gain", gain_data, options=options).outcomes == {"complete": 2}
+    values = [trial.value for trial in open_study(url, "gain").get_trials()]
+    elsewhere()
+    assert rank(url, "gain").schema.metric == "gain"
+    assert all(value is not None and -1 < value < 1 for value in values)
+
+
+def test_what_data_with_a_metric_needs(gain_file: Path, gain_data: Path, small_data: Path, tmp_path: Path) -> None:
+    """The data at `create`, the plugin's file, and a study that holds it."""
+    url, spec = f"sqlite:///{tmp_path}/gain.db", StudySpec.from_json(GAIN)
+    with pytest.raises(SearchError, match="scored by the metric 'gain' of a plugin, which the study does not hold"):
+        create(spec, url, gain_data)
+    sources = load_plugins([gain_file])
+    said = r"uses nothing of gain\.py: write `metric: {plugin: gain}` in the schema of the data, name that data with"
+    for data in (None, small_data):
+        with pytest.raises(SearchError, match=said):
+            checked_plugins(spec, sources, 1, data)
+    with pytest.raises(SearchError, match="uses the metric 'gain' of a plugin, whose source must go with it"):
+        checked_plugins(spec, [], 0, gain_data)
+    gain_file.write_text(gain_file.read_text().replace("(np.sign(p) * y)", "-(np.sign(p) * y)"))
+    with forgotten(), pytest.raises(PluginError, match="better predictions must have higher scores"):
+        checked_plugins(spec, load_plugins([gain_file]), 1, gain_data)

@@ -26,8 +26,8 @@ TOP_LEVEL = {
 ORDER = {
     "lobmodels": (
         "errors", "schema", "features", "config", "files", "table", "distributions", "metric", "bootstrap",
-        "serialization", "inputs", "data", "networks", "checkpoint", "training", "plugins", "profile", "ensemble",
-        "scoring",
+        "serialization", "own_features", "inputs", "data", "networks", "checkpoint", "training", "plugins", "profile",
+        "ensemble", "scoring",
     ),
     "search": (
         "errors", "studyfile", "study", ("report", "ship"), "work", ("profile", "launch"), "cli",

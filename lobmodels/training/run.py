@@ -23,7 +23,7 @@ from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.refit import RefitPlan
-from lobmodels.training.scores import StreamingScore
+from lobmodels.training.scores import score_for
 from lobmodels.training.state import Resumable
 from lobmodels.training.stopwatch import Stopwatch
 from lobmodels.training.turns import Job, until_computed
@@ -177,7 +177,7 @@ class TrainingRun(Resumable):
         """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
         network = self.averages.evaluated.eval()
-        metric, whole = StreamingScore(self.schema, self.device), not self.schema.variable_length
+        metric, whole = score_for(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
                 p = network(x)[-y.shape[0] :]  # the scored steps are the last ones

@@ -144,9 +144,7 @@ class Attack:
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             self._judge_leaving()
             time.sleep(0.1)
-        if (
-            left := self._unfinished()
-        ):  # a trial of a killed worker, queued again when the budget was spent, or exceeded
+        if left := self._unfinished():  # a killed worker's, queued again when the budget was spent, or one too many
             if more := sum(trial in left for trial in trials(self.around.direct)):
                 revise(spec(present + more), self.around.direct)
             self.workers[:] = [self._worker(0)]

@@ -168,7 +168,7 @@ def test_a_worker_killed_with_a_finished_run(
 
 def no_time_left() -> None:
     """Epochs of half a second, and two seconds of last tries after a stop."""
-    half_second_epochs()
+    slow_epochs(0.5)
     kept_runs.LAST_TRIES = 2.0
 
 

@@ -1,6 +1,7 @@
 """Promises of the background channel: order, one commit for neighbours, nothing lost in an outage, failures told."""
 
 import threading
+import time
 
 import pytest
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from storage.dashboard.guard import START, START_SCRIPT, Application, Environ, StartResponse
+from storage.dashboard.pages import ACCESS
 from storage.errors import StorageError
 
 PERIOD = 10  # seconds between two looks of an open page
@@ -62,8 +63,8 @@ setInterval(look, PERIOD * 1000);
 document.addEventListener("visibilitychange", look);
 """.replace("PERIOD", str(PERIOD))
 READ_ONLY = (
-    "This dashboard is read-only: where optuna-dashboard offers to create, rename or delete a study or to edit a note, "
-    "it answers that this failed. <code>lobtuna delete NAME</code> deletes a study; "
+    "This dashboard is read-only: optuna-dashboard's buttons that create, rename or delete a study, edit a note or "
+    "upload a file are not shown. <code>lobtuna delete NAME</code> deletes a study; "
     "<code>lobtuna dashboard --writable</code> allows the rest."
 )
 WRITABLE = "This dashboard is writable: what is deleted in it is gone."
@@ -139,7 +140,8 @@ def render(listing: Listing, writable: bool, problem: str = "") -> str:
         f'<header><h1>Studies</h1><p class="soft" id="time">{time}</p>'
         f'<p id="problem" role="alert">{escape(problem)}</p></header><main>{remark}{entries}</main>'
         f'<footer class="soft"><p><a href="/dashboard">All studies in optuna-dashboard</a></p>'
-        f'<p>{WRITABLE if writable else READ_ONLY}</p></footer><script src="{START_SCRIPT}"></script></body></html>\n'
+        f'<p id="{ACCESS}">{WRITABLE if writable else READ_ONLY}</p></footer>'
+        f'<script src="{START_SCRIPT}"></script></body></html>\n'
     )
 
 

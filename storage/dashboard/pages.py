@@ -1,5 +1,8 @@
 """optuna-dashboard's pages with a way back to our start page and, where nothing may be changed, without what changes.
 
+Its script reads every answer as JSON, also the empty one to a change that succeeded (status 204), and then says that it
+failed (seen in 0.21): such an answer gets a body.
+
 optuna-dashboard has no option for reading only: its buttons are there, and what they do fails without a reason. Its
 page is one small HTML file that loads a script. We add one stylesheet and two links to that file and leave the script
 as it is. Controls are found by the labels and icon names that its own tests use. Should a new version change them, its
@@ -11,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from storage.dashboard.guard import START, Application, Environ, Headers, StartResponse, drain
+from storage.dashboard.guard import READING, START, Application, Environ, Headers, StartResponse, drain
+
+Answer = tuple[str, Headers, bytes]  # status, headers, body
+Change = Callable[[str, Headers, bytes], Answer]
 
 PAGES = "/dashboard"
 ACCESS = "access"  # id of the start page's paragraph on who may change what
@@ -42,26 +48,42 @@ class DashboardPages:
         self._bar = _bar(writable).encode()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if environ["REQUEST_METHOD"] != "GET" or not (path == PAGES or path.startswith(f"{PAGES}/")):
-            return self._application(environ, start_response)
-        for name in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"):
-            environ.pop(name, None)  # what a browser has may be the page of another version of ours
-        return self._changed(environ, start_response)
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        if method == "GET" and (path == PAGES or path.startswith(f"{PAGES}/")):
+            for name in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH", "HTTP_RANGE"):
+                environ.pop(name, None)  # what a browser has may be the page of another version of ours
+            return self._changed(environ, start_response, self._page)
+        if method not in READING and path.startswith("/api/"):
+            return self._changed(environ, start_response, _with_body)
+        return self._application(environ, start_response)
 
-    def _changed(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _changed(self, environ: Environ, start_response: StartResponse, change: Change) -> Iterable[bytes]:
+        """The application's answer, changed."""
         answer: dict[str, Any] = {}
 
         def remember(status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], None]:
             answer.update(status=status, headers=headers, exc_info=exc_info)
             return lambda _data: None
 
-        page = drain(self._application(environ, remember))
+        given = drain(self._application(environ, remember))
+        status, headers, body = change(answer["status"], answer["headers"], given)
+        headers = [item for item in headers if item[0].lower() not in DROPPED]
+        headers += [("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        start_response(status, headers, answer["exc_info"])
+        return [body]
+
+    def _page(self, status: str, headers: Headers, page: bytes) -> Answer:
         page = page.replace(b"</head>", self._head, 1).replace(b"</body>", self._bar + b"</body>", 1)
-        headers = [item for item in answer["headers"] if item[0].lower() not in DROPPED]
-        headers += [("Content-Length", str(len(page))), ("Cache-Control", "no-store")]
-        start_response(answer["status"], headers, answer["exc_info"])
-        return [page]
+        return status, headers, page
+
+
+def _with_body(status: str, headers: Headers, body: bytes) -> Answer:
+    """ "No content" as an empty JSON document; every other answer as it is."""
+    return (
+        ("200 OK", [("Content-Type", "application/json")], b"{}")
+        if status.startswith("204")
+        else (status, headers, body)
+    )
 
 
 def _bar(writable: bool) -> str:

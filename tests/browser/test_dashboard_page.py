@@ -218,6 +218,7 @@ def test_a_writable_dashboard_shows_them(visit: Callable[..., Visit], tmp_path: 
         found = visit(f"{server.url}/dashboard")
         found.page.get_by_label("delete study").first.click()
         found.page.get_by_role("button", name="Yes").click()
+        found.page.get_by_text("Success to delete").first.wait_for()
         found.page.wait_for_function("() => !document.querySelector('[aria-label=\"delete study\"]')")
     assert storage.get_all_studies() == []
 

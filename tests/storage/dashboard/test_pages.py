@@ -16,6 +16,9 @@ def inner(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if "HTTP_IF_MODIFIED_SINCE" in environ:
         start_response("304 Not Modified", [])
         return []
+    if environ["REQUEST_METHOD"] == "DELETE":
+        start_response("204 No Content" if environ["PATH_INFO"].endswith("/1") else "404 Not Found", [])
+        return [b'{"reason": "no study"}']
     start_response("200 OK", [("Content-Length", str(len(PAGE))), ("Last-Modified", "yesterday"), ("X-Own", "1")])
     return [PAGE]
 
@@ -52,3 +55,9 @@ def test_a_page_is_never_the_one_a_browser_has_kept() -> None:
 def test_everything_else_passes(path: str, method: str) -> None:
     """Data, scripts and what is no page come as they are."""
     assert ask(path, REQUEST_METHOD=method)[2] == PAGE
+
+
+def test_a_change_that_succeeded_is_answered_with_a_document() -> None:
+    """optuna-dashboard's script takes an empty answer for a failure; a reason that was given stays."""
+    assert ask("/api/studies/1", REQUEST_METHOD="DELETE")[::2] == ("200 OK", b"{}")
+    assert ask("/api/studies/2", REQUEST_METHOD="DELETE")[::2] == ("404 Not Found", b'{"reason": "no study"}')

@@ -10,15 +10,20 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr, stdout
+from search.cli.help import Command, examples
 
-EPILOG = "Example:  lobtuna dashboard --storage sqlite:///lobtuna.db"
+EPILOG = examples(
+    "lobtuna dashboard --storage sqlite:///lobtuna.db",
+    "# For others in your network, behind a password",
+    "lobtuna dashboard --host 0.0.0.0 --auth quant:~/.lobtuna-password",
+)
 PATIENCE = 5.0  # seconds a page waits for an unreachable database; the browser repeats the request by itself
 SHOWN = 10  # studies whose address is printed
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("dashboard", epilog=EPILOG)(dashboard)
+    app.command("dashboard", cls=Command, epilog=EPILOG)(dashboard)
 
 
 def dashboard(
@@ -26,7 +31,9 @@ def dashboard(
     host: Annotated[
         str, typer.Option(metavar="NAME", help="Where to listen; anything but localhost needs --auth.")
     ] = "localhost",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     writable: Annotated[
         bool, typer.Option("--writable", help="Allow what changes studies: notes, renaming, deleting.")
     ] = False,

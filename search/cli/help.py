@@ -45,7 +45,11 @@ def examples(*lines: str) -> str:
 
 
 def _write(command: Any, ctx: Any, formatter: Any) -> None:
-    manual = manual_of(command, tuple(ctx.command_path.split()[1:]))
+    words: list[str] = []
+    while ctx.parent is not None:  # the first is the program, whatever it was called by
+        words.insert(0, ctx.info_name)
+        ctx = ctx.parent
+    manual = manual_of(command, tuple(words))
     width = min(shutil.get_terminal_size((80, 24)).columns, WIDEST)
     formatter.write("\n".join(lines(manual, width, bold="NO_COLOR" not in os.environ)) + "\n")
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, TypeVar
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from storage.artifacts.entry import ArtifactStore
+from storage.dashboard.adapted import AdaptedDashboard
 from storage.dashboard.compact import CompactStorage
 from storage.dashboard.guard import Application, Credentials, Guard, Rules, is_local
 from storage.dashboard.named import NamedStorage, Naming
-from storage.dashboard.pages import DashboardPages
 from storage.dashboard.start import Listing, StartPage
 from storage.errors import DashboardError, StorageError
 from storage.store import ARTIFACTS, Store
@@ -124,7 +124,7 @@ def build(store: Store, rules: Rules, ours: Ours | None = None) -> Application:
     seen = storage if rules.writable else CompactStorage(storage)
     application: Application = optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store))
     if ours is not None:
-        application = StartPage(DashboardPages(application, rules.writable), ours.start, rules.writable)
+        application = StartPage(AdaptedDashboard(application, rules.writable), ours.start, rules.writable)
     return Guard(application, rules)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from storage.dashboard.adapted import ACCESS
 from storage.dashboard.guard import START, START_SCRIPT, Application, Environ, StartResponse
-from storage.dashboard.pages import ACCESS
 from storage.errors import StorageError
 
 PERIOD = 10  # seconds between two looks of an open page

@@ -38,7 +38,7 @@ DROPPED = frozenset({"content-length", "last-modified", "etag", "accept-ranges"}
 HIDDEN = f"{CHANGING}, {DROP} {{display:none!important}}"
 
 
-class DashboardPages:
+class AdaptedDashboard:
     """WSGI application: `application`, whose pages (not its script, data or files) carry our links and stylesheet."""
 
     def __init__(self, application: Application, writable: bool) -> None:

@@ -6,7 +6,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from storage.dashboard.pages import CHANGING, DashboardPages
+from storage.dashboard.adapted import CHANGING, AdaptedDashboard
 
 PAGE = b"<html><head><title>x</title></head><body><div id='root'></div></body></html>"
 
@@ -29,7 +29,7 @@ def ask(path: str, writable: bool = False, **environ: str) -> tuple[str, dict[st
     setup_testing_defaults(given)
     found: list[tuple[str, dict[str, str]]] = []
     body = b"".join(
-        DashboardPages(inner, writable)(given, lambda status, headers, _=None: found.append((status, dict(headers))))
+        AdaptedDashboard(inner, writable)(given, lambda status, headers, _=None: found.append((status, dict(headers))))
     )
     return *found[0], body
 

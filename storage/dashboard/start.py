@@ -27,13 +27,14 @@ article{border:1px solid var(--line);border-radius:8px;padding:.9rem 1rem;margin
 #problem,.problem{color:#8a1f11;font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums;margin:.6rem 0}
 th,td{text-align:left;vertical-align:top;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line)}
+th,td:not(:last-child){white-space:nowrap}
 thead th,td::before{color:var(--soft);font-weight:400}
 tbody tr:first-child td,tbody tr:first-child th{font-weight:600}
 pre{margin:.4rem 0 0;padding:.5rem .8rem;background:var(--tint);border:1px solid var(--line);border-radius:5px;
 font-size:.88rem;white-space:pre-wrap}
 @media(max-width:600px){
 thead{display:none}table,tbody,tr,th,td{display:block}tr{border-bottom:1px solid var(--line);padding:.3rem 0}
-th,td{border:0;padding:0}td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
+th,td,td:not(:last-child){border:0;padding:0;white-space:normal}td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
 """
 SCRIPT = """
 "use strict";

@@ -70,7 +70,7 @@ def check(
     from lobmodels.errors import DataError
     from lobmodels.profile.audit import shifts, warnings
 
-    paths = list(member_paths(path)) if path.is_dir() else [path]
+    paths = [path] if path.is_file() else list(member_paths(path))
     schema = _schema(schema_file, path)
     audits = [_audit(member, schema) for member in paths]
     differences = shifts(*audits) if len(audits) == 2 else []

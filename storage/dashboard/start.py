@@ -34,7 +34,8 @@ pre{margin:.4rem 0 0;padding:.5rem .8rem;background:var(--tint);border:1px solid
 font-size:.88rem;white-space:pre-wrap}
 @media(max-width:600px){
 thead{display:none}table,tbody,tr,th,td{display:block}tr{border-bottom:1px solid var(--line);padding:.3rem 0}
-th,td,td:not(:last-child){border:0;padding:0;white-space:normal}td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
+th,td,td:not(:last-child){border:0;padding:0;white-space:normal}
+td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
 """
 SCRIPT = """
 "use strict";

@@ -57,6 +57,7 @@ class Metric:
     """One way to score. `rows(p, y)` gives prediction, target and weight of each row, `value` the score of moments."""
 
     title: str
+    short: str  # for an axis
     rows: Callable[[Any, Any], tuple[Any, Any, Any]]
     value: Callable[[Moments], Any]
     lowest: float  # no score is lower, or it is far below any useful one: stands for a run that diverged
@@ -118,11 +119,13 @@ def _sign_accuracy(m: Moments) -> Any:
 
 FAR = -1e9  # of scores without a lower bound
 METRICS: dict[str, Metric] = {
-    "weighted_pearson": Metric("weighted Pearson correlation", _of_size, _correlation, -1.0, correlates=True),
-    "pearson": Metric("Pearson correlation", _equal, _correlation, -1.0, correlates=True),
-    "r2": Metric("R²", _equal, _r2, FAR),
-    "mse": Metric("minus the mean squared error", _equal, _mse, FAR),
-    "sign_accuracy": Metric("share of correct signs", _signs, _sign_accuracy, -1.0),
+    "weighted_pearson": Metric(
+        "weighted Pearson correlation", "weighted Pearson", _of_size, _correlation, -1.0, correlates=True
+    ),
+    "pearson": Metric("Pearson correlation", "Pearson", _equal, _correlation, -1.0, correlates=True),
+    "r2": Metric("R²", "R²", _equal, _r2, FAR),
+    "mse": Metric("minus the mean squared error", "minus MSE", _equal, _mse, FAR),
+    "sign_accuracy": Metric("share of correct signs", "correct signs", _signs, _sign_accuracy, -1.0),
 }
 
 

@@ -65,12 +65,15 @@ def work(
     """
     from rich.console import Console
 
+    from search.cli.common import NOTEBOOK
     from search.work.options import WorkOptions
     from search.work.start import start
 
     url, name = _found(study, storage)
     places: dict[str, Any] = {"gpus": gpus, "slots": slots}
-    console = Console(stderr=True, highlight=False, force_jupyter=False)  # a notebook shows lines, not boxes
+    # A notebook's stderr says that it is a terminal, and cannot redraw a line: it gets lines, not boxes.
+    terminal = False if NOTEBOOK else None
+    console = Console(stderr=True, highlight=False, force_jupyter=False, force_terminal=terminal)
     done = start(url, name, Path(data), WorkOptions(**options), console, **places)
     return Worked(Study(url, name), done)
 

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,6 +178,25 @@ def test_order_names_what_is_there() -> None:
         named = {name for part in parts for name in ((part,) if isinstance(part, str) else part)}
         assert named <= {name.split(".")[1] for name in SOURCES if name.startswith(f"{package}.")}
         assert {path.parent.name for path in (ROOT / package).glob("*/__init__.py")} <= named
+
+
+def bound(node: ast.stmt) -> list[str]:
+    """The names to which a statement of a module gives a value."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    flat = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return [part.id for part in flat if isinstance(part, ast.Name)]
+
+
+def test_a_module_gives_a_name_one_value() -> None:
+    """Two constants of one name, as two merged branches left them once, are one: whoever reads the first gets the
+    second."""
+    twice = {}
+    for name, path in SOURCES.items():
+        counts = Counter(found for node in ast.parse(path.read_text()).body for found in bound(node))
+        twice |= {f"{name}.{found}": count for found, count in counts.items() if count > 1}
+    assert not twice
 
 
 def test_few_rooms_in_search() -> None:

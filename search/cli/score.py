@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdout
+from search.cli.common import JsonOption, PluginOption, print_json, progress_bar, stderr, stdout
 from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def score(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Keep the score of one ZIP, as a later --champion.")
     ] = None,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run submissions as the challenge would: own process, one thread, row by row, every rule checked.
@@ -82,9 +83,12 @@ def score(
     """
     from lobmodels.scoring.scoreboard import ON
     from search.ship.score import score as run
+    from search.study.plugins import load_plugins
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
+    if plugin:
+        load_plugins(plugin)
     found = run(
         submissions,
         data,

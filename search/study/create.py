@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,9 +34,10 @@ from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import open_storage
-from storage.claims import REASON
+from storage.claims import REASON, Batch, Claim
+from storage.fleet import Fleet
 from storage.optuna_internals import storage_of, trial_id_of
-from storage.store import ARTIFACTS, open_artifacts
+from storage.store import ARTIFACTS, open_artifacts, store_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -108,7 +111,6 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
     sees both.
     """
-    storage = storage_of(study)
     seen: set[Hashable] = set()
     withdrawn = 0
     for trial in study.get_trials(deepcopy=False):
@@ -117,19 +119,22 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
             continue
         if name not in seen:
             seen.add(name)
-        elif trial.state == TrialState.WAITING and _claim(storage, trial):
-            storage.set_trial_user_attr(trial_id_of(trial), REASON, DUPLICATE)
-            storage.set_trial_state_values(trial_id_of(trial), TrialState.FAIL)
-            withdrawn += 1
+        elif trial.state == TrialState.WAITING:
+            withdrawn += _withdraw(store_of(study).fleet, trial_id_of(trial))
     return withdrawn
 
 
-def _claim(storage: BaseStorage, trial: FrozenTrial) -> bool:
-    """Take a queued trial out of the queue; False where another process has, to run it or to withdraw it."""
-    try:
-        return storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING)
-    except optuna.exceptions.UpdateFinishedTrialError:
+def _withdraw(fleet: Fleet, trial_id: int) -> bool:
+    """Fail a queued trial; False where another process has taken it, to run it or to withdraw it.
+
+    Under a claim: if this process vanishes in between, workers queue the trial again after a grace, not after the hour
+    that a running trial without a claim is given.
+    """
+    claim = Claim(f"{socket.gethostname()}:{os.getpid()}")
+    if not fleet.claim(trial_id, claim):
         return False
+    fleet.write(trial_id, claim, Batch(user_attrs={REASON: DUPLICATE}, state=TrialState.FAIL))
+    return True
 
 
 def bind_data(study: optuna.Study, fingerprint: str | None, schema: Schema = LOB) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -72,11 +73,13 @@ def remove(store: ArtifactStore, artifact_id: str) -> None:
 
 def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
     """Remove from `store` what no study of `storage` needs: checkpoints beyond each study's limit, states of finished
-    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay.
+    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay, and
+    unnamed ones that are younger than that plus the longest running trial: an outage may delay their record so long.
 
     Nothing is removed that is not proved to be this database's: by its name, which holds the database's id, by a trial
     that names it, or by the store, which is a part of the database.
     """
+    unnamed_age = age + longest_run(storage)  # first: a trial that ends now is then in what is read next
     named, needed = ids_of(storage)
     owner = None if store.identify is None else store.identify()
     removed: list[Entry] = []
@@ -87,7 +90,7 @@ def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dr
             kept.append(entry)
         elif owner is not None and entry.artifact_id not in named and owner_of(entry.artifact_id) != owner:
             foreign.append(entry)
-        elif entry.age < age:
+        elif entry.age < (age if entry.artifact_id in named else unnamed_age):
             kept.append(entry)
         else:
             removed.append(entry)
@@ -95,6 +98,18 @@ def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dr
                 remove(store, entry.artifact_id)
     counts = [(len(part), sum(entry.size for entry in part)) for part in (removed, kept, foreign)]
     return Sweep(*counts[0], *counts[1], *counts[2])
+
+
+def longest_run(storage: BaseStorage) -> float:
+    """Seconds since the first of all running trials of our studies was begun or resumed; 0 where none is running."""
+    running = [
+        trial.datetime_start.timestamp()
+        for record in storage.get_all_studies()
+        if SPEC in record.user_attrs
+        for trial in storage.get_all_trials(study_id_of(record), deepcopy=False, states=(TrialState.RUNNING,))
+        if trial.datetime_start is not None
+    ]
+    return max(0.0, datetime.now(UTC).timestamp() - min(running)) if running else 0.0
 
 
 def ids_of(storage: BaseStorage) -> tuple[set[str], set[str]]:

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,15 +19,18 @@ from typing import BinaryIO
 
 from optuna.storages import BaseStorage
 
-from search.errors import SearchError
+from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.work.events import Emit, Event
-from search.work.outage import await_end, outlast
+from search.work.outage import STEP, await_end, outlast
 from search.work.rescue import PARTIAL, SUFFIX, SavedRun, submit, trial_of
 from search.work.stopping import Stop
 from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
 from storage.worker.background import BackgroundStorage
+
+WRITE_AGAIN = 5.0  # seconds between two tries to write a run to disk that is in memory alone
+LAST_TRIES = 8.0  # seconds after a stop in which it is still tried: `docker stop` kills 10 s after its SIGTERM
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ class KeptRun:
     """A run that is on disk until the database has it. `file` is open and locked as long as this worker waits."""
 
     run: SavedRun
+    folder: Path
     path: Path | None = None
     file: BinaryIO | None = None
     problem: SearchError | None = None  # why it could not be written: it is in memory alone
@@ -46,8 +51,8 @@ class KeptRun:
         try:
             path, file = run.write(folder, _lock)
         except SearchError as error:
-            return KeptRun(run, problem=error)
-        return KeptRun(run, path, file)
+            return KeptRun(run, folder, problem=error)
+        return KeptRun(run, folder, path, file)
 
     @property
     def where(self) -> str:
@@ -62,20 +67,60 @@ class KeptRun:
             self.file.close()
 
 
-def store_kept(kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Stop, note: Callable[[str], None]) -> bool:
+class LastTries:
+    """Ends the wait for the database with a finished run: at a stop where the run is on disk. Where it is in memory
+    alone, `LAST_TRIES` seconds after the stop, and until then it is tried again to write it to disk."""
+
+    def __init__(self, kept: KeptRun, storage: BackgroundStorage, stop: Stop, note: Callable[[str], None]) -> None:
+        self.kept, self.storage, self.stop, self.note = kept, storage, stop, note
+        self._end = float("inf")  # time.monotonic(), as the next one
+        self._write_at = time.monotonic() + WRITE_AGAIN
+
+    def due(self) -> bool:
+        """Whether to end the wait now."""
+        asked = self.stop.due()
+        if self.kept.path is None and (asked or time.monotonic() >= self._write_at):
+            self._write()
+        if asked and self._end == float("inf"):
+            self._end = time.monotonic() + LAST_TRIES
+            self.storage.hurry()
+        return asked and (self.kept.path is not None or time.monotonic() >= self._end)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait until a stop is due; after that, a moment."""
+        if self._end == float("inf"):
+            self.stop.sleep(seconds)
+        else:
+            time.sleep(STEP)
+
+    def _write(self) -> None:
+        self._write_at = time.monotonic() + WRITE_AGAIN
+        self.kept = KeptRun.save(self.kept.run, self.kept.folder)
+        if self.kept.path is not None:
+            self.note(self.kept.where)
+
+
+def store_kept(
+    kept: KeptRun, storage: BackgroundStorage, worker: str, stop: Stop, note: Callable[[str], None]
+) -> KeptRun | None:
     """Wait for the database to take the finished run of the trial that `storage` holds, then remove the file.
 
-    False where a stop is due before the outage is over: the file stays.
+    Returns the run as it is kept where a stop is due before the outage is over; None once the database has it. Raises
+    `RunNotSavedError` where, after the last tries, the run is nowhere but in memory.
     """
+    wait = LastTries(kept, storage, stop, note)
     try:
         try:
-            await_end(storage, stop)
+            await_end(storage, wait)
         except ClaimLost:  # another worker took the trial over during the outage, but this result is finished
-            outlast(lambda: submit(kept.run, storage.inner, worker), stop, note)
-    except Unavailable:
-        return False
-    kept.remove()
-    return True
+            outlast(lambda: submit(kept.run, storage.inner, worker), wait, note)
+    except Unavailable as error:
+        if wait.kept.problem is None:
+            return wait.kept
+        tried = f"tried for {LAST_TRIES:g} s after the stop ({stop.reason})"
+        raise RunNotSavedError(f"{wait.kept.problem}; {tried}; any worker goes on at its last stored epoch") from error
+    wait.kept.remove()
+    return None
 
 
 class Leftovers:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from search.work.stopping import Stop
 from storage.claims import Batch
 from storage.errors import ClaimLost, Unavailable
 from storage.optuna_internals import trial_id_of
@@ -20,7 +19,17 @@ STEP = 0.5  # seconds between two checks whether a stop is due
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries; each pause is twice as long as the last
 
 
-def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T:
+class Until(Protocol):
+    """What ends a wait: a worker's `Stop`, or something that waits a little longer."""
+
+    def due(self) -> bool:
+        """Whether to end the wait now."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the end is due."""
+
+
+def outlast(call: Callable[[], T], stop: Until, note: Callable[[str], None]) -> T:
     """The result of `call()`, repeated after growing pauses while the database cannot be reached.
 
     `note` takes a line for the user when the wait begins and when it ends. Raises the `Unavailable` of the last try
@@ -44,7 +53,7 @@ def outlast(call: Callable[[], T], stop: Stop, note: Callable[[str], None]) -> T
         return found
 
 
-def end_trial(storage: BackgroundStorage, batch: Batch, stop: Stop, note: Callable[[str], None]) -> None:
+def end_trial(storage: BackgroundStorage, batch: Batch, stop: Until, note: Callable[[str], None]) -> None:
     """End the running trial with `batch`, also where an earlier write of it failed for good, or after an outage.
 
     Raises as `await_end` does.
@@ -64,7 +73,7 @@ def end_trial(storage: BackgroundStorage, batch: Batch, stop: Stop, note: Callab
         storage.drop()
 
 
-def await_end(storage: BackgroundStorage, stop: Stop) -> None:
+def await_end(storage: BackgroundStorage, stop: Until) -> None:
     """Wait until the queued end of the running trial is stored.
 
     The background thread repeats the write, and beats go on. Raises `Unavailable` once a stop is due, `ClaimLost` where

@@ -77,7 +77,7 @@ class TrialInProgress:
             outcome = Outcome("left", f"{error}; any worker resumes this trial at its last stored epoch")
         finally:
             self.training = None
-        self.storage.drop()
+            self.storage.drop()  # also where this worker ends: no beat may hold the trial any longer
         self._emit("end", state=outcome.state, text=outcome.text, score=outcome.value)
         return outcome
 
@@ -210,10 +210,9 @@ class TrialInProgress:
             self.storage.end(Batch())
         except Unavailable as error:
             kept = self._keep(batch, files, error)
-            if not store_kept(kept, self.storage, self.context.worker, self.context.stop, self._note):
-                if kept.problem is not None:
-                    raise kept.problem from error
-                return Outcome("kept", f"{kept.path} ({error})", value)
+            left = store_kept(kept, self.storage, self.context.worker, self.context.stop, self._note)
+            if left is not None:
+                return Outcome("kept", f"{left.path} ({error})", value)
         self._clean_up()
         return Outcome("complete", task.words(run), None if task.order else value)
 

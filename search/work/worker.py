@@ -19,11 +19,12 @@ from lobmodels.device import select_device
 from lobmodels.training.host import tune_host
 from search.errors import RestartNeeded, RunSavedError, SearchError
 from search.report.note import NoteKeeper
+from search.study.create import withdraw_duplicates
 from search.study.open import SEEDS, existing_storage, load_study
 from search.study.plan import EnsemblePlan
 from search.study.plugins import require_code
 from search.study.record import SPEC
-from search.study.replication import advance, has_replicates
+from search.study.replication import advance, has_replicates, identity
 from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.events import Emit, Event, ignore
@@ -225,7 +226,10 @@ class _Worker:
                     self.summary.stopped = why
 
     def _still_spent(self) -> bool:
-        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again."""
+        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again, a moment
+        ago, so trials that were read before are not enough."""
+        for session in self._sessions:
+            session.storage.forget()
         queued = self.replicates is not None and any(t.state == TrialState.WAITING for t in self.replicates.trials())
         return not queued and self.session.spent() is not None
 
@@ -236,6 +240,7 @@ class _Worker:
             self.stop.sleep(self.soon)
             if self.stop.due() or self._recover(every=0.0):
                 return False
+            since = [(s, min(then, s.storage.fleet.now())) for s, then in since]  # the clock may have been set back
         return True
 
     def _idle(self) -> None:
@@ -257,7 +262,11 @@ class _Worker:
 
     def _recover(self, every: float) -> int:
         """Queue trials of silent workers again; returns how many."""
-        return sum(recover(session, every, self.emit) for session in self._sessions)
+        queued = recover(self.session, every, self.emit)
+        if self.replicates is not None and (again := recover(self.replicates, every, self.emit)):
+            withdraw_duplicates(load_study(self.inner, self.replicates.name), identity)  # one may have been such
+            queued += again
+        return queued
 
     def _adopt(self, attributes: Mapping[str, Any]) -> None:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""

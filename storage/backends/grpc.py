@@ -7,7 +7,7 @@ import io
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from storage.artifacts.entry import Artifacts, Entry
 from storage.backends.backend import Backend, Connections
+from storage.backends.grpc_changes import known_as_json, trials_of
 from storage.claims import CLAIM, Batch, Claim
 from storage.contact import Contact
 from storage.errors import ClaimLost, DatabaseUnavailable, StorageError, UrlError
@@ -180,6 +181,21 @@ class ProxyFleet(Fleet):
     def now(self) -> float:
         return float(self.storage.ask("Now"))
 
+    def ask_changes(
+        self,
+        study_id: int,
+        known: Mapping[int, FrozenTrial],
+        attributes: Sequence[str],
+        *,
+        newest: int,
+        running: bool,
+        live: bool = False,
+    ) -> dict[int, FrozenTrial] | None:
+        """The trials that differ from `known`; see `storage.store.AskChanges`."""
+        terms = {"newest": newest, "running": running, "live": live, "attributes": list(attributes)}
+        found = self.storage.ask("Changes", study_id=study_id, known=known_as_json(known, newest), **terms)
+        return trials_of(found, known, study_id)
+
 
 class ProxyArtifacts(Artifacts):
     """Optuna's artifact protocol through the proxy, into the database behind it."""
@@ -234,7 +250,9 @@ def open_proxy(url: StorageUrl, *, patience: float, opening: float, connections:
     storage = ProxyStorage(url.host, url.port, opening)
     storage.ask("Now")
     storage.patience = patience
-    return Store(storage, ProxyFleet(storage), ProxyArtifacts(storage), lambda: str(storage.ask("Identity")))
+    fleet, artifacts = ProxyFleet(storage), ProxyArtifacts(storage)
+    identify = lambda: str(storage.ask("Identity"))  # noqa: E731
+    return Store(storage, fleet, artifacts, identify, ask_changes=fleet.ask_changes)
 
 
 BACKEND = Backend(parse, open_proxy)

@@ -16,6 +16,7 @@ import grpc
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from storage.artifacts.entry import Artifacts
+from storage.backends import grpc_changes
 from storage.backends.grpc import OPTIONS, SERVICE, Code
 from storage.claims import Batch, Claim
 from storage.contact import Contact
@@ -85,6 +86,7 @@ def _json_calls(store: Store) -> dict[str, Callable[[dict[str, Any]], Any]]:
         "Unheard": lambda r: fleet.unheard(r["study_id"], r["since"]),
         "Now": lambda r: fleet.now(),
         "Identity": lambda r: store.identify(),
+        "Changes": lambda r: grpc_changes.answer(store.engine, r),
         "Remove": lambda r: artifacts.remove(r["artifact_id"]),
         "Entries": lambda r: [vars(entry) for entry in artifacts.entries()],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,36 +15,57 @@ from storage.backends.sql_rows import apply, attributes_of, last_step, lock_tria
 from storage.claims import DEFAULT_GRACE, FRUITLESS, LOSSES, NOBODY, UNCLAIMED_GRACE, Claim, Losses
 from storage.fleet import Recovered
 from storage.optuna_internals import trials
+from storage.stopwatch import SeenBeats, ServerClock
 from storage.tables import claims
 
 
 class Held(NamedTuple):
-    """A running trial and its claim; token, worker and grace are None where it has none. Times in seconds."""
+    """A running trial and its claim; all but its id is None where it has none. Times in seconds."""
 
     trial_id: int
     token: str | None
     worker: str | None
     grace: float | None
-    silence: float | None  # since its last beat, by the database's clock
+    beat: float | None  # when the worker last reported, by the database's clock
+    silence: float | None  # since then, or since the server's start, by that clock
+
+
+class Look(NamedTuple):
+    """The running trials at one moment: `now` by the database's clock, between two readings of time.monotonic()."""
+
+    running: list[Held]
+    before: float
+    now: float
+    after: float
 
 
 class SqlRecovery:
-    """Recovery over Optuna's tables and `lobtuna_claims`. Each step is one transaction and may be repeated."""
+    """Recovery over Optuna's tables and `lobtuna_claims`. Each step is one transaction and may be repeated.
+
+    Beats carry the database's clock, which all workers share. Where it is set forward, every worker seems silent until
+    its next beat: nobody is judged before this process has been in contact for a grace since. Where it is set back, a
+    dead worker seems to have reported in the future: it is judged by how long this process has seen the same beat.
+    """
 
     def __init__(self, storage: ResilientStorage) -> None:
         self.storage = storage
+        self.clock, self.beats = ServerClock(), SeenBeats()
 
     def recover(self, study_id: int, max_retries: int, may_judge: Callable[[float, float], bool]) -> list[Recovered]:
         """Take back the trials of silent workers. `may_judge(grace, silence)`: whether it counts."""
-        running = self.storage.retry(lambda: self._running(study_id), "recover")
+        look = self.storage.retry(lambda: self._look(study_id), "recover")
+        running = look.running
+        self._check_clock(look)
+        unchanged = self.beats.unchanged(study_id, {h.trial_id: (str(h.token), h.beat or 0.0) for h in running})
         for held in running:
             if held.worker in (None, NOBODY):
                 self.storage.retry(lambda held=held: self._watch(held), "recover")  # type: ignore[misc]
         taken = [
             self.storage.retry(lambda held=held: self._take_back(held, max_retries), "recover")  # type: ignore[misc]
             for held in running
-            if held.silence is not None and held.grace is not None and held.silence > held.grace
-            if may_judge(min(held.grace, DEFAULT_GRACE) if held.worker == NOBODY else held.grace, held.silence)
+            if held.silence is not None and held.grace is not None
+            if (silence := max(held.silence, unchanged[held.trial_id])) > held.grace
+            if may_judge(min(held.grace, DEFAULT_GRACE) if held.worker == NOBODY else held.grace, silence)
         ]
         return [trial for trial in taken if trial is not None]
 
@@ -58,14 +80,24 @@ class SqlRecovery:
             last = sa.case((last < dialect.server_start, dialect.server_start), else_=last)
         return dialect.now - last
 
-    def _running(self, study_id: int) -> list[Held]:
+    def _check_clock(self, look: Look) -> None:
+        """If the clock was set by more than living workers can make up for, begin to count contact anew."""
+        moved = self.clock.moved(look.before, look.now, look.after)
+        graces = [held.grace for held in look.running if held.grace is not None]
+        if graces and moved > min(graces) / 4:  # they beat four times within a grace
+            self.storage.contact.failed()
+
+    def _look(self, study_id: int) -> Look:
         query = (
-            sa.select(trials.c.trial_id, claims.c.token, claims.c.worker, claims.c.grace, self.silence())
+            sa.select(trials.c.trial_id, claims.c.token, claims.c.worker, claims.c.grace, claims.c.beat, self.silence())
             .outerjoin(claims, claims.c.trial_id == trials.c.trial_id)
             .where(trials.c.study_id == study_id, trials.c.state == TrialState.RUNNING)
         )
         with self.storage.engine.begin() as connection:
-            return [Held(*row) for row in connection.execute(query)]
+            running = [Held(*row) for row in connection.execute(query)]
+            before = time.monotonic()
+            now = float(connection.execute(sa.select(self.storage.dialect.now)).scalar_one())
+            return Look(running, before, now, time.monotonic())
 
     def _watch(self, held: Held) -> None:
         """Give a running trial without a claim one of `NOBODY`, and renew it when the trial has a new report.
@@ -97,7 +129,7 @@ class SqlRecovery:
     def _still_silent(self, connection: Connection, held: Held) -> bool:
         """Whether the trial still has the claim found silent before, and no new beat; the claim stays locked."""
         query: sa.Select[Any] = sa.select(claims.c.token).where(
-            claims.c.trial_id == held.trial_id, claims.c.token == held.token, self.silence() > claims.c.grace
+            claims.c.trial_id == held.trial_id, claims.c.token == held.token, claims.c.beat == held.beat
         )
         return connection.scalar(query.with_for_update()) is not None
 

@@ -173,6 +173,10 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         running.channel.flush(self.patience if patience is None else patience)
         self.drop()
 
+    def hurry(self) -> None:
+        """From now on, repeat a write of the running trial that an outage delays after short pauses alone."""
+        self._held().channel.hurry()
+
     def drop(self) -> None:
         """Let go of the running trial without writing anything more to the database."""
         if self.running is not None:

@@ -38,7 +38,7 @@ class Channel:
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._busy = False
-        self._closed = False
+        self._closed = self._hurried = False
         self._failure: BaseException | None = None
         self._outage: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="lobtuna-channel", daemon=True)
@@ -66,6 +66,12 @@ class Channel:
             self._raise_failure()
             if not done:
                 raise self._outage or DatabaseUnavailable(f"the database took longer than {timeout:.0f} s")
+
+    def hurry(self) -> None:
+        """From now on, leave only `PAUSE` seconds between two tries: the process has to end soon."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
     def check(self) -> None:
         """Raise the error that ended the channel, if it has ended."""
@@ -103,9 +109,9 @@ class Channel:
                 self._outage, pause = None, PAUSE
             except Unavailable as error:
                 self._outage = error
+                self._rest(pause)
                 if self._closed:
                     return
-                time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             except BaseException as error:  # handed to the thread that waits for it
                 job = None
@@ -114,6 +120,12 @@ class Channel:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _rest(self, pause: float) -> None:
+        """Wait before another try."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._hurried, pause - PAUSE)
+            self._changed.wait_for(lambda: self._closed, PAUSE)
 
     def _next(self) -> Job | None:
         with self._changed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -19,8 +20,7 @@ from storage.store import Store
 class Others:
     """The trials of one study as this process knows them.
 
-    `attributes` names the user attributes that are read of each. A database without SQL (a proxy, a journal) gives
-    whole trials.
+    `attributes` names the user attributes that are read of each. A journal gives whole trials.
     """
 
     def __init__(
@@ -44,19 +44,12 @@ class Others:
             return self._read(running)
 
     def _read(self, running: bool) -> list[FrozenTrial]:
-        engine = self.store.engine
-        if engine is None:
+        running = running or self.live
+        changed, known = self._changes(running), self._known
+        if changed is None:
             self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)
             self.version += 1
             return self.trials
-        known, names, running = self._known, self.attributes, running or self.live
-        changed = with_retry(
-            lambda: read_changes(
-                engine, self.study_id, known, names, newest=self._newest, running=running, live=self.live
-            ),
-            self.patience,
-            what="trials",
-        )
         news = [i for i, trial in changed.items() if i not in known or known[i].state != trial.state]
         self.version += bool(news)
         self._known = {**known, **changed}
@@ -64,3 +57,11 @@ class Others:
             self._newest = max(self._known, default=-1)
         self.trials = sorted(self._known.values(), key=lambda trial: trial.number)
         return self.trials
+
+    def _changes(self, running: bool) -> dict[int, FrozenTrial] | None:
+        """The trials that differ from those known, by id; None where only whole trials can be read."""
+        engine, ask, asked = self.store.engine, self.store.ask_changes, (self.study_id, self._known, self.attributes)
+        terms: dict[str, Any] = {"newest": self._newest, "running": running, "live": self.live}
+        if engine is not None:
+            return with_retry(lambda: read_changes(engine, *asked, **terms), self.patience, what="trials")
+        return None if ask is None else ask(*asked, **terms)

@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from optuna.trial import TrialState, create_trial
 from search.work.resume import RATE
 from search.work.session import NEEDED
 from storage.artifacts import upload_bytes
+from storage.backends.grpc_server import make_server
 from storage.backends.registry import open_store
 from storage.claims import Batch, Claim
 from storage.optuna_internals import study_id_of, trial_id_of
+from storage.store import Store
 from storage.worker.background import LOOK_EVERY, BackgroundStorage
 from tests.machines import Worker, create, small_study
 from tests.servers import Postgres, TcpProxy
@@ -110,6 +114,71 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     print(
         f"{pruner}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {hour / 1e6:.0f} MB an hour, {before / 1e6:.0f} before"
     )
+
+
+def _read_by_this_process() -> int:
+    """Bytes that this process has read from files and sockets so far."""
+    return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
+
+
+@contextmanager
+def _elsewhere(kind: str, server: Postgres, folder: Path) -> Iterator[tuple[Store, Store, Callable[[], int]]]:
+    """A storage that is not read with SQL: opened for the other workers, opened for one worker, that one's bytes."""
+    if kind == "journal":
+        url = f"journal://{folder / 'study.log'}"
+        yield open_store(url), open_store(url), _read_by_this_process
+        return
+    behind = open_store(server.create_database())
+    proxy, port = make_server(behind, "127.0.0.1", 0)
+    proxy.start()
+    meter = _Meter(port)
+    try:
+        yield behind, open_store(f"grpc://127.0.0.1:{meter.port}"), lambda: _Meter.passed
+    finally:
+        proxy.stop(None)
+        meter.close()
+
+
+@pytest.mark.parametrize("kind", ["grpc", "journal"])
+def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp_path: Path) -> None:
+    """A look while 64 trials run, through `lobtuna proxy` and from a journal (what was appended since), and what that
+    makes in an hour of 64 workers with 60 epochs of 5 s."""
+    with _elsewhere(kind, postgres_server, tmp_path) as (theirs, mine, passed):
+        sampler = optuna.samplers.RandomSampler(1)
+        study = optuna.create_study(storage=theirs.storage, direction="maximize", sampler=sampler)
+        for _ in range(20):
+            _trial(study, EPOCHS, end=True)
+        for _ in range(WORKERS):
+            _trial(study, EPOCHS // 2, end=False)
+        study_id = mine.storage.get_study_id_from_name(study.study_name)
+        worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED)
+        sizes: dict[str, int] = {}
+
+        def measure(name: str) -> None:
+            time.sleep(0.2)
+            before = passed()
+            worker.others.read(running=False)
+            time.sleep(0.2)
+            sizes[name] = passed() - before
+
+        worker.others.read()
+        measure("a look")
+        _trial(study, EPOCHS, end=True)
+        measure("a look with 1 more finished")
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            theirs.storage.set_trial_intermediate_value(trial_id_of(trial), EPOCHS // 2, random.random())
+        measure("a look with 1 more report of each")
+        before = passed()
+        worker.others.read()
+        sizes["an ask"] = passed() - before
+    for name, size in sizes.items():
+        print(f"{kind} {name:>35}: {size / 1024:8.1f} KiB")
+    looks, ended = LOOKS["median"], WORKERS * 3600 / (5 * EPOCHS)  # of one worker, of all workers
+    finished = sizes["a look with 1 more finished"] - sizes["a look"]
+    report = max(0, sizes["a look with 1 more report of each"] - sizes["a look"]) / WORKERS
+    each = looks * sizes["a look"] + ended * finished + (ended * EPOCHS * report if kind == "journal" else 0.0)
+    each += ended / WORKERS * sizes["an ask"]
+    print(f"{kind}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {WORKERS * each / 1e6:.0f} MB an hour")
 
 
 @pytest.mark.parametrize("pruner", LOOKS)

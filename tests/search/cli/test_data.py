@@ -45,7 +45,7 @@ def test_check_narrow(small_data: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "60"},
-        timeout=120,
+        timeout=400,
     )
     assert result.returncode == 0 and result.stderr == ""
     assert max(len(line) for line in result.stdout.splitlines()) <= 60

@@ -17,6 +17,7 @@ from search.study.replication import (
     advance,
     choose,
     find_replicates,
+    identity,
     pool,
     rank_study,
     replicate,
@@ -25,6 +26,10 @@ from search.study.replication import (
 from search.study.runs import Run
 from search.study.smoothing import smoothed_scores
 from search.studyfile.spec import StudySpec
+from storage.claims import Batch, Claim
+from storage.errors import DatabaseUnavailable
+from storage.optuna_internals import study_id_of, trial_id_of
+from storage.store import store_of
 from tests.search.study.made_replicates import NOISE, SPEC, serve
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -121,6 +126,30 @@ def test_equal_replicates_of_two_workers_are_withdrawn(study: optuna.Study) -> N
     assert len(target.get_trials(states=(TrialState.WAITING,))) == 4
     assert replicate(study, chosen, seeds=3).failed == 0
     assert serve(study) == 4
+
+
+def test_a_withdrawal_that_is_cut_off(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process vanishes while it withdraws a replicate that was queued twice. It held the trial under a claim, so that
+    workers notice its silence and queue the trial again; then it is withdrawn, and never runs."""
+    replicate(study, choose(study, top=1), seeds=2)
+    target = find_replicates(study)
+    assert target is not None
+    target.enqueue_trial(target.trials[0].system_attrs["fixed_params"], user_attrs=target.trials[0].user_attrs)
+    fleet = store_of(target).fleet
+
+    def vanish(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as cut, pytest.raises(DatabaseUnavailable):
+        cut.setattr(fleet, "write", vanish)
+        withdraw_duplicates(target, identity)
+    assert [trial.state for trial in target.trials] == [TrialState.WAITING, TrialState.RUNNING]
+    assert fleet.unheard(study_id_of(target), fleet.now()) == [1]
+    worker = Claim("host:2")
+    fleet.seize(trial_id_of(target.trials[1]), worker)
+    fleet.write(trial_id_of(target.trials[1]), worker, Batch(state=TrialState.WAITING))
+    assert withdraw_duplicates(target, identity) == 1
+    assert serve(study) == 1
 
 
 def test_elimination_spends_its_budget_on_those_that_could_be_best(study: optuna.Study) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import optuna
+import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
 from search.study.open import spec_of
@@ -10,9 +11,13 @@ from search.study.retention import collect, drop_states, make_room
 from search.study.second_look import queue_second_look
 from search.study.writers import write_kept_state, write_stored_state
 from search.studyfile.terms import SecondLookSpec
+from search.work.rescue import store_files
 from storage.artifacts import attribute_of, download, new_artifact_id, upload_bytes
+from storage.backends.registry import open_store
 from storage.claims import Batch, Claim
+from storage.optuna_internals import trials
 from storage.store import artifacts_of, store_of
+from storage.tables import artifacts
 from storage.worker.background import BackgroundStorage
 from tests.machines import create, small_study
 
@@ -73,6 +78,46 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path: Path) -> None:
     own.end(Batch(state=TrialState.FAIL))
     collect(small.storage, small.store, age=-1.0)
     assert small.stored == {ids[0.3], ids[0.2], attached}
+
+
+def hours_later(url: str, hours: float) -> None:
+    """Let everything in the database be so much older."""
+    engine = open_store(url).engine
+    assert engine is not None
+    with engine.begin() as connection:
+        connection.execute(artifacts.update().values(created=artifacts.c.created - 3600 * hours))
+        begun = sa.func.datetime(trials.c.datetime_start, f"-{hours} hours")
+        connection.execute(trials.update().values(datetime_start=begun + sa.literal(".000000")))
+
+
+def test_gc_after_a_long_outage(tmp_path: Path) -> None:
+    """A worker stored its weights, and the database was away for hours before it could record them. What was stored
+    since its trial began stays, however old; what is older than every running trial goes. Once recorded, it is named,
+    and what another worker left in the same hours goes as soon as nothing runs any more."""
+    small = Small(tmp_path)
+    orphan = upload_bytes(small.store, b"orphan")
+    hours_later(small.url, 2)
+    own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
+    optuna.Study(small.study.study_name, own).ask()
+    left = upload_bytes(small.store, b"of a worker that was killed")
+    batch = store_files(small.store, [("w.safetensors", "application/octet-stream", b"weights")])
+    weights = batch.user_attrs["checkpoint"]
+    hours_later(small.url, 5)
+    assert collect(small.storage, small.store).removed == 1
+    assert small.stored == {left, weights} and orphan not in small.stored
+    batch.merge(Batch(state=TrialState.COMPLETE, values=[0.1]))
+    own.end(batch)
+    assert collect(small.storage, small.store).removed == 1
+    assert small.stored == {weights}
+
+
+def test_gc_is_not_held_up_by_trials_of_other_programs(tmp_path: Path) -> None:
+    """A plain Optuna study in the same database has a trial that nobody ever ended."""
+    small = Small(tmp_path)
+    optuna.create_study(study_name="somebody-elses", storage=small.storage).ask()
+    upload_bytes(small.store, b"orphan")
+    hours_later(small.url, 5)
+    assert collect(small.storage, small.store).removed == 1
 
 
 def test_gc_cleans_up_after_deleted_studies(tmp_path: Path) -> None:

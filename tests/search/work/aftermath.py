@@ -2,21 +2,26 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from lobmodels.data import load_dataset
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
+from search.study.open import SEEDS
 from search.study.retention import collect
 from storage.artifacts import download
 from storage.backends.registry import open_storage
 from storage.store import artifacts_of
-from tests.machines import Worker, assert_sound, small_study, trials
+from tests.machines import CONTEXT, Worker, assert_sound, small_study, trials
+from tests.search.work.planner import complete_replicates
 
 FOREIGN = "somebody-elses"  # a plain Optuna study in the same database
 FILES = {"notes.txt": b"mine", "other-7.run": b"not a run of ours", "small-old.csv": b"1,2"}  # in the working folder
@@ -46,14 +51,19 @@ def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
     assert_sound(url)
     done = trials(url)
     assert {trial.state for trial in done} == {TrialState.COMPLETE}, Counter(t.state.name for t in done)
-    pairs = [(trial.number, trial.value, trained_alone(data, trial)) for trial in done]
-    wrong = [pair for pair in pairs if pair[1] != pair[2]]
+    repeated = complete_replicates(url, "small")
+    if repeated:
+        assert_sound(url, "small" + SEEDS)
+    searched, done = len(done), done + repeated
+    pairs = zip(done, values_alone(data, done), strict=True)
+    wrong = [(trial.number, trial.value, alone) for trial, alone in pairs if trial.value != alone]
     assert not wrong, f"(number, value, value of the same seed trained alone): {wrong}"
     foreign.assert_untouched()
     attempts = Counter(int(trial.user_attrs["attempt"]) for trial in done)
     again = sum(count for attempt, count in attempts.items() if attempt > 1)
     return {
-        "trials": len(done),
+        "trials": searched,
+        "replicates": len(repeated),
         "taken over": again,
         "most attempts": max(attempts),
         "artifacts": _artifacts(url, done),
@@ -64,7 +74,7 @@ def _artifacts(url: str, done: list[FrozenTrial]) -> int:
     """Each artifact is named by exactly one trial, and each named one is there; what crashes left, gc removes."""
     storage = open_storage(url)
     store = artifacts_of(optuna.load_study(study_name="small", storage=storage))
-    collect(storage, store, age=0.0)
+    collect(storage, store, age=float("-inf"))  # the server's clock was set: an age may be negative
     stored = Counter(entry.artifact_id for entry in store.entries())
     named = Counter(key.partition(":")[2] for t in done for key in t.system_attrs if key.startswith("artifacts:"))
     kept = {trial.user_attrs["checkpoint"] for trial in done}
@@ -88,8 +98,16 @@ def events_of(workers: list[Worker]) -> dict[str, int]:
     return {kind: kinds[kind] for kind in shown}
 
 
+def values_alone(data: Path, trials: list[FrozenTrial]) -> list[float]:
+    """The value of each trial's configuration and seed, trained without any fault: thousands of them after an hour,
+    therefore by a process for each core."""
+    with ProcessPoolExecutor(mp_context=CONTEXT) as pool:
+        return list(pool.map(partial(trained_alone, data), trials, chunksize=16))
+
+
 def trained_alone(data: Path, trial: FrozenTrial) -> float:
     """The value of the trial's configuration and seed, trained in this process without any fault."""
+    torch.set_num_threads(1)  # as workers have it
     config = RunConfig.parse(trial.user_attrs["configuration"])
     prepared = PREPARED(data, config)
     run = TrainingRun(config, trial.user_attrs["seed"], prepared)
@@ -102,7 +120,7 @@ def _prepare() -> Callable[[Path, RunConfig], RunData]:
     known: dict[tuple[Any, ...], RunData] = {}
 
     def prepare(data: Path, config: RunConfig) -> RunData:
-        key = (data, config.feature_groups(), config.normalizer)
+        key = (data, config.feature_groups(), config.feature_settings(), config.normalizer)
         if key not in known:
             known[key] = RunData.prepare(load_dataset(data), config, "cpu", small_study().validation.report_fraction)
         return known[key]

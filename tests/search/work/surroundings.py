@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.servers import PgBouncer, Postgres, TcpProxy
+from tests.wallclock import COMPILER, Clock, compile_library
 
 POOL = 6  # connections of the pooler, fewer than there are workers
 # The pooler asks a server that was away again after a second. Its default of 15 s would keep most of the hour dark.
@@ -60,7 +61,12 @@ class Surroundings:
         self._base.chmod(0o755)
         self.disk = SmallDisk(self._base / "disk", SERVER_DISK)
         self.kept = SmallDisk(self._base / "kept", WORKER_DISK)
-        self.server = Postgres(self.disk.folder, SMALL_LOG) if self.disk.real else Postgres()
+        self.clock = Clock(self._base / "clock") if COMPILER is not None else None  # the server's
+        environment = {}
+        if self.clock is not None:
+            environment = {"LD_PRELOAD": str(compile_library(self._base)), "TEST_CLOCK": str(self.clock.path)}
+        folder = self.disk.folder if self.disk.real else None
+        self.server = Postgres(folder, SMALL_LOG if self.disk.real else "", environment)
         self.direct = self.server.create_database()
         self.database = self.direct.rpartition("/")[2]
         self.pooler = PgBouncer(self.server, self.direct, POOL, POOLER) if PgBouncer.PROGRAM else None
@@ -68,6 +74,7 @@ class Surroundings:
         self.proxy = TcpProxy(behind)
         self.url = self.direct.replace(f":{self.server.port}/", f":{self.proxy.port}/")
         self.lacking += [] if self.pooler else ["pgbouncer"]
+        self.lacking += [] if self.clock else ["clocks (a C compiler)"]
         self.lacking += [] if self.kept.real and self.disk.real else ["small disks (root)"]
 
     def close(self) -> None:

@@ -40,6 +40,7 @@ def test_a_fleet_under_attack(
         options = {"workers": workers, "seed": 11, "epoch": epoch, "clocks": COMPILER is not None}
         attack = stack.enter_context(contextlib.closing(Attack(around, small_data, tmp_path, **options)))
         attack.run(seconds, pause)
-        print(f"faults: {attack.counts.total()} {dict(attack.counts)}; not tried: {around.lacking}")
+        print(f"faults: {attack.faults.counts.total()} {dict(attack.faults.counts)}; not tried: {around.lacking}")
+        print(f"plans of replicates: {attack.plans}")
         print(f"workers: {len(attack.everybody)}, {events_of(attack.everybody)}, ends {dict(attack.ended)}")
         print(f"audit: {audit(around.direct, small_data, foreign)}")

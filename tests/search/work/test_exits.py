@@ -3,7 +3,7 @@
 import pytest
 
 from lobmodels.errors import DataError
-from search.errors import RestartNeeded, RunSavedError, SearchError, StudyDeletedError
+from search.errors import RestartNeeded, RunNotSavedError, RunSavedError, SearchError, StudyDeletedError
 from search.work.exits import Exit, exit_of
 from storage.errors import ArtifactError, ArtifactNotStored, DatabaseFull, DatabaseUnavailable
 
@@ -20,6 +20,7 @@ from storage.errors import ArtifactError, ArtifactNotStored, DatabaseFull, Datab
         (DatabaseFull("no room"), Exit.LATER),
         (ArtifactNotStored("a full disk"), Exit.LATER),
         (RunSavedError("kept/small-3.run"), Exit.LATER),
+        (RunNotSavedError("neither the database nor kept/small-3.run"), Exit.LATER),
     ],
 )
 def test_an_end_has_its_code(error: Exception, code: Exit) -> None:

@@ -1,5 +1,6 @@
 """Runs kept on disk: held while their worker waits, stored by the next one in that folder once it has ended."""
 
+import time
 from pathlib import Path
 
 import optuna
@@ -7,12 +8,25 @@ import pytest
 from optuna.trial import TrialState
 
 from search.work.events import Event
-from search.work.kept import KeptRun, Leftovers
+from search.work.kept import LAST_TRIES, WRITE_AGAIN, KeptRun, LastTries, Leftovers
+from search.work.stopping import Stop
 from storage.backends.registry import open_storage
 from tests.machines import create, small_study, trials
 from tests.search.work.faults import saved_run
 
 Stored = list[tuple[int | None, str]]
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Waiting = tuple[LastTries, Clock, list[str]]
 
 
 @pytest.fixture
@@ -81,3 +95,52 @@ def test_a_half_written_file_is_removed(url: str, tmp_path: Path) -> None:
     (tmp_path / "small-3.4711.partial").write_bytes(b"PK")
     assert store(url, tmp_path) == []
     assert not (tmp_path / "small-3.4711.partial").exists()
+
+
+class Away:
+    """A database that is away; `hurried` counts the calls for shorter pauses."""
+
+    hurried = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+
+@pytest.fixture
+def waiting(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    """The wait with a run that cannot be written (a file stands where its folder should be), its clock, its notes."""
+    run = saved_run(create(url, small_study()), None)
+    clock, notes = Clock(), list[str]()
+    monkeypatch.setattr(time, "monotonic", clock)
+    (tmp_path / "kept").write_text("no folder")
+    kept = KeptRun.save(run, tmp_path / "kept")
+    assert kept.path is None
+    return LastTries(kept, Away(), Stop(), notes.append), clock, notes  # type: ignore[arg-type]
+
+
+def test_a_run_in_memory_alone_gets_last_tries(waiting: Waiting) -> None:
+    """A stop does not end the wait at once: for eight seconds both places are tried again."""
+    wait, clock, notes = waiting
+    assert not wait.due()
+    wait.stop.ask("SIGTERM")
+    assert not wait.due() and wait.storage.hurried == 1
+    clock.now += LAST_TRIES - 0.1
+    assert not wait.due()
+    clock.now += 0.2
+    assert wait.due() and wait.storage.hurried == 1
+    assert wait.kept.path is None and not notes
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_run_in_memory_alone_is_written_once_there_is_room(stopping: bool, waiting: Waiting, tmp_path: Path) -> None:
+    """While the worker waits, every five seconds; after a stop, each time it looks. On disk, it leaves at a stop."""
+    wait, clock, notes = waiting
+    if stopping:
+        wait.stop.ask("SIGTERM")
+    assert not wait.due()
+    (tmp_path / "kept").unlink()
+    assert wait.due() == stopping
+    clock.now += WRITE_AGAIN
+    assert wait.due() == stopping
+    assert notes == [f"the finished run is kept in {tmp_path / 'kept' / 'small-0.run'}"]
+    assert (tmp_path / "kept" / "small-0.run").is_file()

@@ -1,8 +1,10 @@
 """Promises of recovery in SQL: nobody passes the fence, nobody is judged after an outage, nothing runs for ever."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,7 +22,8 @@ from storage.store import Store
 from storage.tables import claims
 from storage.worker.heartbeat import Heartbeat
 from tests.servers import Postgres, TcpProxy
-from tests.storage.bench import Bench
+from tests.storage.bench import Bench, connected, long_up, silence
+from tests.wallclock import COMPILER, Clock, compile_library
 
 
 class Blocked:
@@ -38,7 +41,7 @@ class Blocked:
 
         self.thread = threading.Thread(target=run)
         self.thread.start()
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 60.0
         assert bench.store.engine is not None
         with bench.store.engine.connect() as connection:
             waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -48,7 +51,7 @@ class Blocked:
                 time.sleep(0.01)
 
     def join(self) -> None:
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -79,13 +82,15 @@ def test_a_recovery_that_waits_for_the_lock_judges_what_is_there_then(postgres_u
     """Between the look and the lock the worker beats after all, or another takes the trial: it is left alone."""
     bench, peer = Bench(postgres_url), open_store(postgres_url)
     trial_id = bench.study.ask()._trial_id
-    bench.store.fleet.seize(trial_id, Claim("host:1", grace=0.4))
-    assert _watch(peer, bench, 0.3) == []
-    time.sleep(0.2)
+    bench.store.fleet.seize(trial_id, Claim("host:1", grace=10.0))
+    assert _watch(peer, bench, 0.1) == []
+    silence(bench, 20.0)
+    connected(peer)
+    long_up(peer)
     assert bench.store.engine is not None
     with bench.store.engine.begin() as between:
         between.execute(sa.select(trials).where(trials.c.trial_id == trial_id).with_for_update())
-        judge = Blocked(bench, lambda: _watch(peer, bench, 0.6))
+        judge = Blocked(bench, lambda: _watch(peer, bench, 0.3))
         now = bench.store.fleet.dialect.now  # type: ignore[attr-defined]
         changed = {"a beat": {"beat": now, "grace": 60.0}, "another owner": {"token": "other", "grace": 60.0}}
         between.execute(claims.update().values(**changed[change]))
@@ -162,7 +167,7 @@ def test_progress_keeps_a_trial_from_being_given_up(postgres_url: str) -> None:
 
 
 def _recover(peer: Store, bench: Bench, max_retries: int) -> list[Recovered]:
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + 60.0
     while time.monotonic() < end:
         found = peer.fleet.recover(bench.study._study_id, max_retries)
         if found:
@@ -181,11 +186,16 @@ def shared(request: pytest.FixtureRequest, tmp_path) -> Bench:  # type: ignore[n
 def test_a_trial_without_a_claim_does_not_run_for_ever(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's own `ask` is left alone while it reports, then queued again; nobody waits for its beat; and a worker
     finishes it."""
-    monkeypatch.setattr(sql_recovery, "UNCLAIMED_GRACE", 0.5)
+    monkeypatch.setattr(sql_recovery, "UNCLAIMED_GRACE", 80.0)
+    connected(shared.store)
+    long_up(shared.store)
     plain = shared.study.ask()
-    for step in range(8):
+    for step in range(4):
         plain.report(0.5, step)
         assert _watch(shared.store, shared, 0.1) == []
+        silence(shared, 60.0)
+    assert _watch(shared.store, shared, 0.1) == []
+    silence(shared, 60.0)
     assert shared.store.fleet.unheard(shared.study._study_id, shared.store.fleet.now() + 1.0) == []
     (found,) = _recover(shared.store, shared, max_retries=3)
     assert (found.number, found.worker, found.given_up) == (plain.number, NOBODY, False)
@@ -206,3 +216,43 @@ def test_a_worker_may_claim_what_was_nobodys(shared: Bench) -> None:
     assert _watch(shared.store, shared, 0.2) == []
     shared.store.fleet.write(trial_id, claim, Batch(state=TrialState.COMPLETE, values=[0.5]))
     assert shared.fresh().value == 0.5
+
+
+@pytest.fixture
+def clocked_server() -> Iterator[tuple[Postgres, Clock]]:
+    """A server whose own wall clock a test sets."""
+    if COMPILER is None:
+        pytest.skip("there is no C compiler for the library that sets the server's clock")
+    with tempfile.TemporaryDirectory() as name:  # not under pytest's folder: the server's user must read it
+        folder = Path(name)
+        folder.chmod(0o755)
+        clock = Clock(folder / "clock")
+        environment = {"LD_PRELOAD": str(compile_library(folder)), "TEST_CLOCK": str(clock.path)}
+        server = Postgres(environment=environment)
+        yield server, clock
+        server.close()
+
+
+@pytest.mark.parametrize("jump", [86_400, -86_400], ids=["forward", "back"])
+def test_a_server_whose_clock_is_set(clocked_server: tuple[Postgres, Clock], jump: int) -> None:
+    """By a day, forward or back: no living worker loses its trial, and a dead one's is taken back within seconds."""
+    server, clock = clocked_server
+    url = server.create_database()
+    bench, peer = Bench(url), open_store(url)
+    beats = []
+    for number in range(2):
+        trial_id = bench.study.ask()._trial_id
+        claim = Claim(f"host:{number}", grace=2.0)
+        bench.store.fleet.seize(trial_id, claim)
+        beat = lambda t=trial_id, c=claim: bench.store.fleet.beat(t, c)  # noqa: E731
+        beats.append(Heartbeat(beat, claim.grace, lambda: None))
+    assert _watch(peer, bench, 3.0) == []
+    before = peer.fleet.now()
+    clock.jump(jump)
+    assert abs(peer.fleet.now() - before - jump) < 60.0
+    assert _watch(peer, bench, 3.0) == []
+    beats[0].stop()
+    clock.jump(0)
+    assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
+    assert _watch(peer, bench, 3.0) == []
+    beats[1].stop()

@@ -22,7 +22,7 @@ EVIL = "<script>alert(1)</script>\"'&"
 def ask(url: str, method: str = "GET") -> tuple[int, str, str]:
     """Status, content type and body."""
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20)
+        answer = urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=120)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:

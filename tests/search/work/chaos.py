@@ -282,14 +282,14 @@ class Attack:
         """Repair everything, lower the budget to the trials that are there, and wait for the workers to end them."""
         self._repair(float("inf"))
         revise(spec(len(trials(self.around.direct))), self.around.direct)
-        end = time.monotonic() + 240
+        end = time.monotonic() + 500
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             time.sleep(0.1)
         if self._unfinished():  # a trial of a killed worker, queued again when the budget was spent, or exceeded
             revise(spec(len(trials(self.around.direct))), self.around.direct)
             self.workers = [self._worker(0)]
-            assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
+            assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
         for worker in self.leaving:
             self._judge(worker, asked=True)

@@ -139,7 +139,7 @@ class Attack:
         self.faults.repair(float("inf"))
         present = len(trials(self.around.direct))
         revise(spec(present), self.around.direct)
-        end = time.monotonic() + 240
+        end = time.monotonic() + 500
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             self._judge_leaving()
@@ -148,7 +148,7 @@ class Attack:
             if more := sum(trial in left for trial in trials(self.around.direct)):
                 revise(spec(present + more), self.around.direct)
             self.workers[:] = [self._worker(0)]
-            assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
+            assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
         self._judge_leaving()
         for worker in self.workers:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from search.errors import EXPECTED, told
+from search.errors import EXPECTED, RunNotStoredError, told
+from search.work.exits import exit_of
 
 # Modules of this package, each with `register(app)`. `lobtuna --help` lists them in this order: as a user needs them.
 COMMANDS: tuple[str, ...] = (
@@ -71,12 +72,13 @@ for _name in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage."""
+    """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage; 69: the same as 1,
+    where a worker could not store its finished run."""
     try:
         app(args=arguments)
     except EXPECTED as error:
         print(f"lobtuna: {told(error)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(exit_of(error) if isinstance(error, RunNotStoredError) else 1)
     except BrokenPipeError:  # `lobtuna rank | head` closes our stdout: not a failure, and nothing left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint package bench bench-search bench-selection soak gpu notebook screenshots clean
+.PHONY: demo test lint package docs man bench bench-search bench-selection soak gpu notebook screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lobtuna needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -28,6 +28,13 @@ package: $(STAMP)
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
 	sha256sum dist/*
+
+docs: $(STAMP)
+	$(BIN)/python -m tests.docs.make_site build/site
+	@echo build/site/index.html
+
+man: $(STAMP)
+	$(BIN)/python -m tests.docs.make_man docs/man
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s -p no:xdist

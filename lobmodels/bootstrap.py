@@ -1,7 +1,8 @@
 """Uncertainty of a score and of a difference of two: sequences are resampled, the same ones for all submissions.
 
-A score depends on a sequence through six sums for each target, whatever the metric. They are computed once; a
-repetition adds them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds.
+A score depends on a sequence through six sums for each target, whatever built-in metric it is. They are computed once;
+a repetition adds them over the sequences drawn, so that hundreds of repetitions of many submissions take seconds. A
+plugin's metric has no sums: all rows are kept, and each repetition computes it anew on those of the sequences drawn.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lobmodels.errors import ScoringError
-from lobmodels.metric import Moments, metric_of
+from lobmodels.metric import Moments, metric_of, whole_score
 from lobmodels.schema import LOB, Schema
 
 Floats = NDArray[np.float64]
@@ -67,11 +68,15 @@ def sequence_statistics(prediction: ArrayLike, target: ArrayLike, schema: Schema
     """Sums of w, wp, wy, wpp, wpy, wyy over each sequence: (N, 6, K) from predictions and targets (N, S, K).
 
     Weights and clipping are those of the metric that `schema` names. Steps whose target is NaN lie behind the end of a
-    shorter sequence and add nothing.
+    shorter sequence and add nothing. Under a plugin's metric they are the rows themselves, clipped: (N, 2 S, K),
+    predictions before targets.
     """
     y = np.asarray(target, dtype=np.float64)
     p = np.asarray(prediction, dtype=np.float64)
-    p, y, w = metric_of(schema).rows(p if schema.clip is None else np.clip(p, -schema.clip, schema.clip), y)
+    p, metric = p if schema.clip is None else np.clip(p, -schema.clip, schema.clip), metric_of(schema)
+    if metric.whole is not None:
+        return np.concatenate([p, y], 1)
+    p, y, w = metric.rows(p, y)
     if schema.variable_length:
         there = ~np.isnan(y)
         p, y, w = (np.where(there, part, 0.0) for part in (p, y, w))
@@ -168,12 +173,23 @@ def compare(
         raise ScoringError(message, arguments=["repetitions"])
     n = counts[champion]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
-    scores = {
-        name: scores_from(np.tensordot(drawn, values, axes=1), schema).mean(-1) for name, values in statistics.items()
-    }  # (R,) each
-    whole = {name: scores_from(values.sum(0), schema) for name, values in statistics.items()}
+    scores = {name: _of_draws(values, drawn, schema).mean(-1) for name, values in statistics.items()}  # (R,) each
+    whole = {name: _of_draws(values, np.ones((1, n)), schema)[0] for name, values in statistics.items()}
     rows = tuple(_row(name, whole, scores, champion) for name in statistics)
     return Comparison(rows, schema.targets, champion, n, repetitions)
+
+
+def _of_draws(statistics: Floats, drawn: Floats, schema: Schema) -> Floats:
+    """Scores (R, K) of the sequences of `statistics`, each as often as `drawn` (R, N) says."""
+    name = metric_of(schema).whole
+    if name is None:
+        return scores_from(np.tensordot(drawn, statistics, axes=1), schema)
+    rows = statistics.reshape(len(statistics), 2, -1, statistics.shape[-1]).swapaxes(0, 1)  # (2, N, S, K)
+    found = []
+    for counts in drawn.astype(np.int64):
+        p, y = rows[:, np.repeat(np.arange(len(counts)), counts)].reshape(2, -1, rows.shape[-1])
+        found.append(whole_score(name, p, y))
+    return np.stack(found)
 
 
 def _row(name: str, whole: Mapping[str, Floats], scores: Mapping[str, Floats], champion: str) -> Row:

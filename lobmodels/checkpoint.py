@@ -177,7 +177,7 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     if document["normalizer"] != "none":
         normalizer = Normalizer(tensors["normalizer.mean"].numpy(), tensors["normalizer.std"].numpy())
     schema = Schema.of(document.get("schema"))
-    pipeline = InputPipeline(tuple(document["groups"]), normalizer, schema)
+    pipeline = InputPipeline(tuple(document["groups"]), normalizer, schema, config.feature_settings())
     if list(pipeline.names) != document["features"]:
         raise CheckpointError(f"{what} was trained on other feature columns than this version of lobtuna computes")
     std = document.get("prediction_std")  # checkpoints of the first versions do not hold it

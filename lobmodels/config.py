@@ -200,11 +200,17 @@ class RunConfig(NetworkConfig):
         return self.num_layers > 1 or self.input_block != "none" or self.head != "linear"
 
     def active(self) -> dict[str, Any]:
-        """The values that mean something in this run, defaults included, without those `REQUIRES` switches off."""
+        """The values that mean something in this run, defaults included, without those `REQUIRES` switches off.
+
+        A plugin's feature group is named only where it is on or the configuration was given its flag: other studies of
+        a process that has loaded the plugin must not mention it.
+        """
+        unnamed = {name for name in own_feature_flags() if not getattr(self, name)} - self.model_fields_set
         return {
             name: value
             for name, value in self.model_dump().items()
             if name not in REQUIRES or getattr(self, REQUIRES[name][0]) in REQUIRES[name][1]
+            if name not in unnamed
         }
 
     def identity(self) -> dict[str, Any]:
@@ -223,8 +229,14 @@ class RunConfig(NetworkConfig):
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
     def feature_groups(self) -> tuple[str, ...]:
-        """Names of the feature groups that are switched on, in the order they are appended."""
-        return tuple(name for name in FEATURE_FLAGS if getattr(self, name))
+        """Names of the feature groups that are switched on, in the order they are appended: plugins' behind the others,
+        by name."""
+        return tuple(name for name in (*FEATURE_FLAGS, *own_feature_flags()) if getattr(self, name))
+
+    def feature_settings(self) -> tuple[tuple[str, Any], ...]:
+        """Parameters of the plugins' feature groups that are switched on, with their values, by name."""
+        on = {name for name in own_feature_flags() if getattr(self, name)}
+        return tuple(sorted((name, getattr(self, name)) for name, (parent, _) in REQUIRES.items() if parent in on))
 
 
 def _needs(metadata: list[Any]) -> tuple[str, Allowed] | None:
@@ -237,6 +249,13 @@ REQUIRES: dict[str, tuple[str, Allowed]] = {
     name: needs for name, field in RunConfig.model_fields.items() if (needs := _needs(field.metadata))
 }
 FEATURE_FLAGS = tuple(name for name, field in RunConfig.model_fields.items() if FEATURE_FLAG in field.metadata)
+BUILT_IN = frozenset(RunConfig.model_fields)  # parameters that no plugin has declared
+
+
+def own_feature_flags() -> tuple[str, ...]:
+    """Flags of the feature groups that plugins have declared, in the order of their names."""
+    fields = RunConfig.model_fields
+    return tuple(sorted(name for name in fields if name not in BUILT_IN and FEATURE_FLAG in fields[name].metadata))
 
 
 def _describe(item: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.errors import ConfigError, UnknownNameError
-from lobmodels.features import GROUPS, NAMES, ROWS, feature_names
+from lobmodels.features import GROUPS, NAMES, ROWS
+from lobmodels.own_features import DECLARED, OwnFeatures, Settings, names_of
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB, Schema
 
@@ -125,6 +126,8 @@ def columns_read(group: str) -> tuple[int, ...]:
 
 def missing_columns(group: str, schema: Schema) -> list[str]:
     """The columns that a feature group reads and data of this schema does not have."""
+    if group in DECLARED:
+        return [name for name in DECLARED[group].reads if name not in schema.features]
     places = schema.places
     return [LOB.features[i] for i in columns_read(group) if places[i] < 0]
 
@@ -134,17 +137,24 @@ def available_groups(schema: Schema) -> tuple[str, ...]:
     return tuple(group for group in GROUPS if not missing_columns(group, schema))
 
 
-def feature_columns(x: Tensor, groups: tuple[str, ...], schema: Schema) -> Tensor:
-    """Raw rows (B, T, F) to columns with the features of `groups` appended: (F + n, B, T) in float64."""
+def feature_columns(
+    x: Tensor, groups: tuple[str, ...], schema: Schema, own: Mapping[str, OwnFeatures] | None = None
+) -> Tensor:
+    """Raw rows (B, T, F) to columns with the features of `groups` appended: (F + n, B, T) in float64. `own` holds those
+    of them that a plugin defines."""
     raw = x.shape[-1]
-    total = raw + sum(len(NAMES[group]) for group in groups)
-    columns = torch.empty(total, *x.shape[:2], dtype=torch.float64, device=x.device)
+    columns = torch.empty(raw + len(names_of(groups)), *x.shape[:2], dtype=torch.float64, device=x.device)
     columns[:raw] = x.permute(2, 0, 1)
     t = torch.arange(x.shape[1], device=x.device)
     j = raw
     for group in groups:
-        count = len(NAMES[group])
-        GROUPS[group](_Rows(columns, ROWS[group], schema.places), t, columns[j : j + count])
+        count = len(names_of((group,)))
+        out = columns[j : j + count]
+        if own is not None and group in own:
+            read = [schema.features.index(name) for name in own[group].columns.reads]
+            out.copy_(own[group].whole(columns[read].permute(2, 1, 0)).permute(2, 1, 0))
+        else:
+            GROUPS[group](_Rows(columns, ROWS[group], schema.places), t, out)
         j += count
     return columns
 
@@ -158,26 +168,32 @@ def append_features(x: Tensor, groups: tuple[str, ...], schema: Schema) -> Tenso
 class InputPipeline:
     """How raw rows become what a network reads. Fitted on train rows once, then part of the checkpoint.
 
-    Raises `UnknownNameError` for a group that `lobmodels.features` does not define, `ConfigError` for one that reads
-    columns which the data does not have.
+    Raises `UnknownNameError` for a group that neither `lobmodels.features` nor a plugin defines, `ConfigError` for one
+    that reads columns which the data does not have, or gives some that it has.
     """
 
     groups: tuple[str, ...]
     normalizer: Normalizer | None
     schema: Schema  # of the raw rows
+    settings: Settings = ()  # parameters of plugins' groups
 
     def __post_init__(self) -> None:
         for group in self.groups:
-            if group not in GROUPS:
-                raise UnknownNameError("feature group", group, tuple(GROUPS))
+            if group not in GROUPS and group not in DECLARED:
+                raise UnknownNameError("feature group", group, (*GROUPS, *DECLARED))
             missing = missing_columns(group, self.schema)
             if missing:
                 raise ConfigError(f"{group}=True reads columns that the data does not have: {', '.join(missing)}")
 
     @property
+    def own(self) -> dict[str, OwnFeatures]:
+        """The groups that plugins define, built. Raises `ConfigError` where the source of one was not run here."""
+        return {group: OwnFeatures(group, self.settings) for group in self.groups if group in DECLARED}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the network's input columns."""
-        return self.schema.features + feature_names(self.groups)
+        return self.schema.features + names_of(self.groups)
 
     @staticmethod
     def fit(
@@ -187,14 +203,21 @@ class InputPipeline:
         schema: Schema,
         device: torch.device | str = "cpu",
         lengths: NDArray[np.int64] | None = None,
+        settings: Settings = (),
     ) -> InputPipeline:
         """Pipeline for raw `features` (N, T, F), of which the first `lengths` (N,) steps are rows of the data, all
-        where it is None. Raises what the constructor does, and `UnknownNameError` for a normaliser that is not
-        defined."""
-        unfitted = InputPipeline(groups, None, schema)
+        where it is None. Raises what the constructor does, `UnknownNameError` for a normaliser that is not defined, and
+        `ConfigError` for a plugin's feature that is not finite on these rows."""
+        unfitted = InputPipeline(groups, None, schema, settings)
+        own = unfitted.own
         chunks = _chunks(features, device) if lengths is None else _pieces(features, lengths, device)
-        columns = (feature_columns(chunk, groups, schema) for chunk in chunks)
-        return dataclasses.replace(unfitted, normalizer=NORMALIZERS[normalizer](columns))
+        columns: Iterator[Tensor] = (feature_columns(chunk, groups, schema, own) for chunk in chunks)
+        if own:
+            columns = _finite(columns, unfitted.names)
+        fitted = dataclasses.replace(unfitted, normalizer=NORMALIZERS[normalizer](columns))
+        for _ in columns if own else ():  # a normaliser that needs no rows has looked at none
+            pass
+        return fitted
 
     @property
     def identity(self) -> bool:
@@ -214,8 +237,10 @@ class InputPipeline:
             arrays = (self.normalizer.mean, self.normalizer.std)
             moments = tuple(torch.from_numpy(array).to(device)[:, None, None] for array in arrays)
 
+        own = self.own
+
         def prepare(x: Tensor) -> Tensor:
-            columns = feature_columns(x, self.groups, self.schema)  # (F, B, T)
+            columns = feature_columns(x, self.groups, self.schema, own)  # (F, B, T)
             if moments:
                 columns.sub_(moments[0]).div_(moments[1])
             return columns.permute(1, 2, 0).float().contiguous()
@@ -226,6 +251,20 @@ class InputPipeline:
 def _chunks(features: NDArray[np.float32] | RawSequences, device: torch.device | str) -> Iterator[Tensor]:
     """Raw rows (B, T, F), a few sequences at a time."""
     return (as_tensor(features[i : i + CHUNK]).to(device) for i in range(0, len(features), CHUNK))
+
+
+def _finite(chunks: Iterator[Tensor], names: tuple[str, ...]) -> Iterator[Tensor]:
+    """The columns (F, B, T) as they are. Raises `ConfigError` where one of them holds what is no finite number."""
+    for columns in chunks:
+        wrong = ~torch.isfinite(columns)
+        if wrong.any():
+            j = int(wrong.flatten(1).any(1).nonzero()[0])
+            t = int(wrong[j].any(0).nonzero()[0])
+            raise ConfigError(
+                f"feature {names[j]} of a plugin is not a finite number on the train data, first at step {t} of a "
+                "sequence: guard its logarithms and divisions"
+            )
+        yield columns
 
 
 def _pieces(

@@ -1,8 +1,9 @@
 """The score of predictions per target, whole or streamed batch by batch: the challenge's, or another that data names.
 
 Every metric is a function of the same weighted moments of prediction and target, so that whole arrays, streams of
-batches (`lobmodels.training.scores`) and resampled sequences (`lobmodels.bootstrap`) share one definition. Higher is
-better for all of them. numpy alone, until tensors arrive: no command waits for torch.
+batches (`lobmodels.training.scores`) and resampled sequences (`lobmodels.bootstrap`) share one definition. A plugin's
+metric is the exception: any function of all rows, which are then gathered. Higher is better for all of them. numpy
+alone, until tensors arrive: no command waits for torch.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lobmodels.errors import UnknownNameError
+from lobmodels.errors import ConfigError, PluginError
+from lobmodels.registry import Registry
 from lobmodels.schema import LOB, Schema
 
+Floats = NDArray[np.float64]
 WEIGHT_FLOOR = 1e-8
 FLAT = 1e-24  # a variance below this share of the squared mean is the rounding noise of a constant
 
@@ -54,10 +57,12 @@ class Metric:
     """One way to score. `rows(p, y)` gives prediction, target and weight of each row, `value` the score of moments."""
 
     title: str
+    short: str  # for an axis
     rows: Callable[[Any, Any], tuple[Any, Any, Any]]
     value: Callable[[Moments], Any]
     lowest: float  # no score is lower, or it is far below any useful one: stands for a run that diverged
     correlates: bool = False  # whether the scale of a prediction does not matter
+    whole: str | None = None  # name of a plugin's function of all rows, which then stands in the place of `value`
 
 
 def _library(x: Any) -> Any:
@@ -114,19 +119,58 @@ def _sign_accuracy(m: Moments) -> Any:
 
 FAR = -1e9  # of scores without a lower bound
 METRICS: dict[str, Metric] = {
-    "weighted_pearson": Metric("weighted Pearson correlation", _of_size, _correlation, -1.0, correlates=True),
-    "pearson": Metric("Pearson correlation", _equal, _correlation, -1.0, correlates=True),
-    "r2": Metric("R²", _equal, _r2, FAR),
-    "mse": Metric("minus the mean squared error", _equal, _mse, FAR),
-    "sign_accuracy": Metric("share of correct signs", _signs, _sign_accuracy, -1.0),
+    "weighted_pearson": Metric(
+        "weighted Pearson correlation", "weighted Pearson", _of_size, _correlation, -1.0, correlates=True
+    ),
+    "pearson": Metric("Pearson correlation", "Pearson", _equal, _correlation, -1.0, correlates=True),
+    "r2": Metric("R²", "R²", _equal, _r2, FAR),
+    "mse": Metric("minus the mean squared error", "minus MSE", _equal, _mse, FAR),
+    "sign_accuracy": Metric("share of correct signs", "correct signs", _signs, _sign_accuracy, -1.0),
 }
 
 
+BUILT_IN = frozenset(METRICS)
+CODE: Registry[Callable[[Floats, Floats, Floats], Any]] = Registry("metric of a plugin")
+"""Functions `metric(p, y, w)` of all scored rows: predictions, targets, weights (n, K) in float64 to scores (K,)."""
+
+
+def declare_metric(name: str) -> None:
+    """Make a plugin's metric known by its name, whether or not its source is run."""
+    METRICS[name] = Metric(name, _of_size, _no_moments, FAR, whole=name)
+
+
+def _no_moments(m: Moments) -> Any:
+    raise TypeError("the metric of a plugin is no function of moments")
+
+
 def metric_of(schema: Schema) -> Metric:
-    """The metric that `schema` names. Raises `UnknownNameError` for a name that is none."""
+    """The metric that `schema` names. Raises `ConfigError` for a name that is none."""
     if schema.metric not in METRICS:
-        raise UnknownNameError("metric", schema.metric, tuple(METRICS))
+        raise ConfigError(
+            f"the data is scored by the metric {schema.metric!r}, which neither lobtuna nor a plugin that is known "
+            "here defines: name the file of its plugin with `--plugin`, or load it with lobtuna.plugin"
+        )
     return METRICS[schema.metric]
+
+
+def whole_score(name: str, prediction: Floats, target: Floats) -> Floats:
+    """Score per target (K,) by a plugin's metric, of all scored rows (n, K), clipped where the data says so. Rows whose
+    target is NaN are left out; each weighs max(|y|, 1e-8), which the metric may use.
+
+    Raises `ConfigError` where the plugin's source was not run in this process, `PluginError` for a result of another
+    shape.
+    """
+    if name not in CODE.names:
+        raise ConfigError(
+            f"{name} is a metric of a plugin whose source was not run here: name its file with `--plugin`, or load it "
+            "with lobtuna.plugin"
+        )
+    there = ~np.isnan(target[:, 0])
+    p, y, w = _of_size(prediction[there], target[there])
+    found = np.asarray(CODE[name](p, y, w), dtype=np.float64)
+    if found.shape != (y.shape[1],):
+        raise PluginError(f"metric {name!r} returned shape {found.shape}, not ({y.shape[1]},): one number a target")
+    return np.where(np.isfinite(p).all(0), found, np.nan)  # whatever the metric makes of them, the run diverged
 
 
 def score(prediction: ArrayLike, target: ArrayLike, schema: Schema) -> NDArray[np.float64]:
@@ -135,11 +179,14 @@ def score(prediction: ArrayLike, target: ArrayLike, schema: Schema) -> NDArray[n
     y = np.asarray(target, dtype=np.float64)
     y = y.reshape(-1, y.shape[-1])
     p = np.asarray(prediction, dtype=np.float64).reshape(y.shape)
+    metric = metric_of(schema)
+    p = p if schema.clip is None else np.clip(p, -schema.clip, schema.clip)
+    if metric.whole is not None:
+        return whole_score(metric.whole, p, y)
     if schema.variable_length:
         there = ~np.isnan(y[:, 0])
         p, y = p[there], y[there]
-    metric = metric_of(schema)
-    p, y, w = metric.rows(p if schema.clip is None else np.clip(p, -schema.clip, schema.clip), y)
+    p, y, w = metric.rows(p, y)
     total = w.sum(0)
     safe = np.where(total > 0, total, 1.0)
     mean_p, mean_y = (w * p).sum(0) / safe, (w * y).sum(0) / safe

@@ -64,11 +64,24 @@ def _length(value: Any) -> tuple[int, bool]:
 
 
 def _metric(value: Any) -> str:
+    if isinstance(value, dict):
+        return _plugin_metric(value)
     if value not in METRICS:
         near = difflib.get_close_matches(str(value), METRICS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{_shown(value)} is no metric{hint} (known: {', '.join(METRICS)})")
+        known = f"(known: {', '.join(METRICS)}; a plugin's is written {{plugin: NAME}})"
+        raise ValueError(f"{_shown(value)} is no metric{hint} {known}")
     return str(value)
+
+
+def _plugin_metric(value: dict[Any, Any]) -> str:
+    """The name in `{plugin: NAME}`. Whether a plugin defines it is known where it is first used."""
+    name = value.get("plugin")
+    if set(value) != {"plugin"} or not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"{_shown(value)}: name a plugin's metric as {{plugin: NAME}}")
+    if name in METRICS:
+        raise ValueError(f"{{plugin: {name}}}: that one is lobtuna's own; write {name}")
+    return name
 
 
 Name = Annotated[str, BeforeValidator(_name)]
@@ -210,7 +223,7 @@ def schema_yaml(schema: Schema) -> str:
         "sequence_column": schema.sequence_column,
         "step_column": schema.step_column,
         "scored_column": schema.scored_column,
-        "metric": schema.metric,
+        "metric": schema.metric if schema.metric in METRICS else {"plugin": schema.metric},
         "clip": schema.clip,
     }
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)

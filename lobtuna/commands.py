@@ -65,12 +65,15 @@ def work(
     """
     from rich.console import Console
 
+    from search.cli.common import NOTEBOOK
     from search.work.options import WorkOptions
     from search.work.start import start
 
     url, name = _found(study, storage)
     places: dict[str, Any] = {"gpus": gpus, "slots": slots}
-    console = Console(stderr=True, highlight=False, force_jupyter=False)  # a notebook shows lines, not boxes
+    # A notebook's stderr says that it is a terminal, and cannot redraw a line: it gets lines, not boxes.
+    terminal = False if NOTEBOOK else None
+    console = Console(stderr=True, highlight=False, force_jupyter=False, force_terminal=terminal)
     done = start(url, name, Path(data), WorkOptions(**options), console, **places)
     return Worked(Study(url, name), done)
 
@@ -173,7 +176,7 @@ def score(
 
 
 def plugin(file: File) -> Source:
-    """Run a file with networks or losses of yours, so that this process can train, load and export with them.
+    """Run a file with parts of yours, so that this process can train, load, export and score with them.
 
     What it registers is in `.declarations`, its SHA-256 in `.digest`. Raises `PluginError` for a mistake in it.
     """

@@ -4,6 +4,6 @@
 """
 
 from lobmodels.plugins.declarations import Choice, Flag, Float, Int
-from lobmodels.plugins.registering import loss, network
+from lobmodels.plugins.registering import features, loss, metric, network
 
-__all__ = ["network", "loss", "Int", "Float", "Choice", "Flag"]
+__all__ = ["network", "loss", "features", "metric", "Int", "Float", "Choice", "Flag"]

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage, _CachedSt
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session, _VersionManager
 from optuna.study._frozen import FrozenStudy
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES as METRIC_NAMES
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
@@ -36,6 +37,7 @@ __all__ = [
     "OptunaProxy",
     "add_study_service",
     "FIXED_PARAMS",
+    "METRIC_NAMES",
     "note_of",
     "note_keys",
     "plot_key",

@@ -1,9 +1,18 @@
 """What every test may use: the real data where it is at hand, a small data set, a private cache, one thread."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("unhurried")
 
 # One thread a test process: two of them share two cores, and child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +35,21 @@ def _private_environment(cache_dir: Path) -> None:
     os.environ["LOBTUNA_CACHE"] = str(cache_dir)
     for name in ("LOBTUNA_STORAGE", "LOBTUNA_DATA"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """What a test draws does not depend on which tests ran before it in this process."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(20)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_is_left() -> Iterator[None]:
+    """A test's workers end with it: what a failed test leaves would slow the others down, and never end."""
+    yield
+    if (machines := sys.modules.get("tests.machines")) is not None:
+        machines.kill_all()
 
 
 @pytest.fixture(scope="session")
@@ -78,14 +102,31 @@ LONG = (
     "test_first_study_page.py",
     "test_runtime.py",
     "test_machine_pages.py",
+    "test_chaos.py",
+    "test_every_fault.py",
+    "test_notebook.py",
+    "test_supervisor.py",
+    "test_wheel.py",
 )
 # Files whose fixtures take longer than what they share: one process makes them once.
-TOGETHER = ("test_end_to_end.py", "test_data_page.py", "test_submission.py")
+TOGETHER = (
+    "test_end_to_end.py",
+    "test_data_page.py",
+    "test_machine_pages.py",
+    "test_plugins_page.py",
+    "test_python_page.py",
+    "test_readme.py",
+    "test_submission.py",
+    "test_task.py",
+)
+TOGETHER_BELOW = ("browser",)  # folders likewise: one browser, which compiles the pages' scripts once
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        if item.path.name in TOGETHER and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        path = item.path
+        group = path.parent.name if path.parent.name in TOGETHER_BELOW else path.name if path.name in TOGETHER else ""
+        if group and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(group))

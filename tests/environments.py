@@ -29,7 +29,7 @@ class Environment:
         return {**own, "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80", **more}
 
     def run(
-        self, *command: str, cwd: Path, check: bool = True, timeout: float = 300, **more: str
+        self, *command: str, cwd: Path, check: bool = True, timeout: float = 800, **more: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of this environment; with `check`, its failure fails the test with what it printed."""
         done = subprocess.run(

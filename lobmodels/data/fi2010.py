@@ -13,23 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lobmodels.data.book import book_columns
 from lobmodels.data.cut import Cut, cut_rows, starts_of, write_cut
 from lobmodels.errors import DataError
 from lobmodels.schema import Schema
 
 LEVELS, FEATURES = 10, 144
 HORIZONS = (10, 20, 30, 50, 100)  # events ahead
-NAMED_LIKE_THE_CHALLENGE = 6  # levels whose columns are named as the challenge's, so that feature groups find them
-
-
-def _level(level: int) -> tuple[str, str, str, str]:
-    """Names of ask price, ask volume, bid price, bid volume of a level, counted from 0."""
-    if level < NAMED_LIKE_THE_CHALLENGE:
-        return f"p{6 + level}", f"v{6 + level}", f"p{level}", f"v{level}"
-    return f"ask_price_{level + 1}", f"ask_volume_{level + 1}", f"bid_price_{level + 1}", f"bid_volume_{level + 1}"
-
-
-BOOK = tuple(name for level in range(LEVELS) for name in _level(level))
+BOOK = book_columns(LEVELS)
 DERIVED = tuple(f"u{i}" for i in range(len(BOOK) + 1, FEATURES + 1))  # by their row in the file, counted from 1
 
 

@@ -136,7 +136,8 @@ def member_paths(folder: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
         message = f"{folder}: {what}; `data` is a folder with train.parquet and valid.parquet"
-        raise DataError(message, arguments=["data"])
+        remedy = None if folder.exists() else Remedy.WRITE_EXAMPLE_DATA
+        raise DataError(message, arguments=["data"], remedy=remedy)
     train, valid = (folder / f"{name}.parquet" for name in MEMBERS)
     missing = [path.name for path in (train, valid) if not path.is_file()]
     if missing:

@@ -19,7 +19,8 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import NetworkConfig, RunConfig
 from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
-from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_network
+from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_features, require_network
+from lobmodels.ensemble.pipelines import Pipelines, groups_of, slots
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.ensemble.weights import valid_weights
 from lobmodels.errors import BundleError, ConfigError, Remedy
@@ -89,36 +90,26 @@ class Bundle:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Every array by its name in the weights file."""
-        arrays: dict[str, NDArray[Any]] = {}
-        for i, pipeline in enumerate(self.pipelines()):
-            if pipeline.normalizer is not None:
-                arrays[f"pipeline.{i}.mean"] = pipeline.normalizer.mean
-                arrays[f"pipeline.{i}.std"] = pipeline.normalizer.std
+        arrays = self.inputs.tensors()
         for k, member in enumerate(self.members):
             arrays.update({f"member.{k}.{name}": tensor.numpy() for name, tensor in member.weights.items()})
             if not is_fused(member):
                 arrays[f"member.{k}.{runtime.GRAPH}"] = member_graph(member)
         return arrays
 
-    def pipelines(self) -> list[InputPipeline]:
-        """The distinct input pipelines, in order of first use."""
-        return list({_pipeline_key(member.pipeline): member.pipeline for member in self.members}.values())
-
-    def pipeline_indices(self) -> list[int]:
-        """For each member, the place of its pipeline in `pipelines`."""
-        keys = [_pipeline_key(pipeline) for pipeline in self.pipelines()]
-        return [keys.index(_pipeline_key(member.pipeline)) for member in self.members]
+    @property
+    def inputs(self) -> Pipelines:
+        """The distinct input pipelines of the members."""
+        return Pipelines([member.pipeline for member in self.members])
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads besides the arrays, and the origin of each member."""
+        inputs = self.inputs
         manifest: dict[str, Any] = {
             "format": runtime.FORMAT,
             "expected": None if self.expected is None else _rounded(self.expected),
             "digests": array_digests(self.tensors()),
-            "pipelines": [
-                {"groups": list(pipeline.groups), "normalizer": pipeline.normalizer is not None}
-                for pipeline in self.pipelines()
-            ],
+            **inputs.entries(),
             "members": [
                 {
                     "name": member.name,
@@ -129,12 +120,12 @@ class Bundle:
                     "origin": _origin(member),
                     **({} if is_fused(member) else {runtime.GRAPH: True}),
                 }
-                for k, (member, pipeline) in enumerate(zip(self.members, self.pipeline_indices(), strict=True))
+                for k, (member, pipeline) in enumerate(zip(self.members, inputs.indices, strict=True))
             ],
         }
         if not self.schema.is_challenge:
             manifest["schema"] = self.schema.document()
-            manifest["slots"] = _slots(self.schema)
+            manifest["slots"] = slots(self.schema)
         return sealed(manifest)
 
     def predictor(self, backend: str = "auto") -> runtime.Ensemble:
@@ -196,6 +187,7 @@ class Submission:
     def bundle(self) -> Bundle:
         """The members as torch networks again. Raises `BundleError` where a part is missing."""
         members = self.manifest["members"]
+        require_features(self.path, self.manifest.get(runtime.OWN, []))
         weights = np.array([member["weight"] for member in members])
         factors = np.array([member.get("scale", [1.0, 1.0]) for member in members])  # the first versions had none
         return Bundle.shipped([self._member(k, member) for k, member in enumerate(members)], weights, factors)
@@ -220,10 +212,12 @@ class Submission:
             if pipeline["normalizer"]:
                 normalizer = Normalizer(arrays[f"pipeline.{i}.mean"].numpy(), arrays[f"pipeline.{i}.std"].numpy())
             require_network(self.path, member)
+            config = RunConfig.parse(origin["configuration"])
+            groups = groups_of(self.manifest, pipeline)
             checkpoint = Checkpoint(
                 name=member["name"],
-                config=RunConfig.parse(origin["configuration"]),
-                pipeline=InputPipeline(tuple(pipeline["groups"]), normalizer, self.schema),
+                config=config,
+                pipeline=InputPipeline(groups, normalizer, self.schema, config.feature_settings()),
                 weights={
                     name.removeprefix(prefix): a
                     for name, a in arrays.items()
@@ -270,20 +264,6 @@ def _rounded(expected: Expected) -> dict[str, Any]:
     """Plain values rounded to digits that are the same on every machine, so that equal exports give equal bytes."""
     scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
     return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
-
-
-def _slots(schema: Schema) -> list[int]:
-    """Where the runtime keeps each column: the challenge's columns at their own numbers, where feature groups look for
-    them, and the others behind."""
-    numbers = {column: number for number, column in enumerate(schema.places) if column >= 0}
-    others = iter(range(len(schema.places), len(schema.places) + len(schema.features)))
-    return [numbers[column] if column in numbers else next(others) for column in range(len(schema.features))]
-
-
-def _pipeline_key(pipeline: InputPipeline) -> tuple[Any, ...]:
-    if pipeline.normalizer is None:
-        return (pipeline.groups, None)
-    return (pipeline.groups, pipeline.normalizer.mean.tobytes(), pipeline.normalizer.std.tobytes())
 
 
 def _origin(member: Checkpoint) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def graph_bytes(bundle: Bundle) -> bytes:
     step = OnlineStep(bundle).eval()
     # Copies: a network may use one tensor of zeros for two of its states.
     states = {f"member{k}.{i}": x.clone() for k, state in enumerate(step.initial) for i, x in enumerate(state)}
-    history = features.history_of(group for pipeline in bundle.pipelines() for group in pipeline.groups)
+    states |= {f"features{k}.{i}": x.clone() for k, state in enumerate(step.own_initial) for i, x in enumerate(state)}
+    groups = (group for pipeline in bundle.inputs.distinct for group in pipeline.groups if group in features.GROUPS)
+    history = features.history_of(groups)
     columns = len(bundle.schema.features)
     past = torch.zeros(history - 1, columns, dtype=torch.float64)
     inputs = (torch.zeros(columns, dtype=torch.float64), torch.zeros((), dtype=torch.float64), past, *states.values())
@@ -65,36 +67,53 @@ class OnlineStep(nn.Module):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         self.networks = nn.ModuleList(member.network() for member in bundle.members)
-        self.pipelines, self.pipeline_of = bundle.pipelines(), bundle.pipeline_indices()
+        self.inputs = bundle.inputs
         self.weights = torch.from_numpy(bundle.weights)  # (K, targets)
         self.initial: list[State] = [network.initial_state(1) for network in self.networks]  # type: ignore[operator]
+        self.own_initial = [group.initial_state(1) for group in self.inputs.own]
 
     def forward(self, row: Tensor, step: Tensor, past: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Row (F,), step (), the rows before it (history - 1, F), every member's state; the prediction (targets,), the
-        next rows, the next states."""
+        """Row (F,), step (), the rows before it (history - 1, F), states of members, then of plugins' features; the
+        prediction (targets,), the next rows, the next states."""
         clean = torch.where(torch.isfinite(row), row, past[0]).clamp(-LIMIT, LIMIT)
         history = torch.cat([clean.unsqueeze(0), past])
-        inputs = [_network_input(pipeline, history, step) for pipeline in self.pipelines]
-        following, rest = [history[:-1]], list(states)
+        members = sum(map(len, self.initial))
+        own, own_following = self._own(clean, states[members:])
+        pairs = zip(self.inputs.distinct, self.inputs.own_indices, strict=True)
+        inputs = [_network_input(pipeline, history, step, [own[i] for i in places]) for pipeline, places in pairs]
+        following, rest = [history[:-1]], list(states[:members])
         prediction = (0.0 * step).expand(
             self.weights.shape[1]
         )  # the exporter drops an input that nothing reads; hosts give `step`
         for k, network in enumerate(self.networks):
-            own, rest = tuple(rest[: len(self.initial[k])]), rest[len(self.initial[k]) :]
-            y, state = network.forward_step(inputs[self.pipeline_of[k]], own)  # type: ignore[operator]
+            before, rest = tuple(rest[: len(self.initial[k])]), rest[len(self.initial[k]) :]
+            y, state = network.forward_step(inputs[self.inputs.indices[k]], before)  # type: ignore[operator]
             prediction = prediction + self.weights[k] * y[0].double()
             following += state
-        return (prediction, *following)
+        return (prediction, *following, *own_following)
+
+    def _own(self, row: Tensor, states: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features (gives,) of each plugin's group from the row (F,), and their next states."""
+        found: list[Tensor] = []
+        following: list[Tensor] = []
+        for group, initial in zip(self.inputs.own, self.own_initial, strict=True):
+            before, states = states[: len(initial)], states[len(initial) :]
+            read = [self.inputs.distinct[0].schema.features.index(name) for name in group.columns.reads]
+            features_, after = group.step(row[read].unsqueeze(0), before)
+            found.append(features_[0])
+            following += after
+        return found, following
 
 
-def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor) -> Tensor:
-    """What a network reads, (1, inputs) float32, from the rows (history, F), the newest first."""
+def _network_input(pipeline: InputPipeline, history: Tensor, step: Tensor, own: list[Tensor]) -> Tensor:
+    """What a network reads, (1, inputs) float32, from the rows (history, F), the newest first, and from the features of
+    plugins' groups."""
     rows, pieces = [_Book(row, pipeline.schema.places) for row in history], [history[0]]
-    for group in pipeline.groups:
+    for group in (name for name in pipeline.groups if name in features.GROUPS):
         out: list[Any] = [None] * len(features.NAMES[group])
         features.GROUPS[group](rows, step, out)
         pieces.append(torch.stack(out))
-    x = torch.cat(pieces)  # (F,)
+    x = torch.cat([*pieces, *own])  # (F,)
     if pipeline.normalizer is not None:
         x = (x - torch.from_numpy(pipeline.normalizer.mean)) / torch.from_numpy(pipeline.normalizer.std)
     return x.float().unsqueeze(0)

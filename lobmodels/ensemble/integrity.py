@@ -18,6 +18,7 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble import scale
 from lobmodels.ensemble.bundle import Bundle, Submission
 from lobmodels.ensemble.digests import DIGESTS, SEAL, array_digests, sealed
+from lobmodels.ensemble.runtime import OWN
 from lobmodels.errors import BundleError
 
 FACTOR_TOLERANCE = 1e-6  # relative, of a member's scale
@@ -70,6 +71,9 @@ def _differences(submission: Submission, expected: Mapping[str, str], source: st
     for i, users in _pipeline_users(submission).items():
         if _under(f"pipeline.{i}.", wrong):
             changed.append(f"the normaliser of {', '.join(users)} is not that of {source}")
+    for i, entry in enumerate(submission.manifest.get(OWN, [])):
+        if _under(f"{OWN}.{i}.", wrong):
+            changed.append(f"the graph of the feature group {entry['name']} is not that of {source}")
     trained = {name: _below(f"member.{k}.", expected) for k, name in enumerate(submission.names)}
     for k, name in enumerate(submission.names):
         parts = _under(f"member.{k}.", wrong)
@@ -104,7 +108,7 @@ def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> 
         fields = [name for name in trained if name != "scale" and _contradicts(mine, trained, name)]
         if fields:
             changed.append(f"{mine['name']} is described with another {' and '.join(fields)} than its run has")
-    if manifest["pipelines"] != expected["pipelines"]:
+    if any(manifest.get(key) != expected.get(key) for key in ("pipelines", OWN)):
         changed.append("the feature groups or normalisers are not those that the runs were trained with")
     return changed
 

@@ -1,4 +1,4 @@
-"""Writes a torch module as an ONNX graph: the ensemble on request, and a member that the runtime does not know."""
+"""Writes a torch module as an ONNX graph: the ensemble on request, parts that the runtime does not know by itself."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.errors import BundleError
 from lobmodels.networks import ARCHITECTURES, Network
+from lobmodels.own_features import CODE, OwnFeatures
 from lobmodels.plugins.declarations import is_declared
 
 OPSET = 17  # what onnxruntime 1.18, the oldest version we support, reads
@@ -65,25 +66,50 @@ def require_network(path: Path, member: Mapping[str, Any]) -> None:
         )
 
 
+def require_features(path: Path, own: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `BundleError` where the submission at `path` has a feature group that was not loaded here."""
+    for entry in own:
+        if entry["name"] not in CODE.names:
+            raise BundleError(
+                f"{path}: {entry['name']} is a feature group that a plugin defines: name its file with `plugin`",
+                arguments=["plugin"],
+            )
+
+
+def features_graph(group: OwnFeatures) -> NDArray[np.uint8]:
+    """The bytes of the graph of a plugin's feature group: `x` (1, reads) float64 and `state.I` to `features` (1, gives)
+    float64 and `next.I`.
+
+    A graph rather than the user's source: the submission then needs nothing that the source imports, whoever opens it
+    runs no code of a stranger's, and what is computed is what was trained on. Raises `BundleError` where onnx is not
+    installed or cannot hold it.
+    """
+    x, state = torch.zeros(1, len(group.columns.reads), dtype=torch.float64), group.initial_state(1)
+    try:
+        return _graph(_FeatureStep(group), x, state, "features")
+    except ImportError:
+        raise BundleError(f"feature group {group.name} {MEMBER_MISSING}") from None
+
+
 def member_graph(member: Checkpoint) -> NDArray[np.uint8]:
     """The bytes of the graph of one member: `x` (1, F) float32 and `state.I` to `prediction` (1, targets) and `next.I`.
 
     States are zeros before a sequence. Raises `BundleError` where onnx is not installed or cannot hold the network.
     """
     network = member.network()
-    state = tuple(part.clone() for part in network.initial_state(1))
-    names = [str(i) for i in range(len(state))]
-    x = torch.zeros(1, len(member.pipeline.names))
     try:
-        found = export_onnx(
-            _Step(network),
-            (x, *state),
-            ["x", *(f"state.{name}" for name in names)],
-            ["prediction", *(f"next.{name}" for name in names)],
+        return _graph(
+            _Step(network), torch.zeros(1, len(member.pipeline.names)), network.initial_state(1), "prediction"
         )
     except ImportError:
         raise BundleError(f"{member.name} ({member.config.architecture}) {MEMBER_MISSING}") from None
-    return np.frombuffer(found, np.uint8)
+
+
+def _graph(step: nn.Module, x: Tensor, state: tuple[Tensor, ...], result: str) -> NDArray[np.uint8]:
+    state = tuple(part.clone() for part in state)
+    names = [str(i) for i in range(len(state))]
+    inputs, outputs = (f"state.{name}" for name in names), (f"next.{name}" for name in names)
+    return np.frombuffer(export_onnx(step, (x, *state), ["x", *inputs], [result, *outputs]), np.uint8)
 
 
 class _Step(nn.Module):
@@ -96,3 +122,15 @@ class _Step(nn.Module):
     def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         prediction, following = self.network.forward_step(x, state)
         return (prediction + 0.0 * x.sum(), *following)  # the exporter drops an input that nothing reads
+
+
+class _FeatureStep(nn.Module):
+    """One step of a feature group with its state as plain arguments, as the exporter reads it."""
+
+    def __init__(self, group: OwnFeatures) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        features, following = self.group.step(x, state)
+        return (features + 0.0 * x.sum(), *following)  # the exporter drops an input that nothing reads

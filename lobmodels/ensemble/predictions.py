@@ -87,11 +87,12 @@ def mapped(path: Path, shape: tuple[int, ...], compute: Callable[[], NDArray[Any
 
 def digest(member: Checkpoint) -> str:
     """Hash of everything that a member's predictions depend on: configuration, inputs, weights, and the source of
-    a plugin's network."""
+    a plugin's network and feature groups."""
     found = hashlib.blake2b(f"{member.config.identity()} {member.pipeline.groups}".encode(), digest_size=16)
-    source = source_digest("network", member.config.architecture)
-    if source is not None:
-        found.update(source.encode())
+    parts = [("network", member.config.architecture), *(("feature group", name) for name in member.pipeline.groups)]
+    for source in (source_digest(*part) for part in parts):
+        if source is not None:
+            found.update(source.encode())
     if member.pipeline.normalizer is not None:
         found.update(member.pipeline.normalizer.mean.tobytes())
         found.update(member.pipeline.normalizer.std.tobytes())

@@ -46,6 +46,7 @@ ONE, HALF = np.float32(1.0), np.float32(0.5)
 GRAPH = (
     "graph"  # of a member that runs as an ONNX graph: true in the manifest, and the name of its bytes among the arrays
 )
+OWN = "own"  # feature groups that are ONNX graphs: a list in the manifest, and the places in it that a pipeline reads
 
 
 class RuntimeFormatError(ValueError):
@@ -89,13 +90,20 @@ class Inputs:
         arrays: dict[str, np.ndarray],
         features: Any,
         slots: list[int] | None = None,
+        own: list[dict[str, Any]] | None = None,
     ) -> None:
-        """`slots` says where each column of a row is kept, so that features find the ones they read at their
-        numbers."""
+        """`slots` says where each column of a row is kept, so that features find the ones they read at their numbers.
+        `own` are the feature groups that are graphs: their features are kept behind the columns of the row."""
+        if own and slots is None:
+            slots = list(range(COLUMNS))
         self.slots = None if slots is None else np.array(slots, np.int64)
         slots = list(range(COLUMNS)) if slots is None else slots
         self.count = len(slots)  # columns of a row
         self.raw = max(COLUMNS, max(slots) + 1)
+        self.own: list[range] = []  # where the features of each group of `own` are kept
+        for entry in own or ():
+            self.own.append(range(self.raw, self.raw + len(entry["gives"])))
+            self.raw = self.own[-1].stop
         used = {group for pipeline in pipelines for group in pipeline["groups"]}
         if used - set(features.GROUPS):
             raise RuntimeFormatError(f"feature groups {sorted(used - set(features.GROUPS))} are not in features.py")
@@ -114,6 +122,8 @@ class Inputs:
             for group in pipeline["groups"]:
                 start = self.starts[group]
                 index += range(start, start + len(features.NAMES[group]))
+            for place in pipeline.get(OWN, ()):
+                index += self.own[place]
             self.offsets.append(len(read))
             self.sizes.append(len(index))
             read += index
@@ -1050,28 +1060,30 @@ def _compiled_advance() -> Any:
     return numba.njit(**_options())(_with_names(_advance, names))
 
 
-# ----------------------------------------------------------------------------------------- members that are graphs
+# --------------------------------------------------------------------------- members and features that are graphs
 
 
 class GraphStep:
     """A network that this file does not know, as an ONNX graph: `x` (1, F) and `state.I` to `prediction` and `next.I`.
+    Or a feature group, whose `result` is `features`.
 
-    onnxruntime is needed where a submission has such a member, and nowhere else.
+    onnxruntime is needed where a submission has such a part, and nowhere else.
     """
 
-    def __init__(self, data: np.ndarray) -> None:
+    def __init__(self, data: np.ndarray, result: str = "prediction") -> None:
         try:
             import onnxruntime
         except ImportError as error:
-            raise RuntimeFormatError("a member is an ONNX graph, and onnxruntime is not installed here") from error
+            part = "a member" if result == "prediction" else "a feature group"
+            raise RuntimeFormatError(f"{part} is an ONNX graph, and onnxruntime is not installed here") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(data.tobytes(), options, providers=["CPUExecutionProvider"])
         self.names = [entry.name for entry in self.session.get_inputs() if entry.name != "x"]
-        outputs = ["prediction", *(name.replace("state.", "next.", 1) for name in self.names)]
-        self.outputs = outputs
+        self.outputs = [result, *(name.replace("state.", "next.", 1) for name in self.names)]
+        types_ = {"float": np.float32, "double": np.float64, "int64": np.int64, "bool": np.bool_}
         self.zeros = {
-            entry.name: np.zeros(entry.shape, np.int64 if "int64" in entry.type else np.float32)
+            entry.name: np.zeros(entry.shape, types_[entry.type.removeprefix("tensor(").removesuffix(")")])
             for entry in self.session.get_inputs()
             if entry.name != "x"
         }
@@ -1082,7 +1094,7 @@ class GraphStep:
         self.state = dict(self.zeros)
 
     def step(self, x: np.ndarray) -> np.ndarray:
-        """Prediction (targets,) after the input (F,)."""
+        """The result (targets,) after the input (F,)."""
         prediction, *following = self.session.run(self.outputs, {"x": x[None], **self.state})
         self.state = dict(zip(self.names, following, strict=True))
         return prediction[0]
@@ -1131,6 +1143,49 @@ class MixedStep:
         return np.add.reduce(self.weights * self.members)
 
 
+class ExtendedStep:
+    """A step whose rows are extended by features of groups that are graphs; they read the row as features in this file
+    do, with values repaired that are not finite or too large."""
+
+    def __init__(self, inner: Any, inputs: Inputs, own: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> None:
+        self.inner, self.columns = inner, np.array(inputs.slots)
+        self.graphs: list[tuple[GraphStep, np.ndarray, slice]] = []  # with the slots that each reads and fills
+        for i, (entry, place) in enumerate(zip(own, inputs.own, strict=True)):
+            graph = GraphStep(_need(arrays, f"{OWN}.{i}.{GRAPH}"), "features")
+            self.graphs.append((graph, self.columns[entry["reads"]], slice(place.start, place.stop)))
+        self.last = np.zeros(inputs.count)
+
+    @property
+    def name(self) -> str:
+        """What computes the steps."""
+        return f"{self.inner.name.removesuffix('+onnx')}+onnx"
+
+    @property
+    def x(self) -> np.ndarray:
+        """Every distinct network input after the last row."""
+        return self.inner.x
+
+    @property
+    def members(self) -> np.ndarray:
+        """Predictions of the members after the last row."""
+        return self.inner.members
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self.inner.reset()
+        self.last[:] = 0.0
+        for graph, _, _ in self.graphs:
+            graph.reset()
+
+    def step(self, row: np.ndarray, t: int) -> np.ndarray:
+        """Prediction after a raw row, the t-th of its sequence. The row's further slots are filled."""
+        now = row[self.columns]
+        self.last = row[self.columns] = np.clip(np.where(np.isfinite(now), now, self.last), -LIMIT, LIMIT)
+        for graph, reads, place in self.graphs:
+            row[place] = graph.step(row[reads])
+        return self.inner.step(row, t)
+
+
 # ------------------------------------------------------------------------------------------------ the ensemble
 
 
@@ -1149,7 +1204,8 @@ class Ensemble:
         if manifest.get("format") != FORMAT:
             raise RuntimeFormatError(f"manifest format {manifest.get('format')!r}: this runtime reads format {FORMAT}")
         members = manifest["members"]
-        inputs = Inputs(manifest["pipelines"], arrays, features, manifest.get("slots"))
+        own = manifest.get(OWN, [])
+        inputs = Inputs(manifest["pipelines"], arrays, features, manifest.get("slots"), own)
         pipelines = [member["pipeline"] for member in members]
         fused = [k for k, member in enumerate(members) if not member.get(GRAPH)]
         networks = [Weights(members[k], arrays, f"member.{k}").parts() for k in fused]
@@ -1161,6 +1217,8 @@ class Ensemble:
         if len(fused) < len(members):
             graphs = {k: _need(arrays, f"member.{k}.{GRAPH}") for k in range(len(members)) if k not in fused}
             self._step = MixedStep(self._step, fused, graphs, inputs, pipelines, self.weights)
+        if own:
+            self._step = ExtendedStep(self._step, inputs, own, arrays)
         self._row = np.zeros(inputs.raw)
         self._sequence: Any = None
         self._inputs, self._pipelines = inputs, pipelines

@@ -11,6 +11,6 @@ from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Netwo
 __all__ = ["build_network", "Network", "State", "ARCHITECTURES", "INPUT_BLOCKS", "HEADS"]
 
 for _module in pkgutil.iter_modules(__path__):
-    if _module.name.startswith("cpu_"):
-        continue  # no networks, but kernels, whose compiler is imported when a CPU first needs them
+    if _module.name.startswith(("cpu_", "gpu_")):
+        continue  # no networks, but kernels, whose compiler is imported when a device first needs them
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
 from lobmodels.networks.cpu_recurrent import recurrent_on_cpu
+from lobmodels.networks.gpu_recurrent import gru_on_gpu
 from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, State
 
 
@@ -63,7 +65,11 @@ class GruNetwork(RecurrentNetwork):
     recurrent: nn.GRU
 
     def recur(self, inputs: Tensor) -> Tensor:
-        return recurrent_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
+        if inputs.device.type == "cpu":
+            return recurrent_on_cpu(self.recurrent, inputs)
+        if torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.float16:
+            return gru_on_gpu(self.recurrent, inputs)
+        return super().recur(inputs)
 
 
 @ARCHITECTURES.register("lstm")

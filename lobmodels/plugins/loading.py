@@ -14,7 +14,12 @@ from lobmodels.files import write_atomically
 from lobmodels.plugins.registering import PARTS, loading
 from lobmodels.plugins.source import Source, digest_of
 
-GROUPS = ("lobtuna.networks", "lobtuna.losses")  # entry points of installed packages
+GROUPS = (
+    "lobtuna.networks",
+    "lobtuna.losses",
+    "lobtuna.features",
+    "lobtuna.metrics",
+)  # entry points of installed packages
 LARGEST = 200_000  # characters; a plugin is code, and its weights are trained
 
 
@@ -101,7 +106,8 @@ def _source(file: str, text: str, shown: str) -> Source:
     parts = tuple(part.declaration for part in PARTS.values() if part.digest == digest)
     if not parts:
         raise PluginError(
-            f'{shown} registers nothing: put @network("NAME") from lobtuna.plugins before its class, or @loss("NAME")'
+            f'{shown} registers nothing: put @network("NAME") from lobtuna.plugins before its class, or @loss("NAME"), '
+            '@features("NAME", reads=[...], gives=[...]), @metric("NAME")'
         )
     return Source(file, text, parts)
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import PluginError
+from lobmodels.metric import CODE as METRIC_CODE
 from lobmodels.networks import ARCHITECTURES
 from lobmodels.networks.network import TARGETS
 from lobmodels.networks.plugged import PluggedNetwork
-from lobmodels.plugins.declarations import Declaration, Parameter, declare
+from lobmodels.own_features import CODE, RowFeatures
+from lobmodels.plugins.declarations import FEATURES, METRIC, Declaration, Parameter, declare
 from lobmodels.training.losses import LOSSES
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 METHODS = {"initial_state": ("batch",), "forward": ("x",), "forward_step": ("x", "state")}
-REGISTRIES: dict[str, Any] = {"network": ARCHITECTURES, "loss": LOSSES}
+REGISTRIES: dict[str, Any] = {"network": ARCHITECTURES, "loss": LOSSES, FEATURES: CODE, METRIC: METRIC_CODE}
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,61 @@ def loss(name: str, **parameters: Parameter) -> Callable[[Made], Made]:
     return enter
 
 
+def metric(name: str) -> Callable[[Made], Made]:
+    """A decorator of a function `metric(p, y, w)`: predictions, targets and weights of all scored rows, numpy arrays
+    (n, K) in float64, to one number a target (K,), higher for better predictions. Data whose schema says
+    `metric: {plugin: NAME}` is scored by it. Raises `PluginError` for another signature."""
+
+    def enter(function: Made) -> Made:
+        if not callable(function) or _arguments(function) != 3:
+            raise PluginError(f"metric {name!r} must be a function of three arguments: metric(p, y, w)")
+        _register(Declaration(METRIC, name, {}), function)
+        return function
+
+    return enter
+
+
+def features(
+    name: str, *, reads: Sequence[str], gives: Sequence[str], **parameters: Parameter
+) -> Callable[[Made], Made]:
+    """A decorator of a feature group: `NAME: true` in a study file appends its features `gives` to the raw columns.
+
+    Of a function `group(x, config)`, where a feature depends on its own row alone: the columns `reads` (..., R) in
+    float64 to features (..., n). Of a class, where it depends on earlier rows: it is built with `(config)`, `forward`
+    maps whole sequences (T, B, R) to (T, B, n), `initial_state(batch)` gives a tuple of zero tensors, `forward_step`
+    maps one row (B, R) and that state to (B, n) and the next state. `config` holds the group's own `parameters`.
+    Raises `PluginError` for anything else.
+    """
+
+    def enter(made: Made) -> Made:
+        if isinstance(reads, str) or isinstance(gives, str):
+            raise PluginError(f'feature group {name!r}: `reads` and `gives` are lists of names, as in reads=["bid"]')
+        if inspect.isclass(made):
+            _require_methods(f"feature group {name!r}", made, ("self", "config"))
+        elif not callable(made) or _arguments(made) != 2:
+            raise PluginError(f"feature group {name!r} must be a class, or a function group(x, config)")
+        build = made if inspect.isclass(made) else partial(RowFeatures, made)
+        _register(Declaration(FEATURES, name, parameters, tuple(reads), tuple(gives)), build)
+        return made
+
+    return enter
+
+
 def _require_network(name: str, cls: Any) -> None:
     if not inspect.isclass(cls) or not issubclass(cls, nn.Module):
         raise PluginError(f"network {name!r} must be a class derived from torch.nn.Module, not {cls!r}")
+    _require_methods(f"network {name!r}", cls, ("self", "config", "input_size", "targets"))
+
+
+def _require_methods(what: str, cls: Any, init: tuple[str, ...]) -> None:
     for method, arguments in METHODS.items():
         own = getattr(cls, method, None)
         if own is None or own is getattr(nn.Module, method, None):
-            raise PluginError(f"network {name!r} has no method {method}({', '.join(arguments)})")
+            raise PluginError(f"{what} has no method {method}({', '.join(arguments)})")
         if _arguments(own) != 1 + len(arguments):
-            raise PluginError(f"network {name!r}: {method} must take ({', '.join(('self', *arguments))})")
-    if _arguments(cls.__init__) != 4:
-        raise PluginError(f"network {name!r}: __init__ must take (self, config, input_size, targets)")
+            raise PluginError(f"{what}: {method} must take ({', '.join(('self', *arguments))})")
+    if _arguments(cls.__init__) != len(init):
+        raise PluginError(f"{what}: __init__ must take ({', '.join(init)})")
 
 
 def _register(declaration: Declaration, made: Callable[..., Any]) -> None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lobmodels.data import Sequences
-from lobmodels.features import NAMES, feature_names
+from lobmodels.features import feature_names
 from lobmodels.inputs import append_features, available_groups
+from lobmodels.own_features import names_of
 from lobmodels.schema import Schema
 
 SEQUENCES = 8  # a chunk: 8,000 rows of 66 features are 4 MB in float64
@@ -47,7 +48,7 @@ def column_groups(schema: Schema, groups: tuple[str, ...] | None = None) -> dict
     }
     first = len(schema.features)
     for group in groups:  # by place: two groups may compute features of one name
-        count = len(NAMES[group])
+        count = len(names_of((group,)))
         found[group] = list(range(first, first + count))
         first += count
     return found

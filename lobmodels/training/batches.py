@@ -16,8 +16,8 @@ from lobmodels.data.partition import FIXED
 from lobmodels.data.sequences import Rows, check_batch_size
 from lobmodels.data.splits import Indices
 from lobmodels.device import memory_errors, resolve_device
-from lobmodels.features import feature_names
 from lobmodels.inputs import CHUNK, InputPipeline, as_tensor
+from lobmodels.own_features import names_of
 from lobmodels.training.host import free_memory, own_pages
 from lobmodels.training.streaming import streamed
 
@@ -106,9 +106,10 @@ class RunData:
         with memory_errors(device):
             rows, schema = dataset.features(partition.train), dataset.schema
             lengths = dataset.lengths(partition.train) if schema.variable_length else None
-            pipeline = InputPipeline.fit(rows, config.feature_groups(), config.normalizer, schema, device, lengths)
+            inputs = (config.feature_groups(), config.normalizer, schema)
+            pipeline = InputPipeline.fit(rows, *inputs, device, lengths, config.feature_settings())
             lay = _Layout(dataset, pipeline, device, device.type == "cpu" or fits(dataset, config, device))
-            return RunData(
+            laid = RunData(
                 train=lay.split(partition.train),
                 select=lay.split(partition.select),
                 report=lay.split(partition.report),
@@ -119,6 +120,9 @@ class RunData:
                 dataset=dataset,
                 partition=partition,
             )
+            if device.type == "cuda":  # other runs read it on streams of their own, which do not wait for this one
+                torch.cuda.current_stream(device).synchronize()
+            return laid
 
     @property
     def report_fraction(self) -> float:
@@ -169,7 +173,7 @@ def fits(dataset: Dataset, config: RunConfig, device: torch.device) -> bool:
     """Whether all inputs and targets of `config` find room on `device`, and leave as much for the training itself."""
     rows = sum(part.features.shape[0] * part.features.shape[1] for part in (dataset.train, dataset.valid))
     schema = dataset.schema
-    columns = len(schema.features) + len(feature_names(config.feature_groups())) + len(schema.targets)
+    columns = len(schema.features) + len(names_of(config.feature_groups())) + len(schema.targets)
     return 4 * rows * columns <= RESIDENT_SHARE * free_memory(device)
 
 

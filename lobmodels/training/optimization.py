@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from lobmodels.config import RunConfig
 from lobmodels.registry import Registry
+from lobmodels.training.adamw import AdamW
 from lobmodels.training.refit import RefitPlan
 
 

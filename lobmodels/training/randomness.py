@@ -14,41 +14,48 @@ class RandomStream:
     """Torch's process-wide generators as one run sees them.
 
     Dropout layers and recurrent kernels draw from the process-wide generators and take no other. So a run keeps its own
-    states of them (of the CPU, and of its GPU), puts them in place while it draws, and takes them out again. Neither
-    waits for the device. Several runs in one thread may alternate step by step without affecting each other. Not
-    covered: the dropout inside cuDNN's recurrent kernels, which has one state a GPU that is never seeded again.
+    state of the CPU's and its own generator of its GPU, puts both in place while it draws, and takes them out again.
+    Neither waits for the device. Several runs in one thread may alternate step by step without affecting each other,
+    and a recorded step goes on to draw from the generator of its run. Not covered: the dropout inside cuDNN's recurrent
+    kernels, which has one state a GPU that is never seeded again.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._states: tuple[Tensor, Tensor | None] | None = None
+        self._cpu: Tensor | None = None
+        self._gpu = torch.Generator(device) if device.type == "cuda" else None
 
     def seed(self, seed: int, stage: int) -> None:
         """Begin the stream of (seed, stage): stage 0 initialises the weights, stage e + 1 trains epoch e."""
         value = int(np.random.SeedSequence([seed, stage]).generate_state(1, np.uint64)[0] >> 1)
-        devices = [torch.device("cpu")] + [self.device] * (self.device.type == "cuda")
-        cpu, *gpu = (torch.Generator(device).manual_seed(value).get_state() for device in devices)
-        self._states = (cpu, gpu[0] if gpu else None)
+        self._cpu = torch.Generator().manual_seed(value).get_state()
+        if self._gpu is not None:
+            self._gpu.manual_seed(value)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Inside, the process draws from this stream. Raises `RuntimeError` before `seed`."""
-        if self._states is None:
+        if self._cpu is None:
             raise RuntimeError("the stream was not seeded")
-        before = self._current()
-        self._put(self._states)
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._cpu)
+        try:
+            with self._on_gpu():
+                yield
+        finally:
+            self._cpu = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+    @contextmanager
+    def _on_gpu(self) -> Iterator[None]:
+        """The GPU draws from this run's generator, by reference: a recorded step keeps the reference."""
+        if self._gpu is None:
+            yield
+            return
+        process_wide = torch.cuda.default_generators[self.device.index]
+        before = process_wide.graphsafe_get_state()
+        process_wide.graphsafe_set_state(self._gpu)
         try:
             yield
         finally:
-            self._states = self._current()
-            self._put(before)
-
-    def _current(self) -> tuple[Tensor, Tensor | None]:
-        gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        return torch.get_rng_state(), gpu
-
-    def _put(self, states: tuple[Tensor, Tensor | None]) -> None:
-        cpu, gpu = states
-        torch.set_rng_state(cpu)
-        if gpu is not None:
-            torch.cuda.set_rng_state(gpu, self.device)
+            process_wide.graphsafe_set_state(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,9 +12,8 @@ from torch import Tensor, nn
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
-from lobmodels.errors import CheckpointError, TrainingError
+from lobmodels.errors import TrainingError
 from lobmodels.networks import build_network
-from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
@@ -23,15 +23,15 @@ from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.refit import RefitPlan
-from lobmodels.training.scores import StreamingScore
+from lobmodels.training.scores import score_for
+from lobmodels.training.state import Resumable
 from lobmodels.training.stopwatch import Stopwatch
 from lobmodels.training.turns import Job, until_computed
 
-FORMAT = 1
 EVALUATION_BATCH = 128
 
 
-class TrainingRun:
+class TrainingRun(Resumable):
     """A run in progress. All its state is in this object: a process may hold several.
 
     Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
@@ -131,18 +131,28 @@ class TrainingRun:
         self.network.train()
         with self.random.drawing():
             order = torch.randperm(len(self.data.train))
-        for x, y in self.data.train.batches(order, self.config.batch_size):
-            with self.random.drawing():
-                sums += self._step(x, y)
+        for loss, size in self._losses(order):
+            sums += self._step(loss) * size
             yield
         return sums
 
-    def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        """One step of the optimiser on inputs (T, B, F) and targets (S, B, K); what `train_pass` sums, (3,)."""
+    def _losses(self, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Loss of each batch, with its gradients computed, and the batch's sequences."""
+        for x, y in self.data.train.batches(order, self.config.batch_size):
+            with self.random.drawing():
+                loss = self._gradients(x, y)
+            yield loss, x.shape[1]
+
+    def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
+        """Loss of the inputs (T, B, F) and targets (S, B, K), whose gradients are added to the parameters'."""
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
             prediction = self.network(self._augmented(x))
         loss = self.loss(prediction[-y.shape[0] :].float(), y)  # the scored steps are the last ones
         self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _step(self, loss: Tensor) -> Tensor:
+        """One step of the optimiser by the gradients; what `train_pass` sums for one sequence, (3,)."""
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.grad_clip or math.inf)
         self.scaler.step(self.optimizer)
@@ -151,7 +161,7 @@ class TrainingRun:
         self.schedule.after_step()
         self.averages.after_step()
         finite = norm.isfinite()
-        return torch.stack([loss.detach(), norm.where(finite, 0.0), finite.to(norm.dtype)]) * x.shape[1]
+        return torch.stack([loss, norm.where(finite, 0.0), finite.to(norm.dtype)])
 
     def _augmented(self, x: Tensor) -> Tensor:
         """Inputs (T, B, F) with noise added and columns silenced, as configured."""
@@ -167,7 +177,7 @@ class TrainingRun:
         """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
         precision: what is selected and reported is what the submission will compute."""
         network = self.averages.evaluated.eval()
-        metric, whole = StreamingScore(self.schema, self.device), not self.schema.variable_length
+        metric, whole = score_for(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
                 p = network(x)[-y.shape[0] :]  # the scored steps are the last ones
@@ -230,62 +240,3 @@ class TrainingRun:
         buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
         evaluated.load_state_dict(current)
         return report, buckets, measured
-
-    def state(self) -> bytes:
-        """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
-        optimizer = self.optimizer.state_dict()
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
-        tensors |= self.averages.tensors()
-        for index, slots in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
-        document = {
-            **self._identity(),
-            "history": [record.document() for record in self.history],
-            "best_epoch": self.best_epoch,
-            "groups": optimizer["param_groups"],
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        return pack(tensors, document)
-
-    def _identity(self) -> dict[str, Any]:
-        """What a stored state must agree with to be this run's."""
-        return {
-            "format": FORMAT,
-            "kind": "state",
-            "configuration": self.config.identity(),
-            "seed": self.seed,
-            "data_fingerprint": self.data.fingerprint,
-            "split": self.data.rule.document(),
-            "plan": None if self.plan is None else self.plan.document(),
-        }
-
-    def restore(self, blob: bytes) -> None:
-        """Go on from `state()` of a run with the same configuration, seed and data.
-
-        Raises `CheckpointError` where it is another run's, of another format, or damaged.
-        """
-        tensors, document = unpack(blob, "the stored state of the run")
-        for key, value in self._identity().items():
-            if document.get(key) != value:
-                raise CheckpointError(
-                    f"the stored state has {key} {document.get(key)!r}, this run {value!r}: it belongs to another run"
-                )
-        self.network.load_state_dict(_under("network.", tensors))
-        self.averages.load(tensors, self.device)
-        self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under("optimizer.", tensors).items():
-            index, name = key.split(".", 1)
-            slots.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({"state": slots, "param_groups": document["groups"]})
-        self.schedule.load_state_dict(document["schedule"])
-        if document["scaler"]:  # empty after a run on a CPU or in float32; the scale then keeps its initial value
-            self.scaler.load_state_dict(document["scaler"])
-        self.history = [EpochRecord.of(record) for record in document["history"]]
-        self.best_epoch = document["best_epoch"]
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,11 +1,11 @@
-"""The data's score streamed batch by batch, on the device of the data."""
+"""The data's score from batches, on the device of the data: streamed, or of all rows under a plugin's metric."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lobmodels.metric import Moments, metric_of
+from lobmodels.metric import Moments, metric_of, whole_score
 from lobmodels.schema import Schema
 
 TINY = 1e-300  # a sum of weights that is 0 divides as this: the moments are then 0
@@ -47,3 +47,31 @@ class StreamingScore:
         pp, py, yy = self.moments
         found: Tensor = self.metric.value(Moments(self.weight, self.means[0], self.means[1], pp, py, yy))
         return found
+
+
+class GatheredScore:
+    """A plugin's metric from batches: predictions and targets are kept in float32 on the device, eight bytes a scored
+    row and target, until `compute` brings them to the host, where the metric gets them in float64. It waits for the
+    device."""
+
+    def __init__(self, schema: Schema, name: str, device: torch.device | str = "cpu") -> None:
+        self.schema, self.name, self.device = schema, name, device
+        self.parts: list[Tensor] = []  # (2, n, K)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add scored rows: tensors (..., K) of any float type."""
+        y = target.reshape(-1, target.shape[-1]).float()
+        p = prediction.reshape(y.shape).float()
+        clip = self.schema.clip
+        self.parts.append(torch.stack([p if clip is None else p.clamp(-clip, clip), y]))
+
+    def compute(self) -> Tensor:
+        """The score per target, (K,) in float64. Raises what `lobmodels.metric.whole_score` does."""
+        p, y = torch.cat(self.parts, 1).double().cpu().numpy()
+        return torch.from_numpy(whole_score(self.name, p, y)).to(self.device)
+
+
+def score_for(schema: Schema, device: torch.device | str = "cpu") -> StreamingScore | GatheredScore:
+    """What takes the batches of data with this schema."""
+    name = metric_of(schema).whole
+    return StreamingScore(schema, device) if name is None else GatheredScore(schema, name, device)

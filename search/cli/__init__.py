@@ -8,36 +8,10 @@ from typing import Annotated
 
 import typer
 
+from search.cli.help import Group
+from search.cli.manual import COMMANDS
 from search.errors import EXPECTED, RunNotStoredError, told
 from search.work.exits import exit_of
-
-# Modules of this package, each with `register(app)`. `lobtuna --help` lists them in this order: as a user needs them.
-COMMANDS: tuple[str, ...] = (
-    "demo",
-    "data",
-    "create",
-    "work",
-    "run",
-    "stop",
-    "dashboard",
-    "status",
-    "replicate",
-    "rank",
-    "refit",
-    "ensemble",
-    "export",
-    "score",
-    "verify",
-    "report",
-    "compare",
-    "submit",
-    "studies",
-    "delete",
-    "gc",
-    "proxy",
-    "launch",
-    "wheel",
-)
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,8 +24,8 @@ def _print_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name="lobtuna",
-    epilog="Example:  lobtuna demo",
-    no_args_is_help=True,
+    cls=Group,
+    epilog="lobtuna demo",
     add_completion=True,  # lobtuna --install-completion
     pretty_exceptions_enable=False,  # a bug keeps its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,7 +41,7 @@ def options(
     """Search, train, ensemble and ship order-book forecasters as one Optuna study."""
 
 
-for _name in COMMANDS:
+for _name in (name for names in COMMANDS.values() for name in names):
     importlib.import_module(f"search.cli.{_name}").register(app)
 
 

@@ -41,7 +41,7 @@ DataOption = Annotated[
 ]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file with networks or losses of yours; may be given often."),
+    typer.Option("--plugin", metavar="FILE", help="Python file with parts of yours; may be given often."),
 ]
 TrustOption = Annotated[
     bool, typer.Option("--trust-plugins", help="Run the source of plugins that came with the study from the database.")

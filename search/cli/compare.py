@@ -18,16 +18,17 @@ from search.cli.common import (
     stdout,
     unless_asked,
 )
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from search.report.compare import Comparison, Entry
 
-EPILOG = "Example:  lobtuna compare joint joint@2 --data ~/lob --out compared"
+EPILOG = "lobtuna compare joint joint@2 --data ~/lob --out compared"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("compare", epilog=EPILOG)(compare)
+    app.command("compare", cls=Command, epilog=EPILOG)(compare)
 
 
 def compare(

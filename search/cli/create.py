@@ -18,16 +18,24 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
     from search.study.revise import Revision
     from search.studyfile.spec import StudySpec
     from search.work.begin import Created
 
+EPILOG = examples(
+    "# The study and its whole definition go into the database",
+    "lobtuna create studies/joint.yaml --storage postgresql://me@host/db",
+    "# Look at three configurations and an estimate of the time first",
+    "lobtuna create studies/joint.yaml --data ~/lob --dry-run",
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("create", epilog="Example:  lobtuna create studies/joint.yaml")(create)
+    app.command("create", cls=Command, epilog=EPILOG)(create)
 
 
 def create(

@@ -10,15 +10,20 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr, stdout
+from search.cli.help import Command, examples
 
-EPILOG = "Example:  lobtuna dashboard --storage sqlite:///lobtuna.db"
+EPILOG = examples(
+    "lobtuna dashboard --storage sqlite:///lobtuna.db",
+    "# For others in your network, behind a password",
+    "lobtuna dashboard --host 0.0.0.0 --auth quant:~/.lobtuna-password",
+)
 PATIENCE = 5.0  # seconds a page waits for an unreachable database; the browser repeats the request by itself
 SHOWN = 10  # studies whose address is printed
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("dashboard", epilog=EPILOG)(dashboard)
+    app.command("dashboard", cls=Command, epilog=EPILOG)(dashboard)
 
 
 def dashboard(
@@ -26,7 +31,9 @@ def dashboard(
     host: Annotated[
         str, typer.Option(metavar="NAME", help="Where to listen; anything but localhost needs --auth.")
     ] = "localhost",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     writable: Annotated[
         bool, typer.Option("--writable", help="Allow what changes studies: notes, renaming, deleting.")
     ] = False,
@@ -36,9 +43,10 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
+    from search.report.objective import objective_name
     from search.report.start import StartReader
     from search.study.open import existing_storage
-    from storage.dashboard.server import Settings, listening
+    from storage.dashboard.server import Ours, Settings, listening
     from storage.optuna_internals import study_id_of
     from storage.store import store_of
 
@@ -46,7 +54,7 @@ def dashboard(
     settings.rules()  # unsafe settings are refused before the database is asked
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
-    with listening(store_of(opened), settings, StartReader(opened)) as server:
+    with listening(store_of(opened), settings, Ours(StartReader(opened), objective_name)) as server:
         stdout.print(f"{server.url}  ({'writable' if writable else 'read-only'}; Ctrl-C ends it)", markup=False)
         studies = sorted(opened.get_all_studies(), key=lambda study: -study_id_of(study))
         for study in studies[:SHOWN]:

@@ -26,6 +26,7 @@ from search.cli.common import (
     stdout,
 )
 from search.cli.convert import register_in
+from search.cli.help import Command, Group
 
 if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
@@ -42,13 +43,13 @@ SchemaOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the `data` commands."""
     data = typer.Typer(
+        cls=Group,
         help="Check, profile, cut, import or synthesise data.",
-        epilog="Example:  lobtuna data check ~/lob",
-        no_args_is_help=True,
+        epilog="lobtuna data check ~/lob",
     )
-    data.command("check", epilog="Example:  lobtuna data check ~/lob")(check)
-    data.command("profile", epilog="Example:  lobtuna data profile ~/lob --output profile")(profile)
-    data.command("synth", epilog="Example:  lobtuna data synth --output lob --train 400 --valid 100")(synth)
+    data.command("check", cls=Command, epilog="lobtuna data check ~/lob")(check)
+    data.command("profile", cls=Command, epilog="lobtuna data profile ~/lob --output profile")(profile)
+    data.command("synth", cls=Command, epilog="lobtuna data synth --output lob --train 400 --valid 100")(synth)
     register_in(data)
     app.add_typer(data, name="data")
 
@@ -69,7 +70,7 @@ def check(
     from lobmodels.errors import DataError
     from lobmodels.profile.audit import shifts, warnings
 
-    paths = list(member_paths(path)) if path.is_dir() else [path]
+    paths = [path] if path.is_file() else list(member_paths(path))
     schema = _schema(schema_file, path)
     audits = [_audit(member, schema) for member in paths]
     differences = shifts(*audits) if len(audits) == 2 else []
@@ -162,9 +163,9 @@ def _device() -> str:
 
 def synth(
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write into.")],
-    train: Annotated[int, typer.Option(help="Sequences of train.parquet.")] = 400,
-    valid: Annotated[int, typer.Option(help="Sequences of valid.parquet.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 0,
+    train: Annotated[int, typer.Option(metavar="N", help="Sequences of train.parquet.")] = 400,
+    valid: Annotated[int, typer.Option(metavar="N", help="Sequences of valid.parquet.")] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same data.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace data that is there.")] = False,
 ) -> None:
     """Simulate an order book and write train.parquet and valid.parquet in the challenge's format.

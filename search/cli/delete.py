@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stdout
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from search.study.delete import Deletion
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("delete", epilog="Example:  lobtuna delete smoke --storage sqlite:///lobtuna.db")(delete)
+    app.command("delete", cls=Command, epilog="lobtuna delete smoke --storage sqlite:///lobtuna.db")(delete)
 
 
 def delete(

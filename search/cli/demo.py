@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from search.cli.common import stdout
+from search.cli.help import Command
 
 SEQUENCES = {"train": 160, "valid": 64}
 STEPS = (
@@ -33,7 +34,7 @@ NEXT = (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("demo", epilog="Example:  lobtuna demo --output /tmp/lobtuna-demo")(demo)
+    app.command("demo", cls=Command, epilog="lobtuna demo --output /tmp/lobtuna-demo")(demo)
 
 
 def demo(

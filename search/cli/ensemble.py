@@ -20,16 +20,17 @@ from search.cli.common import (
     progress_bar,
     stdout,
 )
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from lobmodels.ensemble.analysis import Analysis
 
-EPILOG = "Example:  lobtuna ensemble joint --data ~/lob --top 20 --output analysis"
+EPILOG = "lobtuna ensemble joint --data ~/lob --top 20 --output analysis"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("ensemble", epilog=EPILOG)(ensemble)
+    app.command("ensemble", cls=Command, epilog=EPILOG)(ensemble)
 
 
 def ensemble(
@@ -39,12 +40,15 @@ def ensemble(
         "analysis"
     ),
     storage: StorageOption = DEFAULT_STORAGE,
-    top: Annotated[int | None, typer.Option("--top", min=2, help="The best runs.", show_default="20")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", min=2, metavar="N", help="The best runs.", show_default="20")
+    ] = None,
     members: Annotated[
         str | None, typer.Option("--members", metavar="A,B,..", help="Exactly these runs: 3,7,joint.seeds#12.")
     ] = None,
     per_config: Annotated[
-        int | None, typer.Option("--per-config", min=1, help="At most this many seeds of one configuration.")
+        int | None,
+        typer.Option("--per-config", min=1, metavar="N", help="At most this many seeds of one configuration."),
     ] = None,
     on: Annotated[
         str | None,

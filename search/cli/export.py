@@ -20,6 +20,7 @@ from search.cli.common import (
     stderr,
     stdout,
 )
+from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
     from search.ship.export import Shipment
@@ -28,12 +29,16 @@ WEIGHTS_HELP = (
     "uniform; families: gru=0.7,gru_attention=0.3; numbers in the members' order: 0.5,0.3,0.2, or two lists for t0/t1; "
     "a JSON file, or FILE#VARIANT; fitted on the selection sequences of --data: optimised, shrunk, greedy."
 )
-EPILOG = "Example:  lobtuna export joint --configurations 5 --seeds 4 --output submission.zip"
+EPILOG = examples(
+    "lobtuna export joint --configurations 5 --seeds 4 --output submission.zip",
+    "# Exactly these runs, weights fitted on the selection sequences",
+    "lobtuna export joint --members 3,7,joint.seeds#12 --weights shrunk --data ~/lob",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export", epilog=EPILOG)(export)
+    app.command("export", cls=Command, epilog=EPILOG)(export)
 
 
 def export(
@@ -43,24 +48,33 @@ def export(
         typer.Option(
             "--configurations",
             min=1,
+            metavar="N",
             help="Members: the runs of the configurations that rank first.",
             show_default="5, once something was repeated",
         ),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=1, help="At most this many runs of each configuration.", show_default="4"),
+        typer.Option(
+            "--seeds", min=1, metavar="N", help="At most this many runs of each configuration.", show_default="4"
+        ),
     ] = None,
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", min=1, help="Members: the best single runs instead.", show_default="10, if nothing was repeated"
+            "--top",
+            min=1,
+            metavar="N",
+            help="Members: the best single runs instead.",
+            show_default="10, if nothing was repeated",
         ),
     ] = None,
     top_t0: Annotated[
-        int | None, typer.Option("--top-t0", min=1, help="Members for t0: the runs that are best on it.")
+        int | None, typer.Option("--top-t0", min=1, metavar="N", help="Members for t0: the runs that are best on it.")
     ] = None,
-    top_t1: Annotated[int | None, typer.Option("--top-t1", min=1, help="Likewise for t1; give both.")] = None,
+    top_t1: Annotated[
+        int | None, typer.Option("--top-t1", min=1, metavar="N", help="Likewise for t1; give both.")
+    ] = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Take the configurations' refits: trained on all but report.")
     ] = False,
@@ -76,7 +90,8 @@ def export(
         typer.Option("--members", metavar="A,B,..", help="Exactly these runs: 3,7,joint.seeds#12."),
     ] = None,
     per_config: Annotated[
-        int | None, typer.Option("--per-config", min=1, help="At most this many seeds of one configuration.")
+        int | None,
+        typer.Option("--per-config", min=1, metavar="N", help="At most this many seeds of one configuration."),
     ] = None,
     weights: Annotated[str, typer.Option("--weights", metavar="HOW", help=WEIGHTS_HELP)] = "uniform",
     data: Annotated[
@@ -93,13 +108,19 @@ def export(
         typer.Option(
             "--max-mb",
             min=0.001,
+            metavar="MB",
             help="Leave out the last members until the zip is this small.",
             show_default="20, or fail",
         ),
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option("--max-seconds", min=0.001, help="Likewise until 1,500 sequences take no longer, measured here."),
+        typer.Option(
+            "--max-seconds",
+            min=0.001,
+            metavar="SECONDS",
+            help="Likewise until 1,500 sequences take no longer, measured here.",
+        ),
     ] = None,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Write NAME-conservative, -optimised, -shrunk and a manifest of them.")

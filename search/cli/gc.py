@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+from search.cli.help import Command, examples
+
+EPILOG = examples(
+    "# See what would go, then remove it",
+    "lobtuna gc --dry-run",
+    "lobtuna gc",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the `gc` command."""
-    app.command("gc", epilog="Example:  lobtuna gc --storage sqlite:///lobtuna.db --dry-run")(gc)
+    app.command("gc", cls=Command, epilog=EPILOG)(gc)
 
 
 def gc(

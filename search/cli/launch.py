@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, stderr, stdout
+from search.cli.help import Command, Group
 
-Workers = Annotated[int, typer.Option(min=1, help="How many workers.")]
+Workers = Annotated[int, typer.Option(min=1, metavar="N", help="How many workers.")]
 PerDevice = Annotated[
     str,
     typer.Option(
@@ -31,24 +32,28 @@ Output = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")
 def register(app: typer.Typer) -> None:
     """Add the `launch` commands."""
     launch = typer.Typer(
+        cls=Group,
         help="Write what lets machines elsewhere join a study: Kaggle, spot GPUs, containers.",
-        epilog="Example:  lobtuna launch kaggle joint --user me --dataset me/lob --workers 2",
-        no_args_is_help=True,
+        epilog="lobtuna launch kaggle joint --user me --dataset me/lob --workers 2",
     )
-    launch.command("kaggle", epilog="Example:  lobtuna launch kaggle joint --user me --dataset me/lob --push")(kaggle)
-    launch.command("sky", epilog="Example:  lobtuna launch sky joint --data s3://mine/lob --gpu T4:1 --workers 4")(sky)
-    launch.command("compose", epilog="Example:  lobtuna launch compose joint --workers 2 --output stack")(compose)
+    launch.command("kaggle", cls=Command, epilog="lobtuna launch kaggle joint --user me --dataset me/lob --push")(
+        kaggle
+    )
+    launch.command("sky", cls=Command, epilog="lobtuna launch sky joint --data s3://mine/lob --gpu T4:1 --workers 4")(
+        sky
+    )
+    launch.command("compose", cls=Command, epilog="lobtuna launch compose joint --workers 2 --output stack")(compose)
     app.add_typer(launch, name="launch")
 
 
 def kaggle(
     study: StudyArgument,
-    user: Annotated[str, typer.Option(help="Kaggle user name the notebooks belong to.")],
+    user: Annotated[str, typer.Option(metavar="NAME", help="Kaggle user name the notebooks belong to.")],
     dataset: Annotated[str, typer.Option(metavar="OWNER/NAME", help="Kaggle data set with both parquet files.")],
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Workers = 1,
     runs_per_device: PerDevice = "1",
-    accelerator: Annotated[str, typer.Option(help="Kaggle's name of the GPU.")] = "NvidiaTeslaT4",
+    accelerator: Annotated[str, typer.Option(metavar="NAME", help="Kaggle's name of the GPU.")] = "NvidiaTeslaT4",
     time_limit: Annotated[str, typer.Option(metavar="DURATION", help="Work no longer than this.")] = "11h30m",
     wheel: WheelOption = None,
     output: Output = Path("kaggle"),
@@ -79,7 +84,7 @@ def sky(
     study: StudyArgument,
     data: Annotated[str, typer.Option(metavar="DIR|URL", help="Local folder or bucket with both parquet files.")],
     storage: StorageOption = DEFAULT_STORAGE,
-    gpu: Annotated[str, typer.Option(help="Accelerator as SkyPilot names it.")] = "T4:1",
+    gpu: Annotated[str, typer.Option(metavar="NAME:N", help="Accelerator as SkyPilot names it.")] = "T4:1",
     workers: Workers = 1,
     runs_per_device: PerDevice = "1",
     time_limit: Annotated[str | None, typer.Option(metavar="DURATION", help="Work no longer than this.")] = None,

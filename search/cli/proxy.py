@@ -7,23 +7,35 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, stderr
+from search.cli.help import Command, examples
 
 CALL_PATIENCE = 5.0  # seconds that one call waits for an unreachable database
+
+EPILOG = examples(
+    "# Here, beside the database",
+    "lobtuna proxy --storage postgresql://me@localhost/db --port 13000",
+    "# On each worker",
+    "lobtuna work joint --storage grpc://host:13000 --data ~/lob",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the `proxy` command."""
-    epilog = "Example:  lobtuna proxy --storage postgresql://me@localhost/db --port 13000"
-    app.command("proxy", epilog=epilog)(proxy)
+    app.command("proxy", cls=Command, epilog=EPILOG)(proxy)
 
 
 def proxy(
     storage: StorageOption = DEFAULT_STORAGE,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no password: 0.0.0.0 only inside a private network.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Address to listen on. There is no password: 0.0.0.0 only inside a private network."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one and prints it.")] = 13000,
-    threads: Annotated[int, typer.Option(min=1, help="Calls answered at the same time.")] = 16,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 takes any free one and prints it.")
+    ] = 13000,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Calls answered at the same time.")] = 16,
 ) -> None:
     """Serve studies, beats and artifacts of --storage over gRPC until a signal. Workers use grpc://HOST:PORT."""
     from search.work.stopping import Stop

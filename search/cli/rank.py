@@ -17,6 +17,7 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,16 +28,21 @@ if TYPE_CHECKING:
 HEAD = ("trial", "n", "estimate", "90 %", "P(best)", "mean", "sd", "best run", "report")
 UNNEEDED = ("sd", "mean", "n", "best run", "P(best)", "report")  # left out of a narrow terminal, in this order
 
+EPILOG = examples(
+    "lobtuna rank joint",
+    "lobtuna rank joint --columns estimate,report,lr --csv ranking.csv",
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("rank", epilog="Example:  lobtuna rank joint --csv ranking.csv")(rank)
+    app.command("rank", cls=Command, epilog=EPILOG)(rank)
 
 
 def rank(
     name: StudyArgument,
     storage: StorageOption = DEFAULT_STORAGE,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Lines of the table.")] = 15,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Lines of the table.")] = 15,
     columns: Annotated[
         str | None,
         typer.Option("--columns", metavar="A,B,..", help="Only these columns and parameters: estimate,report,lr."),

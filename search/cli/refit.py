@@ -16,6 +16,7 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from search.study.refit import Ordered
@@ -25,10 +26,12 @@ GIVEN_UP = (
     "are, or notice a mistake; the report score of the study's other runs is the last honest one"
 )
 
+EPILOG = "lobtuna refit joint --top 5 --seeds 4"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("refit", epilog="Example:  lobtuna refit joint --top 5 --seeds 4")(refit)
+    app.command("refit", cls=Command, epilog=EPILOG)(refit)
 
 
 def refit(
@@ -37,10 +40,14 @@ def refit(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", min=1, help="So many configurations, as `rank` orders them.", show_default="5, or all there are"
+            "--top",
+            min=1,
+            metavar="N",
+            help="So many configurations, as `rank` orders them.",
+            show_default="5, or all there are",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each.")] = 4,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Runs of each.")] = 4,
     trial: Annotated[
         list[int] | None,
         typer.Option("--trial", metavar="N", help="Refit this trial's configuration instead; may be given often."),

@@ -15,16 +15,23 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
     import optuna
 
     from search.study.replication import Plan, Queued
 
+EPILOG = examples(
+    "lobtuna replicate joint --top 5 --seeds 5",
+    "# On all folds of a study that has some",
+    "lobtuna replicate joint --top 8 --folds all",
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("replicate", epilog="Example:  lobtuna replicate joint --top 5 --seeds 5")(replicate)
+    app.command("replicate", cls=Command, epilog=EPILOG)(replicate)
 
 
 def replicate(
@@ -33,7 +40,11 @@ def replicate(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", min=1, help="How many of the best configurations to repeat.", show_default="5, or all there are"
+            "--top",
+            min=1,
+            metavar="N",
+            help="How many of the best configurations to repeat.",
+            show_default="5, or all there are",
         ),
     ] = None,
     seeds: Annotated[
@@ -41,6 +52,7 @@ def replicate(
         typer.Option(
             "--seeds",
             min=1,
+            metavar="N",
             help="Runs of each on each fold; the search's own run is the first of them.",
             show_default="5, or 1 with folds",
         ),
@@ -64,7 +76,11 @@ def replicate(
     runs: Annotated[
         int | None,
         typer.Option(
-            "--runs", min=1, help="Replicates that --auto may make in all.", show_default="twice --top and --seeds"
+            "--runs",
+            min=1,
+            metavar="N",
+            help="Replicates that --auto may make in all.",
+            show_default="twice --top and --seeds",
         ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Queue again what failed before.")] = False,

@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, progress_bar, stderr, stdout, unless_asked
+from search.cli.help import Command, examples
 
-EPILOG = "Example:  lobtuna report joint --output report/"
+EPILOG = examples(
+    "lobtuna report joint --output report",
+    "# With the ensemble's score, and beside another study",
+    "lobtuna report joint --data ~/lob --against wide --output report",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("report", epilog=EPILOG)(report)
+    app.command("report", cls=Command, epilog=EPILOG)(report)
 
 
 def report(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from search.cli.common import print_json, print_sampler_note, print_warnings, stderr
+from search.cli.help import Command, examples
 from search.cli.work import work
 
 File = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
@@ -21,12 +22,17 @@ class Plan(StrEnum):
     ensemble = "ensemble"
 
 
-EPILOG = "Example:  lobtuna run studies/joint.yaml --data ~/lob --plan ensemble --output submission.zip"
+EPILOG = examples(
+    "# Create and work, on four cores",
+    "lobtuna run studies/joint.yaml --data ~/lob --slots 4",
+    "# From the search to the submission",
+    "lobtuna run studies/joint.yaml --data ~/lob --plan ensemble --output submission.zip",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command, with the options of `work`."""
-    app.command("run", epilog=EPILOG)(run)
+    app.command("run", cls=Command, epilog=EPILOG)(run)
 
 
 def run(
@@ -35,6 +41,7 @@ def run(
         Plan | None,
         typer.Option(
             "--plan",
+            metavar="ensemble",
             help="ensemble: 60 % of the budget for the search, then replicates of the best eight configurations, then "
             "seeds where the ensemble gains most, then the export.",
         ),

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.common import JsonOption, print_json, progress_bar, stderr, stdout
+from search.cli.common import JsonOption, PluginOption, print_json, progress_bar, stderr, stdout
+from search.cli.help import Command, examples
 
 if TYPE_CHECKING:
     from lobmodels.bootstrap import Comparison
     from lobmodels.scoring.submission import Score
 
-EPILOG = "Example:  lobtuna score new.zip old.zip --champion old.zip --data ~/lob/valid.parquet --bootstrap 200"
+EPILOG = examples(
+    "lobtuna score submission.zip --data ~/lob/valid.parquet",
+    "# Is the new one better than the one that was sent?",
+    "lobtuna score new.zip old.zip --champion old.zip --data ~/lob/valid.parquet --bootstrap 200",
+)
 NAMES = {
     "all": "all",
     "select": "selection (seen by the search)",
@@ -23,7 +28,7 @@ NAMES = {
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("score", epilog=EPILOG)(score)
+    app.command("score", cls=Command, epilog=EPILOG)(score)
 
 
 def score(
@@ -33,12 +38,16 @@ def score(
         typer.Option("--data", envvar="LOBTUNA_DATA", metavar="FILE", help="valid.parquet, or the folder it is in."),
     ],
     sequences: Annotated[
-        int | None, typer.Option("--sequences", min=1, help="Only the first so many.", show_default="all")
+        int | None, typer.Option("--sequences", min=1, metavar="N", help="Only the first so many.", show_default="all")
     ] = None,
     bootstrap: Annotated[
         int | None,
         typer.Option(
-            "--bootstrap", min=0, help="Resamples of the sequences, the same for all.", show_default="200 for several"
+            "--bootstrap",
+            min=0,
+            metavar="N",
+            help="Resamples of the sequences, the same for all.",
+            show_default="200 for several",
         ),
     ] = None,
     champion: Annotated[
@@ -56,11 +65,12 @@ def score(
             "--on", metavar="report|all|select", help="Sequences of the comparison.", show_default="report where known"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the resamples.")] = 0,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the comparison as CSV.")] = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Keep the score of one ZIP, as a later --champion.")
     ] = None,
+    plugin: PluginOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run submissions as the challenge would: own process, one thread, row by row, every rule checked.
@@ -73,9 +83,12 @@ def score(
     """
     from lobmodels.scoring.scoreboard import ON
     from search.ship.score import score as run
+    from search.study.plugins import load_plugins
 
     if on is not None and on not in ON:
         raise typer.BadParameter(f"--on {on}: choose from {', '.join(ON)}")
+    if plugin:
+        load_plugins(plugin)
     found = run(
         submissions,
         data,

@@ -17,6 +17,7 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # failed trials on the screen, the newest
 
+EPILOG = "lobtuna status joint --watch"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("status", epilog="Example:  lobtuna status joint --watch")(status)
+    app.command("status", cls=Command, epilog=EPILOG)(status)
 
 
 def status(
@@ -41,7 +44,7 @@ def status(
     every: Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="Pause between two looks.")] = 5.0,
     json: JsonOption = False,
 ) -> None:
-    """What is best so far and what to do now; trials by state, running workers, and what is left of the budget."""
+    """Show what is best so far and what to do now; trials by state, running workers, and what is left of the budget."""
     from search.report.headline import headline
     from search.report.record import read_study
     from search.study.open import open_study

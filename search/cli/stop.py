@@ -16,12 +16,14 @@ from search.cli.common import (
     stdout,
     storage_flag,
 )
+from search.cli.help import Command
+
+EPILOG = "lobtuna stop joint --storage postgresql://me@host/db"
 
 
 def register(app: typer.Typer) -> None:
     """Add the `stop` command."""
-    epilog = "Example:  lobtuna stop joint --storage postgresql://me@host/db"
-    app.command("stop", epilog=epilog)(stop)
+    app.command("stop", cls=Command, epilog=EPILOG)(stop)
 
 
 def stop(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+from search.cli.help import Command
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("studies", epilog="Example:  lobtuna studies --storage sqlite:///lobtuna.db")(studies)
+    app.command("studies", cls=Command, epilog="lobtuna studies --storage sqlite:///lobtuna.db")(studies)
 
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:

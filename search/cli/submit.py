@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from search.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, print_json, stdout
+from search.cli.help import Command
 
 
 def register(app: typer.Typer) -> None:
     """Add the `submit` command."""
-    epilog = "Example:  lobtuna submit lobtuna-kept/joint-17.run --storage postgresql://me@host/db"
-    app.command("submit", epilog=epilog)(submit)
+    epilog = "lobtuna submit lobtuna-kept/joint-17.run --storage postgresql://me@host/db"
+    app.command("submit", cls=Command, epilog=epilog)(submit)
 
 
 def submit(

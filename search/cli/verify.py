@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from search.cli.common import JsonOption, PluginOption, print_json, progress_bar, stderr, stdout
+from search.cli.help import Command
 
-EPILOG = "Example:  lobtuna verify submission.zip --data ~/lob/valid.parquet"
+EPILOG = "lobtuna verify submission.zip --data ~/lob/valid.parquet"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("verify", epilog=EPILOG)(verify)
+    app.command("verify", cls=Command, epilog=EPILOG)(verify)
 
 
 def verify(
@@ -24,7 +25,9 @@ def verify(
         Path,
         typer.Option("--data", envvar="LOBTUNA_DATA", metavar="FILE", help="valid.parquet, or the folder it is in."),
     ],
-    sequences: Annotated[int, typer.Option("--sequences", min=2, help="How many sequences to compare.")] = 2,
+    sequences: Annotated[
+        int, typer.Option("--sequences", min=2, metavar="N", help="How many sequences to compare.")
+    ] = 2,
     storage: Annotated[
         str | None,
         typer.Option(

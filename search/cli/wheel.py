@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from search.cli.common import JsonOption, print_json, stderr, stdout
+from search.cli.help import Command
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("wheel", epilog="Example:  lobtuna wheel --output dist")(wheel)
+    app.command("wheel", cls=Command, epilog="lobtuna wheel --output dist")(wheel)
 
 
 def wheel(

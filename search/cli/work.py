@@ -18,13 +18,19 @@ from search.cli.common import (
     print_json,
     stderr,
 )
+from search.cli.help import Command, examples
 
-EPILOG = "Example:  lobtuna work joint --storage postgresql://me@host/db --data ~/lob --time-limit 8h30m"
+EPILOG = examples(
+    "# One process on a CPU or on the first GPU",
+    "lobtuna work joint --data ~/lob",
+    "# Every GPU of a rented machine, in time before it is taken away",
+    "lobtuna work joint --storage postgresql://me@host/db --data ~/lob --gpus all --time-limit 8h30m",
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the `work` command."""
-    app.command("work", epilog=EPILOG)(work)
+    app.command("work", cls=Command, epilog=EPILOG)(work)
 
 
 def work(
@@ -44,30 +50,37 @@ def work(
         ),
     ] = "1",
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Supervised processes on the CPU; one a core is best.")
+        int | None, typer.Option(min=1, metavar="N", help="Supervised processes on the CPU; one a core is best.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N of a single worker.", show_default="cuda if there is one")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="cpu, cuda or cuda:N of a single worker.", show_default="cuda if there is one"
+        ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads of a worker; to use more cores, add slots instead.")
+        int, typer.Option(min=1, metavar="N", help="CPU threads of a worker; to use more cores, add slots instead.")
     ] = 1,
     time_limit: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Hand the trial back and stop before this is over: 8h30m, 90m."),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Most trials that each worker runs.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="Most trials that each worker runs.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay when nothing is left to do: replicates may be queued later.")
     ] = False,
     grace: Annotated[
-        float, typer.Option(min=0.5, help="Seconds of silence after which others take over a trial begun here.")
+        float,
+        typer.Option(
+            min=0.5, metavar="SECONDS", help="Seconds of silence after which others take over a trial begun here."
+        ),
     ] = 60.0,
     checkpoint_every: Annotated[
-        float, typer.Option(min=0.0, help="Least seconds between two uploads of a running trial's state.")
+        float,
+        typer.Option(min=0.0, metavar="SECONDS", help="Least seconds between two uploads of a running trial's state."),
     ] = 60.0,
     patience: Annotated[
-        float, typer.Option(min=0.0, help="Seconds to wait for a database that cannot be reached.")
+        float, typer.Option(min=0.0, metavar="SECONDS", help="Seconds to wait for a database that cannot be reached.")
     ] = 60.0,
     keep: Annotated[
         Path, typer.Option(metavar="DIR", help="Where a finished run is saved while the database cannot be reached.")

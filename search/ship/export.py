@@ -237,7 +237,7 @@ def _graph_remarks(bundle: Bundle) -> list[str]:
     if not costs:
         return []
     measured = ", ".join(f"{name} {cost:.1f} us a step here" for name, cost in costs.items())
-    return [f"networks of plugins run as ONNX graphs beside the fused step and need onnxruntime there: {measured}"]
+    return [f"parts of plugins run as ONNX graphs beside the fused step and need onnxruntime there: {measured}"]
 
 
 def _refit_remarks(members: Sequence[Checkpoint]) -> list[str]:

@@ -5,9 +5,10 @@ What does not depend on the data, such as heads that do not divide the width, is
 
 from __future__ import annotations
 
-from lobmodels.config import FEATURE_FLAGS, RunConfig
+from lobmodels.config import FEATURE_FLAGS, RunConfig, own_feature_flags
 from lobmodels.data import Dataset
 from lobmodels.inputs import missing_columns
+from lobmodels.metric import METRICS
 from lobmodels.profile.dead import constant_features, group_line, sampled
 from lobmodels.schema import Schema
 from lobmodels.training.losses import refused_by
@@ -34,9 +35,14 @@ def require_trainable(spec: StudySpec, dataset: Dataset, *, created: bool = Fals
 
 
 def require_allowed(spec: StudySpec, schema: Schema) -> None:
-    """Raise `SearchError` for feature groups, losses and target weights that data of this schema does not allow: a
-    trial could only fail, or compute something else than it says."""
+    """Raise `SearchError` for feature groups, losses and target weights that data of this schema does not allow, and
+    for a metric that nobody defines: a trial could only fail, or compute something else than it says."""
     problems = []
+    if schema.metric not in METRICS:
+        problems.append(
+            f"it is scored by the metric {schema.metric!r} of a plugin, which the study does not hold: create it with "
+            "--plugin FILE and with this data as --data"
+        )
     for group in used_groups(spec):
         missing = missing_columns(group, schema)
         if missing:
@@ -56,7 +62,7 @@ def require_allowed(spec: StudySpec, schema: Schema) -> None:
 
 def used_groups(spec: StudySpec) -> tuple[str, ...]:
     """The feature groups that some trial of the study may switch on."""
-    names = (name for name in FEATURE_FLAGS if name in spec.parameters)
+    names = (name for name in (*FEATURE_FLAGS, *own_feature_flags()) if name in spec.parameters)
     return tuple(name for name in names if True in (spec.parameters[name].values() or ()))
 
 

@@ -22,7 +22,7 @@ from search.errors import SearchError
 from search.study.budget import begun, hours_of
 from search.study.further import repeat
 from search.study.open import schema_of, spec_of
-from search.study.record import ENSEMBLE, KEY, PARENT, state_of
+from search.study.record import ENSEMBLE, ENSEMBLE_PLAN, KEY, PARENT, state_of
 from search.study.replication import choose, find_replicates
 from search.study.runs import Run, finished_runs
 from search.studyfile.terms import BudgetSpec
@@ -50,15 +50,17 @@ class EnsemblePlan:
     @staticmethod
     def of(attributes: Mapping[str, Any]) -> EnsemblePlan | None:
         """The plan among a study's user attributes."""
-        stored = attributes.get(ENSEMBLE)
-        if not isinstance(stored, dict):
+        # For some time plans were stored under the name of the ensemble's score, and lost when that was stored.
+        found = (attributes.get(name) for name in (ENSEMBLE_PLAN, ENSEMBLE))
+        stored = next((plan for plan in found if isinstance(plan, dict) and "began" in plan), None)
+        if stored is None:
             return None
         known = {name: stored[name] for name in EnsemblePlan.__dataclass_fields__ if name in stored}
         return EnsemblePlan(**{**known, "chosen": tuple(stored.get("chosen", ()))})
 
     def store(self, study: optuna.Study) -> EnsemblePlan:
         """Store it with the study."""
-        study.set_user_attr(ENSEMBLE, {**asdict(self), "chosen": list(self.chosen)})
+        study.set_user_attr(ENSEMBLE_PLAN, {**asdict(self), "chosen": list(self.chosen)})
         return self
 
     def search_budget(self, budget: BudgetSpec) -> BudgetSpec:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lobmodels.features import feature_names
-from lobmodels.plugins.declarations import DECLARED, FIELDS, declare
+from lobmodels.errors import PluginError
+from lobmodels.own_features import names_of
+from lobmodels.plugins.declarations import DECLARED, FEATURES, METRIC, Declaration, declare
 from lobmodels.plugins.source import Source
 from lobmodels.schema import LOB, Schema
 from search.errors import SearchError
@@ -51,12 +52,12 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema:
     `schema`.
 
     The first `named` were named by the user: one that nothing uses raises `SearchError`. Raises `PluginError` where a
-    network or loss does not keep its promises.
+    part does not keep its promises.
     """
-    used = [source for source in sources if any(_uses(spec, part.kind, part.name) for part in source.declarations)]
+    used = [source for source in sources if any(_uses(spec, part, schema) for part in source.declarations)]
     given = {(part.kind, part.name) for source in used for part in source.declarations}
     for kind, name in DECLARED.keys() - given:
-        if _uses(spec, kind, name):
+        if _uses(spec, DECLARED[kind, name], schema):
             raise SearchError(
                 f"study {spec.name!r} uses the {kind} {name!r} of a plugin, whose source must go with it: name its "
                 "file with --plugin"
@@ -65,15 +66,14 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema:
         if source not in used:
             first = source.declarations[0]
             raise SearchError(
-                f"study {spec.name!r} uses nothing of {source.file}: write `{FIELDS[first.kind]}: {first.name}` in the "
-                "study file, or leave --plugin out"
+                f"study {spec.name!r} uses nothing of {source.file}: write {first.in_words}, or leave --plugin out"
             )
     check_plugins(spec, used, schema)
     return used
 
 
 def check_plugins(spec: StudySpec, sources: Sequence[Source], schema: Schema) -> None:
-    """Check the networks and losses of `sources` on random data with the columns and targets of `schema`. Their source
+    """Check the parts of `sources` on random data with the columns and targets of `schema`. Their source
     was run here. Raises `PluginError` where one does not keep its promises."""
     for source in sources:
         _check(spec, source, schema)
@@ -121,31 +121,47 @@ def _same_part(a: Source, b: Source) -> bool:
     return bool({(p.kind, p.name) for p in a.declarations} & {(p.kind, p.name) for p in b.declarations})
 
 
-def _uses(spec: StudySpec, kind: str, name: str) -> bool:
-    """Whether a configuration of the space may name this part."""
-    parameter = spec.parameters.get(FIELDS[kind])
-    return parameter is not None and name in (parameter.values() or ())
+def _uses(spec: StudySpec, part: Declaration, schema: Schema) -> bool:
+    """Whether a configuration of the space may name this part, or the data's schema does."""
+    if part.kind == METRIC:
+        return schema.metric == part.name
+    parameter = spec.parameters.get(part.field)
+    return parameter is not None and part.value in (parameter.values() or ())
 
 
 def _check(spec: StudySpec, source: Source, schema: Schema) -> None:
     """Build configurations of the space that use the source's parts, and compare what they compute."""
-    from lobmodels.plugins.agreement import check_loss, check_network
+    from lobmodels.plugins.agreement import check_metric
     from search.study.preview import sample_configurations
 
     drawn = sample_configurations(spec, SAMPLED)
     for part in source.declarations:
-        if not _uses(spec, part.kind, part.name):
+        if not _uses(spec, part, schema):
             continue
-        using = [config for config in drawn if getattr(config, FIELDS[part.kind]) == part.name]
-        for config in using[:CHECKED] or [_default(part.kind, part.name)]:
-            if part.kind == "network":
-                columns = len(schema.features) + len(feature_names(config.feature_groups()))
-                check_network(config, columns, schema.targets)
-            else:
-                check_loss(config, schema)
+        if part.kind == METRIC:
+            check_metric(part.name, schema)
+            continue
+        using = [config for config in drawn if getattr(config, part.field) == part.value]
+        for config in using[:CHECKED] or [_default(part)]:
+            _check_part(part, config, schema)
 
 
-def _default(kind: str, name: str) -> RunConfig:
+def _check_part(part: Declaration, config: RunConfig, schema: Schema) -> None:
+    from lobmodels.plugins.agreement import check_features, check_loss, check_network
+
+    if part.kind == "network":
+        columns = len(schema.features) + len(names_of(config.feature_groups()))
+        check_network(config, columns, schema.targets)
+    elif part.kind == "loss":
+        check_loss(config, schema)
+    elif part.kind == FEATURES:
+        taken = [name for name in part.gives if name in schema.features]
+        if taken:
+            raise PluginError(f"{part.kind} {part.name!r} gives {taken[0]!r}, which is a column of the data; rename it")
+        check_features(part.name, config.feature_settings())
+
+
+def _default(part: Declaration) -> RunConfig:
     from lobmodels.config import RunConfig
 
-    return RunConfig.parse({FIELDS[kind]: name})
+    return RunConfig.parse({part.field: part.value})

@@ -29,6 +29,7 @@ from search.study.record import (
     PLAN,
     PLUGINS,
     REFIT,
+    SCHEMA,
     SEED,
     SPEC,
     is_duplicate,
@@ -143,7 +144,8 @@ def open_replicates(study: optuna.Study) -> optuna.Study:
         spec.model_copy(update=changes),
         study.user_attrs.get(FINGERPRINT),
         artifacts=study.user_attrs.get(ARTIFACTS),
-        attributes={PARENT_STUDY: study.study_name} | {k: v for k, v in study.user_attrs.items() if k == PLUGINS},
+        attributes={PARENT_STUDY: study.study_name}
+        | {name: value for name, value in study.user_attrs.items() if name in (PLUGINS, SCHEMA)},
     )
 
 

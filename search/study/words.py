@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lobmodels.config import own_feature_flags
 from lobmodels.features import GROUPS
 from search.studyfile.values import show
 
@@ -17,7 +18,7 @@ def brief(configuration: Mapping[str, Any]) -> str:
     if not all(name in configuration for name in names):
         return ", ".join(f"{name} {_short(value)}" for name, value in list(configuration.items())[:SHOWN])
     architecture, layers, hidden, loss, lr = (configuration[name] for name in names)
-    groups = "".join(f" +{name}" for name in GROUPS if configuration.get(name) is True)
+    groups = "".join(f" +{name}" for name in (*GROUPS, *own_feature_flags()) if configuration.get(name) is True)
     return f"{architecture} {layers}x{hidden}, {loss}, lr {_short(lr)}" + (f",{groups}" if groups else "")
 
 

@@ -158,7 +158,8 @@ def _read(path: Path) -> str:
         near = [str(file) for folder in folders for file in sorted(folder.glob("*.y*ml"))]
         same = [file for file in near if Path(file).stem == path.stem]
         close = same or difflib.get_close_matches(str(path), near, n=2, cutoff=0.8)
-        raise SpecError(str(path), [f"no such study file{_did_you_mean(close)}"]) from None
+        hint = _did_you_mean(close) or "; `lobtuna demo` writes a small one to start from, lobtuna-demo/demo.yaml"
+        raise SpecError(str(path), [f"no such study file{hint}"]) from None
     except UnicodeDecodeError as error:
         raise SpecError(str(path), [f"not text in UTF-8: byte {error.start} cannot be read"]) from None
     except OSError as error:

@@ -67,7 +67,7 @@ def checked_plugins(spec: StudySpec, sources: Sequence[Source], named: int, data
     """`used_plugins`, checked on random data with the columns and targets of the set in folder `data`, the challenge's
     where none is named. Raises `SearchError` also where that set does not allow what `spec` searches, `DataError` for a
     folder without data."""
-    if data is None or not sources:
+    if data is None:
         return used_plugins(spec, sources, named)
     from lobmodels.data.sequences import member_paths
     from search.study.feasible import require_allowed

@@ -69,7 +69,7 @@ class WorkerContext:
         """The data prepared for the inputs of `config` and divided by `rule`. Raises `ConfigError` for a batch larger
         than the data."""
         check_batch_size(config.batch_size, self.dataset.partition(rule))
-        key = (config.feature_groups(), config.normalizer, rule)
+        key = (config.feature_groups(), config.feature_settings(), config.normalizer, rule)
         data = self._used.get(key)
         if data is None:
             self._make_room(config)

@@ -226,7 +226,10 @@ class _Worker:
                     self.summary.stopped = why
 
     def _still_spent(self) -> bool:
-        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again."""
+        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again, a moment
+        ago, so trials that were read before are not enough."""
+        for session in self._sessions:
+            session.storage.forget()
         queued = self.replicates is not None and any(t.state == TrialState.WAITING for t in self.replicates.trials())
         return not queued and self.session.spent() is not None
 

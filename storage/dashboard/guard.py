@@ -135,7 +135,7 @@ class Guard:
             _close(body)
             return _send(start_response, "503 Service Unavailable", _page(headers, AWAY), AWAY)
         if _compressible(environ, headers, path):
-            data = _drain(body)
+            data = drain(body)
             if len(data) >= COMPRESS_FROM:
                 data = gzip.compress(data, compresslevel=1)
                 headers.append(("Content-Encoding", "gzip"))
@@ -193,7 +193,8 @@ def _send(start_response: StartResponse, status: str, headers: Headers, body: by
     return [body]
 
 
-def _drain(body: Iterable[bytes]) -> bytes:
+def drain(body: Iterable[bytes]) -> bytes:
+    """All bytes of an answer, which is then closed."""
     try:
         return b"".join(body)
     finally:

@@ -11,8 +11,10 @@ from typing import Any, BinaryIO, TypeVar
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from storage.artifacts.entry import ArtifactStore
+from storage.dashboard.adapted import AdaptedDashboard
 from storage.dashboard.compact import CompactStorage
 from storage.dashboard.guard import Application, Credentials, Guard, Rules, is_local
+from storage.dashboard.named import NamedStorage, Naming
 from storage.dashboard.start import Listing, StartPage
 from storage.errors import DashboardError, StorageError
 from storage.store import ARTIFACTS, Store
@@ -105,14 +107,25 @@ class EveryStudysArtifacts:
         raise closed or ArtifactNotFound(f"artifact {artifact_id} is in no study's store")
 
 
-def build(store: Store, rules: Rules, start: Callable[[], Listing] | None = None) -> Application:
-    """The guarded WSGI application, with a start page where `start` says what is on it."""
+@dataclass(frozen=True)
+class Ours:
+    """What the caller knows of the studies: what is on the start page, and what a study's objective is called."""
+
+    start: Callable[[], Listing]
+    naming: Naming
+
+
+def build(store: Store, rules: Rules, ours: Ours | None = None) -> Application:
+    """The guarded WSGI application; with `ours`, a start page, links to it, and names of the objectives."""
     import optuna_dashboard
 
     # Renaming copies a study through what the application sees: where it may write, it has to see everything.
-    seen = store.storage if rules.writable else CompactStorage(store.storage)
+    storage = store.storage if ours is None else NamedStorage(store.storage, ours.naming)
+    seen = storage if rules.writable else CompactStorage(storage)
     application: Application = optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store))
-    return Guard(application if start is None else StartPage(application, start, rules.writable), rules)
+    if ours is not None:
+        application = StartPage(AdaptedDashboard(application, rules.writable), ours.start, rules.writable)
+    return Guard(application, rules)
 
 
 @dataclass(frozen=True)
@@ -133,14 +146,14 @@ class Server:
 
 
 @contextmanager
-def listening(store: Store, settings: Settings, start: Callable[[], Listing] | None = None) -> Iterator[Server]:
-    """A server bound to its port, with a start page where `start` says what is on it.
+def listening(store: Store, settings: Settings, ours: Ours | None = None) -> Iterator[Server]:
+    """A server bound to its port; with `ours`, a start page, links to it, and names of the objectives.
 
     Raises `DashboardError` for unsafe settings or a port that cannot be had.
     """
     import waitress
 
-    application = build(store, settings.rules(), start)
+    application = build(store, settings.rules(), ours)
     host = settings.host.strip("[]")
     # One address: `localhost` may resolve to two, and a random port would then differ between them.
     address = "127.0.0.1" if host.lower() == "localhost" else host

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from storage.dashboard.adapted import ACCESS
 from storage.dashboard.guard import START, START_SCRIPT, Application, Environ, StartResponse
 from storage.errors import StorageError
 
@@ -26,13 +27,15 @@ article{border:1px solid var(--line);border-radius:8px;padding:.9rem 1rem;margin
 #problem,.problem{color:#8a1f11;font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums;margin:.6rem 0}
 th,td{text-align:left;vertical-align:top;padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line)}
+th,td:not(:last-child){white-space:nowrap}
 thead th,td::before{color:var(--soft);font-weight:400}
 tbody tr:first-child td,tbody tr:first-child th{font-weight:600}
 pre{margin:.4rem 0 0;padding:.5rem .8rem;background:var(--tint);border:1px solid var(--line);border-radius:5px;
 font-size:.88rem;white-space:pre-wrap}
 @media(max-width:600px){
 thead{display:none}table,tbody,tr,th,td{display:block}tr{border-bottom:1px solid var(--line);padding:.3rem 0}
-th,td{border:0;padding:0}td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
+th,td,td:not(:last-child){border:0;padding:0;white-space:normal}
+td[data-label]:not([data-label=""])::before{content:attr(data-label) " "}}
 """
 SCRIPT = """
 "use strict";
@@ -62,8 +65,8 @@ setInterval(look, PERIOD * 1000);
 document.addEventListener("visibilitychange", look);
 """.replace("PERIOD", str(PERIOD))
 READ_ONLY = (
-    "This dashboard is read-only: where optuna-dashboard offers to create, rename or delete a study or to edit a note, "
-    "it answers that this failed. <code>lobtuna delete NAME</code> deletes a study; "
+    "This dashboard is read-only: optuna-dashboard's buttons that create, rename or delete a study, edit a note or "
+    "upload a file are not shown. <code>lobtuna delete NAME</code> deletes a study; "
     "<code>lobtuna dashboard --writable</code> allows the rest."
 )
 WRITABLE = "This dashboard is writable: what is deleted in it is gone."
@@ -139,7 +142,8 @@ def render(listing: Listing, writable: bool, problem: str = "") -> str:
         f'<header><h1>Studies</h1><p class="soft" id="time">{time}</p>'
         f'<p id="problem" role="alert">{escape(problem)}</p></header><main>{remark}{entries}</main>'
         f'<footer class="soft"><p><a href="/dashboard">All studies in optuna-dashboard</a></p>'
-        f'<p>{WRITABLE if writable else READ_ONLY}</p></footer><script src="{START_SCRIPT}"></script></body></html>\n'
+        f'<p id="{ACCESS}">{WRITABLE if writable else READ_ONLY}</p></footer>'
+        f'<script src="{START_SCRIPT}"></script></body></html>\n'
     )
 
 

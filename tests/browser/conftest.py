@@ -20,6 +20,10 @@ FLAGS = (
     "--disable-sync",
 )
 
+# Two frames: what the page does with what came into its window is done in the first.
+FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+DRAWN = "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"
+
 
 @dataclass
 class Visit:
@@ -35,11 +39,12 @@ class Visit:
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
     def scroll_through(self) -> None:
-        """Bring every part of the page into the window once."""
+        """Bring every part of the page into the window once, until all its figures are drawn."""
         height = self.page.evaluate("document.documentElement.scrollHeight")
         for y in range(0, height, 700):
             self.page.evaluate(f"scrollTo({{top: {y}, behavior: 'instant'}})")
-            self.page.wait_for_timeout(60)
+            self.page.evaluate(FRAMES)
+        self.page.wait_for_function(DRAWN)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +78,7 @@ def visit(chromium: Any, contexts: dict[tuple[int, bool], Any]) -> Iterator[Call
             contexts[key] = chromium.new_context(viewport={"width": width, "height": 1000}, offline=offline)
         found = Visit(contexts[key].new_page())
         pages.append(found.page)
-        found.page.set_default_timeout(60_000)
+        found.page.set_default_timeout(240_000)
         found.page.on("console", lambda m: found.errors.append(m.text) if m.type == "error" else None)
         found.page.on("pageerror", lambda error: found.errors.append(str(error)))
         found.page.on("request", lambda request: found.requests.append(request.url))

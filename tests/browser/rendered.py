@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from html import unescape
 from typing import Any
 
@@ -26,6 +27,12 @@ def read_figures(found: Visit) -> list[dict[str, Any]]:
     """Every figure of an open page that was scrolled through: `x` and `y` are the labels of its axes as they stand
     there, `outside` are the texts that do not lie within the figure, `layout` and `data` are what was asked for."""
     figures: list[dict[str, Any]] = found.page.evaluate(READ)
+    end = time.monotonic() + 120.0
+    while time.monotonic() < end:  # a figure makes room for its labels once it has seen how wide they are
+        found.page.wait_for_timeout(100)
+        before, figures = figures, found.page.evaluate(READ)
+        if figures == before:
+            break
     return figures
 
 

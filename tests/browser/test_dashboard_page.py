@@ -1,5 +1,6 @@
 """The dashboard in a browser: start page, studies, notes, plots, curves, files; deleting is refused."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from search.report.note import write_note
+from search.report.objective import objective_name
 from search.report.start import StartReader
 from search.studyfile.spec import StudySpec
+from storage.artifacts import upload
 from storage.backends.registry import open_storage
-from storage.dashboard.server import Settings, listening
+from storage.dashboard.server import Ours, Settings, listening
 from storage.dashboard.start import Listing
 from storage.errors import DashboardError
 from tests.browser.conftest import Visit
@@ -28,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = StudySpec.from_json(SPEC.to_json() | {"question": EVIL})
     study = make_study(storage, 60, spec=spec, replicates=(3, 3), artifacts=True, failures=0.1)
     write_note(study, "host:1")
-    with listening(storage.store, Settings(port=0), StartReader(storage)) as server:
+    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         yield server.url
 
@@ -59,7 +62,7 @@ def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path) -> 
             raise DashboardError("The database cannot be read: connection refused")
         return reader()
 
-    with listening(storage.store, Settings(port=0), read) as server:
+    with listening(storage.store, Settings(port=0), Ours(read, objective_name)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         found = visit(f"{server.url}/", 400)
         found.page.get_by_text("There is no study yet").wait_for()
@@ -137,7 +140,7 @@ def test_a_trial_shows_its_curve_and_its_history(visit: Callable[..., Visit], se
 
 
 def test_deleting_is_refused(visit: Callable[..., Visit], served: str) -> None:
-    """Writing requests are refused, the page's own delete button included, and the study is still there."""
+    """Writing requests are refused, whoever makes them, and the study is still there."""
     found = visit(f"{served}/dashboard")
     found.page.get_by_text("joint.seeds").first.wait_for()
     statuses = found.page.evaluate("""async () => {
@@ -150,18 +153,88 @@ def test_deleting_is_refused(visit: Callable[..., Visit], served: str) -> None:
         ];
     }""")
     assert statuses == [403, 403, 403, 200]
-    found.page.get_by_label("delete study").first.click()
-    found.page.get_by_role("button", name="Yes").click()
-    found.page.get_by_text("Failed to delete").first.wait_for()
     found.page.reload()
     found.page.get_by_text("joint.seeds").first.wait_for()
+
+
+# Every visible control of optuna-dashboard, by its label, its icon or its text. All of them only read.
+READING = {
+    "open drawer", "ChevronLeftIcon", "RefreshIcon", "Compare", "ArrowDownwardIcon", "SyncIcon", "SettingsIcon",
+    "Brightness7Icon", "Filter", "show artifact table", "first page", "previous page", "next page", "last page",
+    "checkbox", "radio", "range", "text", "combobox", "choice",
+}  # fmt: skip
+CONTROLS = """() => [...document.querySelectorAll('button, input, textarea, [role=button], [contenteditable=true]')]
+    .filter(e => e.closest('#dashboard') && e.checkVisibility({visibilityProperty: true}))
+    .map(e => {
+        const icon = e.querySelector('[data-testid]');
+        return e.tagName === 'INPUT' ? e.type : e.getAttribute('aria-label') || e.getAttribute('role') === 'combobox' &&
+            'combobox' || icon && icon.getAttribute('data-testid') || e.textContent;
+    })"""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[str]:
+    """URL of a read-only dashboard over a study with one trial that runs and has a file."""
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    trial = make_study(storage, 0).ask()
+    upload(storage.store.artifacts, trial, storage, b"a,b", "history.csv", "text/csv")
+    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        yield f"{server.url}/dashboard/studies/1/trials?numbers=0"
+
+
+def controls(found: Visit, url: str) -> set[str]:
+    """What can be clicked or typed into on the page at `url`, once it is drawn."""
+    found.page.goto(url)
+    found.page.wait_for_load_state("networkidle")
+    found.page.locator("#dashboard main").first.wait_for()
+    listed = re.compile(r"Trial \d+\w+|\d+\. [\w.]+ objectivemax")  # trials, and studies to compare, to be chosen
+    return {"choice" if listed.fullmatch(name) else name for name in found.page.evaluate(CONTROLS)}
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_that_changes_is_shown(visit: Callable[..., Visit], served: str, running: str, width: int) -> None:
+    """No page of a read-only dashboard shows a control that would change something; a new one in a new version of
+    optuna-dashboard fails this test. Each page leads to the start page and to the reason."""
+    found = visit(f"{served}/dashboard", width)
+    pages = ("", "/studies/1", "/studies/1/note", "/studies/1/analytics", "/studies/1/trialTable", "/compare-studies")
+    urls = [*(f"{served}/dashboard{page}" for page in pages), f"{served}/dashboard/studies/1/trials?numbers=0", running]
+    shown = {url: controls(found, url) for url in urls}
+    assert {url: names - READING for url, names in shown.items() if names - READING} == {}
+    assert all("open drawer" in names for names in shown.values())
+    found.page.get_by_role("link", name="read-only").click()
+    found.page.get_by_text("This dashboard is read-only").wait_for()
+    assert found.errors == []
+
+
+def test_a_writable_dashboard_shows_them(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    """Where studies may be changed, optuna-dashboard's own buttons are there and do what they say."""
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    make_study(storage, 2)
+    with listening(
+        storage.store, Settings(port=0, writable=True), Ours(StartReader(storage), objective_name)
+    ) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        found = visit(f"{server.url}/dashboard")
+        found.page.get_by_label("delete study").first.click()
+        found.page.get_by_role("button", name="Yes").click()
+        found.page.get_by_text("Success to delete").first.wait_for()
+        found.page.wait_for_function("() => !document.querySelector('[aria-label=\"delete study\"]')")
+    assert storage.get_all_studies() == []
+
+
+def test_the_objective_has_its_name(visit: Callable[..., Visit], served: str) -> None:
+    """The history's axis names the metric, for a study and for its replicates; no page says "Objective 0"."""
+    found = visit(f"{served}/dashboard/studies/1")
+    for study in (1, 2):
+        found.page.goto(f"{served}/dashboard/studies/{study}")
+        found.page.locator(".ytitle", has_text="weighted Pearson, selection").first.wait_for()
+        assert found.page.get_by_text("Objective 0").count() == 0
 
 
 def test_a_stored_page_cannot_run(visit: Callable[..., Visit], tmp_path: Path) -> None:
     """A file that claims to be a page, opened by itself, runs no script."""
     import optuna
-
-    from storage.artifacts import upload
 
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     study = optuna.create_study(storage=storage, study_name="s")

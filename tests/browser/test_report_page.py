@@ -12,6 +12,7 @@ from tests.browser.conftest import Visit
 from tests.browser.rendered import check_axes, read_figures
 from tests.made_study import SPEC, make_study
 
+MARKS = ".trace, .point, .hm, .heatmaplayer image"
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script><b>bold</b>"
 
 
@@ -35,16 +36,14 @@ def test_every_figure_is_drawn_without_a_network(visit: Callable[..., Visit], pa
     found = visit(page_path.as_uri(), width, offline=True)
     found.scroll_through()
     found.page.wait_for_function(
-        "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))", timeout=60_000
+        f"() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('{MARKS}'))"
     )
     figures = found.page.evaluate("""() => [...document.querySelectorAll('.plot')].map(p => {
         const box = p.querySelector('.main-svg').getBoundingClientRect();
-        const marks = p.querySelectorAll('.trace, .point, .hm, .heatmaplayer image').length;
-        return {id: p.id, width: box.width, height: box.height, marks};
+        return {id: p.id, width: box.width, height: box.height};
     })""")
     assert len(figures) > 20
     for figure in figures:
-        assert figure["marks"] > 0, figure
         assert figure["width"] > 250, figure
         assert figure["height"] > 60, figure
     check_axes(read_figures(found))
@@ -72,7 +71,7 @@ def test_contents_and_printing(visit: Callable[..., Visit], page_path: Path) -> 
     for key in ("seeds", "failures"):
         found.page.click(f'nav a[href="#{key}"]')
         found.page.wait_for_function(
-            f"() => Math.abs(document.getElementById('{key}').getBoundingClientRect().top) < 300", timeout=20_000
+            f"() => Math.abs(document.getElementById('{key}').getBoundingClientRect().top) < 300", timeout=240_000
         )
     found.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     drawn = found.page.evaluate("[...document.querySelectorAll('.plot')].filter(p => p.dataset.drawn).length")

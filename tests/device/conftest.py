@@ -1,6 +1,7 @@
 """Devices that the checks of this folder run on: a real GPU with `make gpu`; in every test run one made of host memory,
 in small sizes, so that the checks work at the first try where there is a real one."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,8 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     if not torch.cuda.is_available():
         pytest.skip(f"torch {torch.__version__} finds no GPU here")
     yield resolve_device("cuda")
+    gc.collect()
+    torch.cuda.empty_cache()  # blocks that one test's streams keep are of no use to another's
 
 
 @pytest.fixture

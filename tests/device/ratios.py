@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from torch import nn
 
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
+from lobmodels.networks import gpu_recurrent
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.throughput import epoch_seconds
@@ -37,7 +39,7 @@ class Size:
     at_once: tuple[int, ...]
 
 
-REAL, TINY = Size(768, 192, 1000, 5.0, (1, 2, 4, 8)), Size(2, 2, 101, 0.0, (1, 2))
+REAL, TINY = Size(768, 192, 1000, 2.0, (1, 2, 4, 8, 16)), Size(2, 2, 101, 0.0, (1, 2))
 EPOCHS, BATCHES = 20, 56  # of a run on the challenge's 10,721 sequences, in batches of 192
 
 
@@ -51,12 +53,14 @@ def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
         functions = {
             "ours": _epoch(config, dataset, device),
             "float32": _epoch(RunConfig.parse(values | {"amp": False}), dataset, device),
+            "cudnn": _by_cudnn(lambda config=config: _epoch(config, dataset, device)),
             "attention": _epoch(RunConfig.parse(values | {"architecture": "gru_attention"}), dataset, device),
             "bare": bare(config, RunData.prepare(dataset, config, device, report_fraction=0.0)),
         }
         seconds = interleaved(functions)
         rows += [
             ("training epoch / the bare nn.GRU loop", name, ratio(seconds["ours"], seconds["bare"])),
+            ("training epoch by cuDNN's GRU / by ours", name, ratio(seconds["cudnn"], seconds["ours"])),
             ("half precision / float32", name, ratio(seconds["ours"], seconds["float32"])),
             ("attention / its gru", name, ratio(seconds["attention"], seconds["ours"])),
             ("milliseconds a batch", name, 1000 * float(np.median(seconds["ours"])) * size.batch / size.train),
@@ -71,6 +75,21 @@ def _epoch(config: RunConfig, dataset: Dataset, device: torch.device) -> Callabl
     return lambda: run.train_epoch().train_seconds
 
 
+def _by_cudnn(make: Callable[[], Callable[[], float]]) -> Callable[[], float]:
+    """What `make` returns, computed without our kernels."""
+
+    def none(*_: object) -> None:
+        return None
+
+    def inside(function: Callable[[], Any]) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gpu_recurrent, "usable_kernels", none)
+            return function()
+
+    made = inside(make)
+    return lambda: float(inside(made))
+
+
 def _runs_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tuple[str, str, float]]:
     """Runs an hour of a worker with K runs at once (`--runs-per-device K`), and how many times those of one at a time:
     each K is measured right after K = 1, so that a warm card is compared with a warm card."""
@@ -82,7 +101,8 @@ def _runs_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tu
         found = _result(epoch_seconds(config, data, count, size.seconds))
         return found / batches * BATCHES * EPOCHS  # of one run on the challenge's data, validation left out
 
-    rows = []
+    by_cudnn = _by_cudnn(lambda: lambda: seconds(1))()
+    rows = [("runs an hour, one at a time by cuDNN", "3x64", 3600 / by_cudnn)]
     for count in size.at_once:
         alone, together = seconds(1), seconds(count)
         rows += [(f"runs an hour, {count} at once", "3x64", 3600 / together)]

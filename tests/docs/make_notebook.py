@@ -47,7 +47,9 @@ def make(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder, "lob"), train=24, valid=12, seed=7)
         os.environ |= SET_UP
-        nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
+        nbclient.NotebookClient(
+            notebook, timeout=600, coalesce_streams=True, resources={"metadata": {"path": folder}}
+        ).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
     path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")

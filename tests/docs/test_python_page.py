@@ -65,3 +65,4 @@ def test_the_notebook_is_this_page() -> None:
     outputs = [output for cell in cells for output in cell.outputs]
     assert all(cell.execution_count for cell in cells) and not [o for o in outputs if o.output_type == "error"]
     assert "/home/" not in str(notebook) and "/tmp/" not in str(notebook)
+    assert "\\u001b" not in nbformat.writes(notebook)  # progress as lines: a notebook cannot redraw a terminal

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lobmodels.bootstrap import compare, correlations, score_interval, sequence_statistics
 from lobmodels.errors import ScoringError
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import CODE, declare_metric, score, weighted_pearson
+from lobmodels.schema import LOB
+from tests.plugin_files import forgotten
 
 
 def sample(n: int = 40, gain: float = 0.3, noise: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +117,25 @@ def test_an_interval_lies_around_the_score() -> None:
     other = sequence_statistics(sample(n=400, seed=5)[0], y)[:60]
     both = score_interval([statistics[:60], other])
     assert both[0] == pytest.approx((score + correlations(other.sum(0)).mean()) / 2)
+
+
+def test_a_plugins_metric_is_computed_anew_for_each_draw() -> None:
+    """A metric without sums: its whole score, and a spread and chance that agree with those of the same metric by sums;
+    sequences of different lengths too."""
+    p, y = sample(n=60, gain=0.4)
+    q = sample(n=60, gain=0.3, seed=1)[0]
+    y[::3, 40:] = np.nan
+    built_in = replace(LOB, metric="r2", variable_length=True, clip=None)
+    with forgotten():
+        declare_metric("mine")
+        CODE.replace("mine", lambda p, y, w: 1 - ((p - y) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0))
+        own = replace(built_in, metric="mine")
+        rows = [
+            compare({"a": sequence_statistics(p, y, s), "b": sequence_statistics(q, y, s)}, "a", schema=s).rows
+            for s in (built_in, own)
+        ]
+        assert sequence_statistics(p, y, own).shape == (60, 120, 2)
+        assert rows[1][0].scores == pytest.approx(score(p, y, own).tolist(), abs=1e-12)
+    for summed, anew in zip(*rows, strict=True):
+        for name in ("mean", "p10", "p90", "spread", "difference", "low", "high", "p_better"):
+            assert getattr(anew, name) == pytest.approx(getattr(summed, name), abs=1e-9), name

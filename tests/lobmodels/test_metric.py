@@ -1,11 +1,17 @@
 """The score is the challenge's."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lobmodels.metric import weighted_pearson
+from lobmodels.errors import ConfigError, PluginError
+from lobmodels.metric import CODE, metric_of, score, weighted_pearson
+from lobmodels.schema import LOB, Schema
+from tests.plugin_files import blocks_of_files, forgotten
 
 
 def by_the_rules(prediction: np.ndarray, target: np.ndarray) -> float:
@@ -39,3 +45,50 @@ def test_constant_scores_zero() -> None:
     y = np.random.default_rng(0).normal(size=(500, 2))
     for p, t in ((np.full_like(y, 0.3), y), (y, np.full_like(y, -2.0)), (np.zeros_like(y), np.zeros_like(y))):
         assert (weighted_pearson(p, t) == 0).all()
+
+
+@pytest.fixture
+def gain() -> Iterator[Schema]:
+    """The page's metric, and a schema that names it."""
+    with forgotten():
+        exec(blocks_of_files()["gain.py"], {})
+        yield replace(LOB, metric="gain", clip=1.0)
+
+
+def test_a_plugins_metric_gets_all_rows(gain: Schema) -> None:
+    """Clipped, without what lies behind the end of a sequence, with the challenge's weights."""
+    seen: list[tuple[np.ndarray, ...]] = []
+
+    def recorded(*rows: np.ndarray) -> list[float]:
+        seen.append(rows)
+        return [0.25, 0.5]
+
+    CODE.replace("gain", recorded)
+    random = np.random.default_rng(0)
+    p, y = 2 * random.standard_normal((3, 5, 2)), random.standard_normal((3, 5, 2)).astype(np.float32)
+    y[1, 3:] = np.nan
+    y[0, 0] = 0.0
+    assert score(p, y, replace(gain, variable_length=True)).tolist() == [0.25, 0.5]
+    ((p_seen, y_seen, w_seen),) = seen
+    there = ~np.isnan(y[..., 0])
+    assert np.array_equal(p_seen, np.clip(p, -1, 1)[there]) and np.array_equal(y_seen, y[there])
+    assert np.array_equal(w_seen, np.maximum(np.abs(y_seen), 1e-8)) and w_seen.dtype == np.float64
+
+
+def test_a_metric_that_is_not_there(gain: Schema) -> None:
+    """Its code was not run, nobody declared it, it gives another shape: one line each."""
+    rows = np.ones((4, 2))
+    CODE.replace("gain", lambda p, y, w: np.nanmean(p, 0))
+    broken = np.array([[1.0, np.nan], [1.0, 1.0]])
+    assert np.array_equal(score(broken, rows[:2], gain), [1.0, np.nan], equal_nan=True)  # no metric hides a NaN
+    CODE.replace("gain", lambda p, y, w: p)
+    with pytest.raises(PluginError, match=r"metric 'gain' returned shape \(4, 2\), not \(2,\): one number a target"):
+        score(rows, rows, gain)
+    del CODE._entries["gain"]
+    assert metric_of(gain).title == "gain"  # its declaration is enough to name it
+    with pytest.raises(ConfigError, match="gain is a metric of a plugin whose source was not run here"):
+        score(rows, rows, gain)
+    with pytest.raises(
+        ConfigError, match="the data is scored by the metric 'loss', which neither lobtuna nor a plugin"
+    ):
+        metric_of(replace(gain, metric="loss"))

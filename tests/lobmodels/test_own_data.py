@@ -21,9 +21,11 @@ from lobmodels.errors import BundleError, ConfigError, DataError
 from lobmodels.features import GROUPS
 from lobmodels.inputs import InputPipeline, append_features, available_groups, columns_read
 from lobmodels.metric import METRICS, score
+from lobmodels.plugins.agreement import check_features
+from lobmodels.plugins.loading import load_file
 from lobmodels.profile import profile_dataset
 from lobmodels.schema import LOB, Schema
-from lobmodels.scoring.scoreboard import Tally
+from lobmodels.scoring.scoreboard import Tally, compare_tallies
 from lobmodels.scoring.submission import score_submission
 from lobmodels.scoring.verify import verify
 from lobmodels.training.batches import RunData
@@ -31,6 +33,7 @@ from lobmodels.training.losses import LOSSES, build_loss
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.scores import StreamingScore
 from tests.lobmodels.own_data import COLUMNS, FIXED, VARIABLE, write_data
+from tests.plugin_files import forgotten
 
 TINY = {"hidden_size": 6, "num_layers": 1, "batch_size": 4, "epochs": 2, "normalizer": "zscore"}
 
@@ -246,3 +249,58 @@ def test_what_does_not_follow_a_schema_refuses_it(tmp_path: Path) -> None:
     members = [trained(dataset), trained(load_dataset(write_data(tmp_path / "other", FIXED)), 1)]
     with pytest.raises(BundleError, match="different schemas"):
         Bundle.of(members)
+
+
+OWN_PARTS = """
+import numpy as np
+import torch
+from lobtuna.plugins import features, metric
+
+@features("since", reads=["c1", "c0"], gives=["c0_before", "rows"])
+class Since:
+    def __init__(self, config):
+        pass
+
+    def initial_state(self, batch):
+        return (torch.zeros(batch, dtype=torch.float64), torch.zeros(batch, dtype=torch.int64))
+
+    def forward(self, x):
+        before = torch.cat([torch.zeros_like(x[:1, :, 1]), x[:-1, :, 1]])
+        return torch.stack([before, torch.arange(1, len(x) + 1)[:, None].expand(before.shape)], -1)
+
+    def forward_step(self, x, state):
+        rows = state[1] + 1
+        return torch.stack([state[0], rows.double()], -1), (x[:, 1], rows)
+
+@metric("closest")
+def closest(p, y, w):
+    return -np.median(np.abs(p - y), 0)
+"""
+
+
+def test_parts_of_a_plugin_go_the_whole_way(tmp_path: Path) -> None:
+    """Lengths that differ, one target, a user's features with states of two types and a user's metric without sums:
+    trained, verified to 1e-5 row by row, scored, kept as a champion and compared."""
+    (tmp_path / "parts.py").write_text(OWN_PARTS)
+    with forgotten():
+        load_file(tmp_path / "parts.py")
+        check_features("since")
+        schema = replace(VARIABLE, metric="closest", clip=2.0)
+        dataset = load_dataset(write_data(tmp_path / "data", schema))
+        members = [trained(dataset, seed, since=True) for seed in (0, 1)]
+        assert members[0].pipeline.names[-2:] == ("c0_before", "rows") and not members[0].sequence_sums
+        assert members[0].score is not None and -2 < members[0].score < 0
+        paths = [tmp_path / "both.zip", tmp_path / "first.zip"]
+        write_submission(paths[0], Bundle.of(members))
+        write_submission(paths[1], Bundle.of(members[:1]))
+        checks = verify(paths[0], dataset.valid, sequences=3)
+        assert all(check.ok for check in checks)
+        scores = [score_submission(path, dataset.valid) for path in paths]
+        predicted = Bundle.of(members).predict(dataset.valid.features)[:, schema.warmup_steps :]
+        expected = score(predicted, scores[0].targets, schema)
+        assert [*scores[0].overall.scores.values()] == pytest.approx(expected.tolist(), abs=1e-5)
+        Tally.of(scores[1]).save(tmp_path / "champion.npz")
+        tallies = [Tally.of(scores[0]), Tally.load(tmp_path / "champion.npz")]
+        comparison, on = compare_tallies(tallies, str(paths[1]), on="all", repetitions=20)
+        assert on == "all" and comparison.rows[0].mean == pytest.approx(scores[0].overall.mean, abs=1e-12)
+        assert comparison.rows[1].difference is None and comparison.rows[0].spread > 0

@@ -38,7 +38,10 @@ def test_a_schema_is_read(tmp_path: Path) -> None:
     assert schema.columns == ("seq_ix", "step_in_seq", "bid", "ask", "bid_size", "move")
 
 
-@pytest.mark.parametrize("text", [GOOD, LIST, GOOD + "scored_column: scored\n", schema_yaml(LOB)])
+OWN_METRIC = GOOD.replace("metric: pearson", "metric: {plugin: gain}")
+
+
+@pytest.mark.parametrize("text", [GOOD, LIST, OWN_METRIC, GOOD + "scored_column: scored\n", schema_yaml(LOB)])
 def test_what_is_written_is_read_back(text: str, tmp_path: Path) -> None:
     """As YAML, and as the document that checkpoints and submissions carry; the challenge's own schema included."""
     (tmp_path / "a.yaml").write_text(text)
@@ -165,3 +168,22 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "train.parquet")
     with pytest.raises(DataError, match=r"its metadata 'lobtuna\.schema' is not JSON"):
         find_schema(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("gain", r"metric: 'gain' is no metric \(known: weighted_pearson, .*; a plugin's is written {plugin: NAME}\)"),
+        ("{plugin: r2}", "that one is lobtuna's own; write r2"),
+        ("{plugin: [a]}", "name a plugin's metric as {plugin: NAME}"),
+        ("{file: gain.py}", "name a plugin's metric as {plugin: NAME}"),
+        ("{plugin: gain, clip: 3}", "name a plugin's metric as {plugin: NAME}"),
+    ],
+)
+def test_how_a_plugins_metric_is_named(value: str, said: str, tmp_path: Path) -> None:
+    """By its name, as one that a plugin defines; that a built-in one was misspelt stays visible."""
+    (tmp_path / "a.yaml").write_text(GOOD.replace("metric: pearson", f"metric: {value}"))
+    with pytest.raises(DataError, match=said):
+        read_schema(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text(OWN_METRIC)
+    assert read_schema(tmp_path / "b.yaml").metric == "gain"

@@ -102,7 +102,7 @@ def test_one_process_converts_and_others_wait(small_data: Path, tmp_path: Path) 
     command = [sys.executable, "-c", CONVERT, str(small_data / "train.parquet"), str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     assert len({out for out, _ in outputs}) == 1
     assert sum("converting" in err for _, err in outputs) == 1
 
@@ -110,7 +110,7 @@ def test_one_process_converts_and_others_wait(small_data: Path, tmp_path: Path) 
 def test_full_disk(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that the disk refuses leaves no entry and says where to point the cache; space is asked for first."""
     command = [sys.executable, "-c", CONVERT, str(small_data / "valid.parquet"), str(tmp_path), "100000"]
-    output = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    output = subprocess.run(command, capture_output=True, text=True, timeout=400).stdout
     assert "DataError" in output and "cannot be used" in output and "LOBTUNA_CACHE" in output
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
     usage = type("Usage", (), {"free": 1000})

@@ -27,7 +27,8 @@ def rows(sequences: int, steps: int, seed: int = 0) -> NDArray[np.float32]:
 def run(name: str = "joint#0", seed: int = 0, gain: float = 1.5, **values: Any) -> Checkpoint:
     """A checkpoint of `values` with random weights."""
     config = RunConfig.parse(values)
-    pipeline = InputPipeline.fit(rows(6, 80, seed=99), config.feature_groups(), config.normalizer, LOB)
+    inputs = (config.feature_groups(), config.normalizer, LOB)
+    pipeline = InputPipeline.fit(rows(6, 80, seed=99), *inputs, settings=config.feature_settings())
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = build_network(config, len(pipeline.names))

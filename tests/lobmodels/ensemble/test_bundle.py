@@ -144,6 +144,6 @@ def test_foreign_and_damaged_zips(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_members_of_other_features_keep_their_own(bundle: Bundle) -> None:
     """Pipelines are shared where they are equal and kept apart where they are not."""
-    assert len(bundle.pipelines()) == 2
+    assert len(bundle.inputs.distinct) == 2
     shifted = dataclasses.replace(bundle.members[2], name="joint#8")
-    assert len(Bundle.of([*bundle.members, shifted]).pipelines()) == 2
+    assert len(Bundle.of([*bundle.members, shifted]).inputs.distinct) == 2

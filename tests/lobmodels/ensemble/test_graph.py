@@ -90,7 +90,9 @@ def test_equal_pipelines_are_computed_once() -> None:
 def test_a_network_that_cannot_be_written(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation that ONNX does not have is one error that says what to do."""
 
-    def exponential(pipeline: object, history: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    def exponential(
+        pipeline: object, history: torch.Tensor, step: torch.Tensor, own: list[torch.Tensor]
+    ) -> torch.Tensor:
         return torch.linalg.matrix_exp(history.T @ history)[:1].float()
 
     monkeypatch.setattr(graph, "_network_input", exponential)

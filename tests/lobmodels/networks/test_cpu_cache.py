@@ -47,6 +47,7 @@ def test_one_process_compiles(tmp_path: Path) -> None:
 
 def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Numba's own setting wins over the project's cache folder; new sources get a new folder."""
+    monkeypatch.setattr("lobmodels.networks.cpu_cache.CODE", "")  # nothing is compiled
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setenv("LOBTUNA_CACHE", str(tmp_path / "project"))
     assert machine_code_folder().parent == tmp_path / "project" / "kernels"

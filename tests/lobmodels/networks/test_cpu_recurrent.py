@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -231,7 +232,8 @@ def test_the_interpreter_is_free_meanwhile() -> None:
     sys.setswitchinterval(1e3)  # a thread gets the interpreter only when another lets go of it
     try:
         inside.set()
-        for _ in range(50):
+        end = time.monotonic() + 60.0
+        while not seen.is_set() and time.monotonic() < end:  # on a busy machine a thread may wait for a core
             kernels.forward(kernels.LSTM, 64, *arrays, 0, 32)
         ran = seen.is_set()
     finally:

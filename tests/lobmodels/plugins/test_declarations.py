@@ -48,7 +48,7 @@ def test_clashes_between_plugins() -> None:
         declare(Declaration("network", "conv", {"taps": Int(2, 32, 8)}))
     with pytest.raises(PluginError, match="parameter 'taps' belongs to 'conv' already"):
         declare(Declaration("network", "other", {"taps": Int(2, 32, 8)}))
-    with pytest.raises(PluginError, match="kind network or loss"):
+    with pytest.raises(PluginError, match="kind network, loss, feature group or metric"):
         declare(Declaration("feature", "f", {}))
     declare(Declaration("network", "conv", {"kernel": Int(1, 9, 3)}), replace=True)
     assert RunConfig.parse({"architecture": "conv"}).active()["kernel"] == 3

@@ -31,7 +31,7 @@ def score(tmp_path: Path, source: str, **changes: Any) -> tuple[list[dict[str, A
     job = {"folder": folder, "output": folder, "features": str(tmp_path / "features.npy"), "targets": 2, "warmup": 1}
     job |= {"order": [0, 2], "lengths": [4, 4], "seq_ix": [7, 9], **changes}
     command = [sys.executable, "-P", host.__file__]
-    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, timeout=400)
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 

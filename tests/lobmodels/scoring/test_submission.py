@@ -185,7 +185,7 @@ def test_a_submission_survives_other_data(submission: Path, data: Sequences, cap
     job += "need_prediction=True, state=np.ones(32)))).all()\n"
     with tempfile.TemporaryDirectory() as folder:
         unpack(submission, Path(folder))
-        subprocess.run([sys.executable, "-c", job, folder], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", job, folder], check=True, timeout=400)
     assert capfd.readouterr().err.count("starts afresh") == 1
 
 

@@ -208,7 +208,6 @@ class FakeCuda:
 
     def _patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         generator, autocast = torch.Generator, torch.autocast
-        generators = [generator() for _ in range(self.count)]
         answers: dict[str, Any] = {
             "is_available": lambda: True,
             "device_count": lambda: self.count,
@@ -225,8 +224,7 @@ class FakeCuda:
             "current_stream": self.streams.current,
             "default_stream": self.streams.default,
             "stream": self.streams.entered,
-            "get_rng_state": lambda device="cuda": generators[self.full(device).index].get_state(),
-            "set_rng_state": lambda state, device="cuda": generators[self.full(device).index].set_state(state),
+            "default_generators": [_ProcessWide(generator()) for _ in range(self.count)],
         }
         for name, answer in answers.items():
             monkeypatch.setattr(torch.cuda, name, answer)
@@ -236,6 +234,19 @@ class FakeCuda:
         monkeypatch.setattr(torch, "autocast", type("autocast", (), made))
         monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)
         monkeypatch.setattr(torch._C, "_group_tensors_by_device_and_dtype", _grouping(self))
+
+
+class _ProcessWide:
+    """A GPU's process-wide generator: the one that is in its place."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def graphsafe_get_state(self) -> torch.Generator:
+        return self.generator
+
+    def graphsafe_set_state(self, generator: torch.Generator) -> None:
+        self.generator = generator
 
 
 class _Kernels(TorchDispatchMode):

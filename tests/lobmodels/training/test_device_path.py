@@ -1,6 +1,7 @@
 """The whole way of a run on a GPU, walked on a machine without one: every recipe, resident and streamed, stored and
 restored on another device. `fake_cuda.py` says what is real in it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -69,7 +70,7 @@ class Walk:
     run: TrainingRun
     checkpoint: Checkpoint
     devices: set[torch.device]  # of parameters, averages and best weights
-    waits: list[list[str]]  # of each step
+    waits: list[list[str]]  # of the two parts of each step
     between: list[int]  # waits of the host up to each pause of the second epoch
     on_gpu: np.ndarray  # predictions of the checkpoint there
 
@@ -79,15 +80,17 @@ def walk(recipe: str, lies: str) -> Walk:
     with pytest.MonkeyPatch.context() as patch, FakeCuda(patch, free=LIES[lies]) as cuda:
         run = start(OTHER, **RECIPES[recipe])
         waits: list[list[str]] = []
-        step = run._step
 
-        def watched(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            before = len(cuda.syncs)
-            result = step(x, y)
-            waits.append(cuda.syncs[before:])
-            return result
+        def watched(part: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+            def call(*tensors: torch.Tensor) -> torch.Tensor:
+                before = len(cuda.syncs)
+                result = part(*tensors)
+                waits.append(cuda.syncs[before:])
+                return result
 
-        run._step = watched  # type: ignore[method-assign]
+            return call
+
+        run._gradients, run._step = watched(run._gradients), watched(run._step)  # type: ignore[method-assign]
         run.train_epoch()
         between = [len(cuda.syncs) for _ in run.steps()]
         result = run.result("gpu")
@@ -158,7 +161,7 @@ def test_scores_are_the_submissions_arithmetic(recipe: str, lies: str) -> None:
 def test_a_step_waits_for_nothing(recipe: str, lies: str) -> None:
     """Neither a step nor what lies between two steps makes the host wait for the device."""
     walked = walk(recipe, lies)
-    assert walked.waits == [[]] * 8
+    assert walked.waits == [[]] * 16
     assert len(walked.between) == 4 and len(set(walked.between)) == 1
 
 

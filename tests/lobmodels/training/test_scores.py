@@ -1,14 +1,17 @@
 """The streamed score is the score of all rows together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import score, weighted_pearson
 from lobmodels.schema import LOB
-from lobmodels.training.scores import StreamingScore
+from lobmodels.training.scores import GatheredScore, StreamingScore, score_for
+from tests.plugin_files import blocks_of_files, forgotten
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,3 +43,18 @@ def test_streaming_shows_nan() -> None:
     stream = StreamingScore(LOB)
     stream.update(p, torch.randn(10, 2))
     assert torch.isnan(stream.compute()[1])
+
+
+def test_a_plugins_metric_gathers_its_rows() -> None:
+    """Batches of any size give what the function says of all rows, to the bit; a built-in metric is streamed."""
+    rng = np.random.default_rng(0)
+    p, y = rng.standard_normal((2, 7, 30, 2)).astype(np.float32) * 4
+    with forgotten():
+        exec(blocks_of_files()["gain.py"], {})
+        schema = replace(LOB, metric="gain")
+        gathered = score_for(schema)
+        assert isinstance(gathered, GatheredScore) and isinstance(score_for(LOB), StreamingScore)
+        for part in np.array_split(np.arange(7), 3):
+            gathered.update(torch.from_numpy(p[part]), torch.from_numpy(y[part]))
+        found = gathered.compute()
+        assert found.dtype == torch.float64 and np.array_equal(found.numpy(), score(p, y, schema))

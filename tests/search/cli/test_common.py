@@ -30,13 +30,6 @@ def test_expected_failures_are_one_line(run: Run, tmp_path: Path, arguments: tup
     assert (status, out) == (1, "") and piece in err and err.count("\n") == 1 and err.startswith("lobtuna: ")
 
 
-@pytest.mark.parametrize("command", ["create", "status", "replicate", "rank"])
-def test_help_ends_in_an_example(run: Run, command: str) -> None:
-    """Whoever asks how gets a line to copy."""
-    status, out, _ = run(command, "--help")
-    assert status == 0 and f"Example:  lobtuna {command} " in out.rstrip().splitlines()[-1]
-
-
 def test_a_notebook_is_no_terminal() -> None:
     """What a notebook's `!command` writes to looks like a terminal and cannot be redrawn: there is no live table."""
     code = "from search.cli.common import stderr; print(stderr.is_terminal)"

@@ -45,7 +45,7 @@ def test_check_narrow(small_data: Path) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "60"},
-        timeout=120,
+        timeout=400,
     )
     assert result.returncode == 0 and result.stderr == ""
     assert max(len(line) for line in result.stdout.splitlines()) <= 60
@@ -171,3 +171,10 @@ def test_profile_of_bad_data(small_data: Path, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "file").write_text("")
     assert run("data", "profile", str(small_data), "--output", str(tmp_path / "file")) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not a table of nothing: what is missing, and how to get some."""
+    assert run("data", "check", str(tmp_path / "lob")) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "lob: no such folder" in err and "lobtuna data synth" in err

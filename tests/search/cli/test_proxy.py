@@ -35,7 +35,7 @@ def test_a_study_through_the_proxy(run: Run, tmp_path: Path) -> None:
         assert code == 0 and json.loads(out)["study"] == "small"
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=300) == 0
 
 
 def test_what_a_proxy_cannot_serve(run: Run, tmp_path: Path) -> None:

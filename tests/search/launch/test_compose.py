@@ -169,7 +169,7 @@ def test_its_commands_work_in_their_order(database: tuple[Postgres, str], small_
 
     for _ in range(2):  # and again, as after a restart
         study = host.start("study")
-        assert "joint" in study.communicate(timeout=120)[0]
+        assert "joint" in study.communicate(timeout=400)[0]
         assert study.returncode == 0
     full = url.replace("@", f":{QUOTED}@")
     with pytest.raises(psycopg.OperationalError, match="password"):
@@ -184,13 +184,13 @@ def test_its_commands_work_in_their_order(database: tuple[Postgres, str], small_
         assert _status(host.port, None) == 401
         assert _status(host.port, "lobtuna:a secret of the dashboard") == 200
         worker.send_signal(signal.SIGTERM)
-        printed = worker.communicate(timeout=120)[0]
+        printed = worker.communicate(timeout=400)[0]
         assert worker.returncode == 0, printed
         assert PASSWORD not in printed
     finally:
         for process in (worker, dashboard):
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=400)
     assert_sound(full, "joint")
 
 
@@ -204,7 +204,7 @@ def test_a_study_revised_since_is_enough(database: tuple[Postgres, str], small_d
     host = Host(project, beside_the_tests(tmp_path / "environment"), url, tmp_path, small_data)
     create(url.replace("@", f":{QUOTED}@"), small_study("joint", trials=7))
     study = host.start("study")
-    printed = study.communicate(timeout=120)[0]
+    printed = study.communicate(timeout=400)[0]
     assert study.returncode == 0 and "is there already with another definition" in printed
 
 
@@ -214,7 +214,7 @@ def _ended(process: subprocess.Popen[str]) -> bool:
     return False
 
 
-def _wait(condition: Any, timeout: float = 240.0) -> None:
+def _wait(condition: Any, timeout: float = 400.0) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "it did not come to that in time"

@@ -28,7 +28,7 @@ class UserSecretsClient:
 """
 
 
-def execute(document: dict[str, Any] | str, folder: Path, kernel: str = "python3", timeout: int = 250) -> str:
+def execute(document: dict[str, Any] | str, folder: Path, kernel: str = "python3", timeout: int = 800) -> str:
     """Run all cells with the working folder `folder`; returns what they printed. Raises `CellExecutionError`."""
     found = nbformat.reads(document if isinstance(document, str) else json.dumps(document), as_version=4)
     nbformat.validate(found)

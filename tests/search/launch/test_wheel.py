@@ -62,7 +62,9 @@ def test_it_holds_what_setuptools_builds_from_the_sdist(built: Path, packed: Whe
     """Sdist, then the wheel of that sdist: the same files and bytes, and the same metadata where it counts."""
     theirs, ours = contents(built), contents(packed.content)
     info = f"lobtuna-{packed.version}.dist-info/"
-    theirs_alone = {f"{info}top_level.txt"}
+    man = {f"lobtuna-{packed.version}.data/data/share/man/man1/{path.name}" for path in (ROOT / "docs/man").iterdir()}
+    theirs_alone = {f"{info}top_level.txt", *man}  # nobody reads a manual on the machines that ours is shipped to
+    assert theirs_alone <= set(theirs)
     assert set(theirs) - theirs_alone == set(ours)
     for name in set(ours) - {f"{info}{file}" for file in ("METADATA", "RECORD", "WHEEL")}:
         assert ours[name] == theirs[name], name

@@ -1,6 +1,5 @@
 """A study is created once, with its whole definition, its baselines and its data."""
 
-import multiprocessing
 from typing import Any
 
 import optuna
@@ -14,6 +13,7 @@ from search.study.create import create_study, refuse_past_end
 from search.study.open import open_study, spec_of
 from search.study.revise import revise
 from search.studyfile.space import suggest
+from tests.machines import CONTEXT
 from tests.search.study.made_trials import DOCUMENT, finish, spec, with_layers
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -80,13 +80,12 @@ def test_many_machines_may_create_at_once(kind: str, url: str, request: pytest.F
     """`run` started everywhere at the same moment makes one study, each baseline queued once."""
     if kind == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(4)
-    machines = [context.Process(target=_create_at, args=(barrier, url)) for _ in range(4)]
+    barrier = CONTEXT.Barrier(4)
+    machines = [CONTEXT.Process(target=_create_at, args=(barrier, url)) for _ in range(4)]
     for machine in machines:
         machine.start()
     for machine in machines:
-        machine.join(60)
+        machine.join(300)
     assert [machine.exitcode for machine in machines] == [0] * 4
     study = open_study(url, "joint")
     assert spec_of(study) == spec()

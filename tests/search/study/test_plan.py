@@ -1,6 +1,6 @@
 """Promises of a plan: how it divides the budget, which configurations it repeats, and the phase it says it is in."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,8 @@ from search.study.plan import (
     runs_left,
     seeds_of,
 )
-from search.study.record import SPEC
+from search.study.record import ENSEMBLE, SPEC
+from search.study.reference import Reference, Score, read_reference, store_reference
 from search.study.replication import choose
 from search.studyfile.terms import BudgetSpec
 from tests.search.study.made_replicates import SPEC as MADE
@@ -41,6 +42,19 @@ def test_the_search_has_its_share_of_every_term() -> None:
     share = EnsemblePlan(began.isoformat()).search_budget(budget)
     assert (share.trials, share.hours, share.until) == (6, 3.0, began + timedelta(hours=6))
     assert EnsemblePlan(began.isoformat()).search_budget(BudgetSpec()) == BudgetSpec()
+
+
+def test_a_plan_and_the_ensembles_score_do_not_replace_each_other(study: optuna.Study) -> None:
+    """Both are kept with the study, in either order; a plan that was stored under the score's name is still found, and
+    a score there is no plan."""
+    plan, ensemble = EnsemblePlan("2026-03-01T00:00:00+00:00", runs=3), Reference(Score(0.3), None, ("made#1",))
+    plan.store(study)
+    store_reference(study, ENSEMBLE, ensemble)
+    assert EnsemblePlan.of(study.user_attrs) == plan and read_reference(study.user_attrs, ENSEMBLE) == ensemble
+    plan.store(study)
+    assert EnsemblePlan.of(study.user_attrs) == plan and read_reference(study.user_attrs, ENSEMBLE) == ensemble
+    assert EnsemblePlan.of({ENSEMBLE: asdict(plan)}) == plan
+    assert EnsemblePlan.of({ENSEMBLE: study.user_attrs[ENSEMBLE]}) is None
 
 
 def test_a_study_without_a_budget_has_nothing_to_divide(study: optuna.Study) -> None:

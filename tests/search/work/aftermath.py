@@ -120,7 +120,7 @@ def _prepare() -> Callable[[Path, RunConfig], RunData]:
     known: dict[tuple[Any, ...], RunData] = {}
 
     def prepare(data: Path, config: RunConfig) -> RunData:
-        key = (data, config.feature_groups(), config.normalizer)
+        key = (data, config.feature_groups(), config.feature_settings(), config.normalizer)
         if key not in known:
             known[key] = RunData.prepare(load_dataset(data), config, "cpu", small_study().validation.report_fraction)
         return known[key]

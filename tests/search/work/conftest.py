@@ -15,7 +15,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list[bytes]]:
     """Outcome and weights of the study of these tests when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")

@@ -4,24 +4,25 @@ import datetime
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
 from search.study.open import open_study
-from search.study.record import RESUME
 from storage.store import artifacts_of
 from tests.machines import (
     Worker,
     assert_sound,
     create,
-    half_second_epochs,
     outcome_of,
     small_study,
     trials,
+    wait_stored,
     weights_of,
 )
+from tests.pace import each, slow_epochs, stand_still, stand_still_until_stopped
 from tests.search.work.faults import main_done
 
 
@@ -33,18 +34,17 @@ def test_two_undisturbed_studies_are_equal(undisturbed, small_data: Path, sqlite
 
 
 def test_killed_in_the_middle_of_an_epoch(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """kill -9 between epochs and within one: a peer goes on from the last stored epoch, and the study ends as if
-    nothing had happened, bit for bit."""
+    """kill -9 within an epoch: a peer goes on from the last stored epoch, and the study ends as if nothing had
+    happened, bit for bit."""
     create(sqlite_url, small_study(trials=2, epochs=4))
-    victim = Worker(sqlite_url, "small", small_data, tmp_path)
-    victim.wait_epoch(1, trial=0)
+    victim = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still, 2))
+    wait_stored(sqlite_url, epochs=2)
     victim.kill()
     assert [trial.state for trial in trials(sqlite_url)] == [TrialState.RUNNING]
     peer = Worker(sqlite_url, "small", small_data, tmp_path)
     resumed = peer.wait_for(lambda event: event.kind == "resume")
     assert peer.join() == 0
-    assert resumed.trial == 0
-    assert resumed.epoch is not None and resumed.epoch >= 1
+    assert (resumed.trial, resumed.epoch) == (0, 2)
     assert any(event.kind == "recovered" and event.trial == 0 for event in peer.events)
     assert_sound(sqlite_url)
     assert (outcome_of(sqlite_url), list(weights_of(sqlite_url))) == undisturbed
@@ -130,12 +130,13 @@ def test_a_signal_hands_the_trial_back(undisturbed, small_data: Path, sqlite_url
     """SIGTERM ends the epoch, stores it, queues the trial and exits 0 without waiting for any grace; the next worker
     goes on, to the same result, and no attempt is counted."""
     create(sqlite_url, small_study(trials=2, epochs=4))
-    leaving = Worker(sqlite_url, "small", small_data, tmp_path, grace=600.0, checkpoint_every=600.0)
+    options = {"hook": partial(stand_still_until_stopped, 1), "grace": 600.0, "checkpoint_every": 600.0}
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, **options)
     leaving.wait_epoch(0, trial=0)
     leaving.terminate()
     assert leaving.join() == 0
     (trial,) = trials(sqlite_url)
-    assert trial.state == TrialState.WAITING
+    assert (trial.state, len(trial.intermediate_values)) == (TrialState.WAITING, 2)
     peer = Worker(sqlite_url, "small", small_data, tmp_path, grace=600.0)
     assert peer.wait_for(lambda event: event.kind == "resume").epoch == len(trial.intermediate_values)
     assert peer.join() == 0
@@ -144,34 +145,17 @@ def test_a_signal_hands_the_trial_back(undisturbed, small_data: Path, sqlite_url
     assert trials(sqlite_url)[0].user_attrs["attempt"] == 1
 
 
-def _slow_epochs() -> None:
-    """Epochs that take longer than the test has patience."""
-    from lobmodels.training.run import TrainingRun
-
-    steps = TrainingRun.steps
-
-    def slow(self):  # type: ignore[no-untyped-def]
-        if self.epoch >= 1:
-            time.sleep(30.0)
-        return steps(self)
-
-    TrainingRun.steps = slow  # type: ignore[method-assign]
-
-
 def test_a_second_signal_ends_at_once(undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Two SIGTERMs end the process within the epoch; the epochs before it are stored and taken up."""
+    """Two SIGTERMs end the process within the epoch, which would last for ever; the epochs before it are stored and
+    taken up."""
     create(sqlite_url, small_study(trials=2, epochs=4))
-    leaving = Worker(sqlite_url, "small", small_data, tmp_path, hook=_slow_epochs, checkpoint_every=600.0)
+    options = {"hook": partial(stand_still, 1), "checkpoint_every": 600.0}
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, **options)
     leaving.wait_epoch(0, trial=0)
     leaving.terminate()
-    end = time.monotonic() + 20.0
-    while RESUME not in trials(sqlite_url)[0].system_attrs:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    started = time.monotonic()
+    wait_stored(sqlite_url, epochs=1)
     leaving.terminate()
     assert leaving.join() == 128 + signal.SIGTERM
-    assert time.monotonic() - started < 5.0
     peer = Worker(sqlite_url, "small", small_data, tmp_path)
     assert peer.wait_for(lambda event: event.kind == "resume").epoch == 1
     assert peer.join() == 0
@@ -180,11 +164,12 @@ def test_a_second_signal_ends_at_once(undisturbed, small_data: Path, sqlite_url:
 
 def test_a_time_limit_hands_the_trial_back(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """A worker leaves before its time limit, trial queued, exit 0."""
-    create(sqlite_url, small_study(trials=1, epochs=500))
+    create(sqlite_url, small_study(trials=1, epochs=5000))
+    worker = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(slow_epochs, 0.1), time_limit=14.0)
+    worker.wait_for(lambda event: event.kind == "ready")
     started = time.monotonic()
-    worker = Worker(sqlite_url, "small", small_data, tmp_path, time_limit=14.0)
     assert worker.join() == 0
-    assert time.monotonic() - started < 14.0 + 10.0, "the limit counts from when the process is up"
+    assert time.monotonic() - started < 60.0, "5000 epochs would take eight minutes and more"
     assert worker.events[-1].text == "time limit"
     assert trials(sqlite_url)[0].state == TrialState.WAITING
 
@@ -211,14 +196,16 @@ def _an_hour_ahead() -> None:
 def test_clocks_an_hour_apart(small_data: Path, postgres_url: str, tmp_path: Path) -> None:
     """Workers whose clocks differ by an hour leave each other's trials alone, and still notice a dead one."""
     create(postgres_url, small_study(trials=4, epochs=4))
-    ahead = Worker(postgres_url, "small", small_data, tmp_path, hook=_an_hour_ahead, grace=5.0)
-    behind = Worker(postgres_url, "small", small_data, tmp_path, hook=half_second_epochs, grace=5.0)
-    for worker in (ahead, behind):
-        worker.wait_epoch(1)
+    behind = Worker(postgres_url, "small", small_data, tmp_path, hook=partial(stand_still, 2), grace=5.0)
+    wait_stored(postgres_url, epochs=1)
+    gate = tmp_path / "gate"
+    hook = partial(each, _an_hour_ahead, partial(stand_still, 2, gate))
+    ahead = Worker(postgres_url, "small", small_data, tmp_path, hook=hook, grace=5.0)
+    ahead.wait_epoch(1)
     behind.kill()
+    gate.touch()
     assert ahead.join() == 0
-    recovered = [event for event in ahead.events if event.kind == "recovered"]
-    assert len(recovered) == 1
+    assert [event.trial for event in ahead.events if event.kind == "recovered"] == [0]
     assert_sound(postgres_url)
     attempts = sorted(trial.user_attrs["attempt"] for trial in trials(postgres_url))
     assert attempts == [1, 1, 1, 2]

@@ -1,7 +1,10 @@
 """Several runs of one worker at once are what each is alone: in results, in how they end, and when the worker dies."""
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from search.work.options import WorkOptions
 from search.work.stopping import Stop
 from search.work.worker import work
 from storage.claims import LOSSES
-from tests.machines import Worker, assert_sound, create, half_second_epochs, small_study, trials
+from tests.machines import Worker, assert_sound, create, small_study, trials, wait_stored
+from tests.pace import stand_still, stand_still_until_stopped
 from tests.search.work.aftermath import trained_alone
 
 AT_ONCE = 3
@@ -54,10 +58,18 @@ def assert_as_alone(url: str, data: Path) -> None:
             assert trial.value == trained_alone(data, trial), trial.number
 
 
-class Together:
-    """Counts how many runs are in the middle of an epoch at a time."""
+def met(enough: Callable[[], bool]) -> Iterator[None]:
+    """Steps that compute nothing, until `enough()`: a run waits for others to begin, for a minute at most."""
+    end = time.monotonic() + 60.0
+    while not enough() and time.monotonic() < end:
+        time.sleep(0.005)
+        yield
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+
+class Together:
+    """Counts how many runs are in the middle of an epoch at a time. The first ones wait until `wanted` are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, wanted: int = AT_ONCE) -> None:
         self.most, self._now = 0, 0
         steps = TrainingRun.steps
 
@@ -65,6 +77,7 @@ class Together:
             self._now += 1
             self.most = max(self.most, self._now)
             try:
+                yield from met(lambda: self.most >= wanted)
                 yield from steps(run)
             finally:
                 self._now -= 1
@@ -146,11 +159,13 @@ def test_too_little_memory_for_all_is_enough_for_fewer(
     """On a device with memory for two runs none of six is lost: the third is set aside and goes on from its last epoch
     when fewer train; no more than fit are tried again at once."""
     create(sqlite_url, small_study(trials=6, epochs=3))
-    steps, inside = TrainingRun.steps, set[int]()
+    steps, inside, seen = TrainingRun.steps, set[int](), set[int]()
 
     def limited(run: TrainingRun) -> Any:
         inside.add(run.seed)
+        seen.add(run.seed)
         try:
+            yield from met(lambda: len(seen) > 2)
             for _ in steps(run):
                 if len(inside) > 2:
                     raise DeviceMemoryError("out of memory on cuda:0: tried to allocate 2.00 GiB")
@@ -228,7 +243,7 @@ def test_the_number_is_measured(small_data: Path, sqlite_url: str, monkeypatch: 
     """`auto` measures with the first trial, says what it found, and trains as many at once."""
     monkeypatch.setattr("lobmodels.training.throughput.epoch_seconds", faked({1: 4.0, 2: 2.0, 4: 1.0, 8: 1.0}))
     create(sqlite_url, small_study(trials=12, epochs=6))
-    together = Together(monkeypatch)
+    together = Together(monkeypatch, wanted=4)
     events: list[Event] = []
     assert run(sqlite_url, small_data, None, emit=events.append) == {"complete": 12}
     told = "seconds of an epoch by runs at once: 1: 4.00 s, 2: 2.00 s, 4: 1.00 s, 8: 1.00 s; 4 train at once from here"
@@ -249,9 +264,8 @@ def faked(seconds: dict[int, float]) -> Any:
 def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """kill -9: the claims of all three expire, and the next worker goes on with each at its last stored epoch."""
     create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=6))
-    first = Worker(sqlite_url, "small", small_data, tmp_path, hook=half_second_epochs, runs_per_device=AT_ONCE)
-    for number in range(AT_ONCE):
-        first.wait_epoch(1, trial=number)
+    first = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still, 2), runs_per_device=AT_ONCE)
+    wait_stored(sqlite_url, epochs=2, numbers=range(AT_ONCE))
     first.kill()
     assert [trial.state for trial in trials(sqlite_url)] == [TrialState.RUNNING] * AT_ONCE
     second = Worker(sqlite_url, "small", small_data, tmp_path, runs_per_device=AT_ONCE)
@@ -266,7 +280,7 @@ def test_a_signal_hands_all_three_back(small_data: Path, sqlite_url: str, tmp_pa
     """SIGTERM: each run ends its epoch, stores it and is queued; exit 0, no attempt is counted."""
     create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=6))
     options = {"runs_per_device": AT_ONCE, "grace": 600.0, "checkpoint_every": 600.0}
-    leaving = Worker(sqlite_url, "small", small_data, tmp_path, **options)
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still_until_stopped, 1), **options)
     for number in range(AT_ONCE):
         leaving.wait_epoch(0, trial=number)
     leaving.terminate()

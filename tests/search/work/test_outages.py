@@ -2,7 +2,8 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,30 +17,51 @@ from tests.machines import (
     Worker,
     assert_sound,
     create,
-    half_second_epochs,
     outcome_of,
     small_study,
     trials,
+    wait_stored,
     weights_of,
 )
+from tests.pace import each, slow_epochs, stand_still, stand_still_until_stopped
 from tests.search.work.faults import main_done
 from tests.servers import Postgres, TcpProxy, free_port
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that a test makes once the fault is there: runs that stand still go on then."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def held(gate: Path) -> Callable[[int], Callable[[], None]]:
+    """`held(epoch)`: a worker's hook, its runs stand still in that epoch until `gate` is there."""
+    return lambda epoch: partial(stand_still, epoch, gate)
 
 
 @pytest.mark.parametrize(
     ("workers", "outage"), [(2, 6.0), pytest.param(4, 20.0, marks=pytest.mark.soak)], ids=["short", "long"]
 )
 def test_postgres_restarted_under_workers(
-    workers: int, outage: float, own_postgres: Postgres, small_data: Path, tmp_path: Path
+    workers: int,
+    outage: float,
+    own_postgres: Postgres,
+    small_data: Path,
+    tmp_path: Path,
+    gate: Path,
+    held: Callable[[int], Callable[[], None]],
 ) -> None:
     """The server goes away under working workers for longer than their grace and comes back: all of them go on,
     nothing is lost or done twice."""
     url = own_postgres.create_database()
     create(url, small_study(trials=2 * workers, epochs=6))
-    fleet = [Worker(url, "small", small_data, tmp_path, grace=5.0, patience=60.0) for _ in range(workers)]
+    options = {"hook": held(1), "grace": 5.0, "patience": 60.0}
+    fleet = [Worker(url, "small", small_data, tmp_path, **options) for _ in range(workers)]
     for worker in fleet:
         worker.wait_epoch(0)
     own_postgres.stop("fast")
+    gate.touch()
     time.sleep(outage)
     own_postgres.start()
     assert [worker.join() for worker in fleet] == [0] * workers
@@ -49,20 +71,27 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
-def test_an_outage_longer_than_patience(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
-    """The server is down for several times the workers' patience. One worker finishes its run in the outage, one asks
-    for its next trial: both wait, hand in what they have, and go on by themselves; no file is left."""
+def test_an_outage_longer_than_patience(
+    own_postgres: Postgres,
+    small_data: Path,
+    tmp_path: Path,
+    gate: Path,
+    held: Callable[[int], Callable[[], None]],
+) -> None:
+    """The server is down for several times the workers' patience. Both finish their runs in the outage, keep them and
+    wait, hand in what they have, and go on by themselves; no file is left."""
     url = own_postgres.create_database()
     create(url, small_study(trials=4, epochs=6))
-    options = {"hook": half_second_epochs, "grace": 4.0, "patience": 1.0}
+    options = {"hook": held(2), "grace": 4.0, "patience": 1.0}
     fleet = [Worker(url, "small", small_data, tmp_path, **options) for _ in range(2)]
     for worker in fleet:
         worker.wait_epoch(1)
     own_postgres.stop("fast")
+    gate.touch()
     for worker in fleet:
         worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     kept = sorted(path.name for path in tmp_path.glob("*.run"))
-    time.sleep(6.0)
+    time.sleep(4.0)
     own_postgres.start()
     assert kept == ["small-0.run", "small-1.run"]
     assert [worker.join() for worker in fleet] == [0, 0], [worker.error for worker in fleet]
@@ -96,8 +125,9 @@ def test_told_to_end_in_an_outage(own_postgres: Postgres, small_data: Path, tmp_
     what becomes of the trial; another one resumes it."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=6))
-    worker = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs, grace=2.0, patience=0.5)
-    worker.wait_epoch(1)
+    options = {"hook": partial(stand_still_until_stopped, 2), "grace": 2.0, "patience": 0.5}
+    worker = Worker(url, "small", small_data, tmp_path, **options)
+    wait_stored(url, epochs=1)
     own_postgres.stop("fast")
     worker.terminate()
     assert worker.join() == 0, worker.error
@@ -110,14 +140,21 @@ def test_told_to_end_in_an_outage(own_postgres: Postgres, small_data: Path, tmp_
     assert_sound(url)
 
 
-def test_a_worker_killed_with_a_finished_run(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+def test_a_worker_killed_with_a_finished_run(
+    own_postgres: Postgres,
+    small_data: Path,
+    tmp_path: Path,
+    gate: Path,
+    held: Callable[[int], Callable[[], None]],
+) -> None:
     """The server is down, the finished run is on disk, and its worker is killed while it waits: the next worker in
     that folder stores it, and nothing is trained twice."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=3))
-    worker = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs, grace=2.0, patience=0.5)
+    worker = Worker(url, "small", small_data, tmp_path, hook=held(1), grace=2.0, patience=0.5)
     worker.wait_epoch(0)
     own_postgres.stop("fast")
+    gate.touch()
     worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     worker.kill()
     own_postgres.start()
@@ -131,7 +168,7 @@ def test_a_worker_killed_with_a_finished_run(own_postgres: Postgres, small_data:
 
 def no_time_left() -> None:
     """Epochs of half a second, and two seconds of last tries after a stop."""
-    half_second_epochs()
+    slow_epochs(0.5)
     kept_runs.LAST_TRIES = 2.0
 
 
@@ -167,16 +204,23 @@ def test_a_finished_run_that_nothing_can_take(own_postgres: Postgres, small_data
     assert_sound(url)
 
 
-def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+def test_postgres_gone_for_good(
+    own_postgres: Postgres,
+    small_data: Path,
+    tmp_path: Path,
+    gate: Path,
+    held: Callable[[int], Callable[[], None]],
+) -> None:
     """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in
     once there is a server again: same number, same weights; a second hand-in changes nothing."""
     url = own_postgres.create_database()
     create(url, small_study(trials=1, epochs=4))
     (tmp_path / "kept").mkdir()
     kept_in = tmp_path / "kept"
-    worker = Worker(url, "small", small_data, kept_in, hook=half_second_epochs, grace=1.0, patience=2.0)
+    worker = Worker(url, "small", small_data, kept_in, hook=held(2), grace=1.0, patience=2.0)
     worker.wait_epoch(1)
     own_postgres.stop("immediate")
+    gate.touch()
     worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     worker.terminate()
     assert worker.join() == Exit.LATER
@@ -199,15 +243,17 @@ def test_postgres_gone_for_good(own_postgres: Postgres, small_data: Path, tmp_pa
     assert len(trials(url)) == 1
 
 
-def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_path: Path, gate: Path) -> None:  # type: ignore[no-untyped-def]
     """Connections that are reset again and again, in whatever they are doing, cost time and nothing else."""
     direct = postgres_server.create_database()
     proxy = TcpProxy(postgres_server.port)
     url = direct.replace(f":{postgres_server.port}/", f":{proxy.port}/")
-    create(direct, small_study(trials=4, epochs=4))
-    workers = [Worker(url, "small", small_data, tmp_path, grace=60.0) for _ in range(2)]
+    create(direct, small_study(trials=6, epochs=4))
+    hook = partial(each, partial(slow_epochs, 0.25), partial(stand_still, 0, gate))
+    workers = [Worker(url, "small", small_data, tmp_path, hook=hook, grace=60.0) for _ in range(2)]
     for worker in workers:
         worker.wait_for(lambda event: event.kind == "start")
+    gate.touch()
     cuts = 0
     while any(worker.process.is_alive() for worker in workers):
         time.sleep(0.15)
@@ -217,7 +263,7 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
     assert cuts > 10
     assert_sound(direct)
     done = trials(direct)
-    assert 4 <= len(done) <= 5
+    assert 6 <= len(done) <= 7
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
     proxy.close()
 
@@ -234,12 +280,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None:
+def test_a_full_disk(
+    small_disk: Path,
+    small_data: Path,
+    tmp_path: Path,
+    gate: Path,
+    held: Callable[[int], Callable[[], None]],
+) -> None:
     """The disk of the database is full when a run is stored: the run is kept elsewhere, the note says so, and once
     there is room the worker itself hands it in."""
     url = f"sqlite:///{small_disk / 'study.db'}"
     create(url, small_study(trials=1, epochs=3))
-    worker = Worker(url, "small", small_data, tmp_path, patience=1.0, grace=600.0, checkpoint_every=600.0)
+    options = {"hook": held(1), "patience": 1.0, "grace": 600.0, "checkpoint_every": 600.0}
+    worker = Worker(url, "small", small_data, tmp_path, **options)
     worker.wait_epoch(0)
     with (small_disk / "filler").open("wb", buffering=0) as filler:
         try:
@@ -247,6 +300,7 @@ def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path) -> None
                 filler.write(b"x" * 4096)
         except OSError:
             pass
+    gate.touch()
     note = worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     assert "full" in note.text
     assert len(list(tmp_path.glob("*.run"))) == 1
@@ -263,26 +317,33 @@ def _serve(url: str, port: int, ready) -> None:  # type: ignore[no-untyped-def]
     main(["proxy", "--storage", url, "--port", str(port)])
 
 
-def test_a_fleet_behind_the_proxy(undisturbed, small_data: Path, postgres_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_fleet_behind_the_proxy(
+    undisturbed,  # type: ignore[no-untyped-def]
+    small_data: Path,
+    postgres_url: str,
+    tmp_path: Path,
+    gate: Path,
+) -> None:
     """Workers that reach the database through the proxy alone: one is killed and taken over, the proxy itself is
     killed and started again, and the study ends as if nothing had happened."""
     port = free_port()
     url = f"grpc://127.0.0.1:{port}"
     create(postgres_url, small_study(trials=2, epochs=4))
     proxy = _start_proxy(postgres_url, port)
-    victim = Worker(url, "small", small_data, tmp_path, hook=half_second_epochs)
-    victim.wait_epoch(1, trial=0)
+    victim = Worker(url, "small", small_data, tmp_path, hook=partial(stand_still, 2))
+    wait_stored(postgres_url, epochs=2)
     victim.kill()
-    peer = Worker(url, "small", small_data, tmp_path, grace=60.0)
+    peer = Worker(url, "small", small_data, tmp_path, hook=partial(stand_still, 3, gate, trial=0), grace=60.0)
     peer.wait_for(lambda event: event.kind == "resume" and event.trial == 0)
     proxy.kill()
-    proxy.join(10)
+    proxy.join(60)
+    gate.touch()
     proxy = _start_proxy(postgres_url, port)
     assert peer.join() == 0, peer.error
     assert_sound(url)
     assert (outcome_of(postgres_url), list(weights_of(postgres_url))) == undisturbed
     proxy.terminate()
-    proxy.join(10)
+    proxy.join(60)
     assert proxy.exitcode == 0
 
 
@@ -290,5 +351,5 @@ def _start_proxy(url: str, port: int):  # type: ignore[no-untyped-def]
     ready = CONTEXT.Event()
     proxy = CONTEXT.Process(target=_serve, args=(url, port, ready), daemon=True)
     proxy.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     return proxy

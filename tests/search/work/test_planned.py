@@ -1,5 +1,6 @@
 """Promises of a plan at work: it comes to its end with several workers, and after a kill at any point."""
 
+from functools import partial
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -9,6 +10,7 @@ from search.ship.plan_export import export_plan
 from search.study.open import open_study
 from search.study.plan import EnsemblePlan, attempts, begin_plan, phase_of
 from tests.machines import Worker, assert_sound, create, small_study, trials
+from tests.pace import slow_epochs, stand_still
 
 
 def _phase(url: str) -> str:
@@ -21,10 +23,10 @@ def _phase(url: str) -> str:
 def test_a_plan_survives_kills_and_ends_with_the_fleet(small_data: Path, postgres_url: str, tmp_path: Path) -> None:
     """Workers are killed in the search and among the replicates; two others end the plan, and the export follows."""
     begin_plan(create(postgres_url, small_study(trials=10, epochs=2)))
-    first = Worker(postgres_url, "small", small_data, tmp_path)
+    first = Worker(postgres_url, "small", small_data, tmp_path, hook=partial(slow_epochs, 0.3))
     first.wait_epoch(0, trial=2)
     first.kill()
-    second = Worker(postgres_url, "small", small_data, tmp_path)
+    second = Worker(postgres_url, "small", small_data, tmp_path, hook=partial(stand_still, 1, study="small.seeds"))
     second.wait_for(lambda event: event.kind == "epoch" and event.study == "small.seeds")
     second.kill()
     assert _phase(postgres_url) in ("replicates", "ensemble")

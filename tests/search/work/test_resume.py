@@ -1,10 +1,12 @@
 """A trial is resumed from its last stored state, or started over where that cannot be read."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.machines import Worker, assert_sound, create, outcome_of, small_study
+from tests.pace import stand_still_until_stopped
 from tests.search.work.faults import corrupt
 
 
@@ -16,7 +18,7 @@ def test_a_corrupted_state_is_not_resumed_from(
 ) -> None:
     """A stored state with one changed byte is noticed; the run starts over and ends as it would have."""
     create(sqlite_url, small_study(trials=2, epochs=4))
-    leaving = Worker(sqlite_url, "small", small_data, tmp_path)
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still_until_stopped, 2))
     leaving.wait_epoch(1, trial=0)
     leaving.terminate()
     assert leaving.join() == 0

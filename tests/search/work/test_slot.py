@@ -41,7 +41,7 @@ def test_a_slot_works_and_tells_its_supervisor(small_data: Path, tmp_path: Path)
     job = SlotJob(url, "small", small_data, options, writer)
     slot = start(job, writer)
     os.close(writer)
-    out, err = slot.communicate(json.dumps(job.to_json()).encode(), timeout=120)
+    out, err = slot.communicate(json.dumps(job.to_json()).encode(), timeout=400)
     with os.fdopen(reader, "rb") as events:
         kinds = [Event.from_line(line).kind for line in events]
     assert (slot.returncode, out) == (0, b""), err
@@ -57,7 +57,7 @@ def test_nobody_can_read_the_password_of_a_slot(tmp_path: Path) -> None:
     slot = start(job, writer)
     process = psutil.Process(slot.pid)
     shown = " ".join([*process.cmdline(), *process.environ().values()])
-    _, err = slot.communicate(json.dumps(job.to_json()).encode(), timeout=120)
+    _, err = slot.communicate(json.dumps(job.to_json()).encode(), timeout=400)
     os.close(writer)
     os.close(reader)
     assert PASSWORD not in shown

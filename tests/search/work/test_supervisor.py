@@ -47,7 +47,7 @@ class Supervised:
         """The processes of the slots."""
         return psutil.Process(self.process.pid).children()
 
-    def wait_for(self, pattern: str, timeout: float = 90.0) -> None:
+    def wait_for(self, pattern: str, timeout: float = 300.0) -> None:
         """Wait until the log shows `pattern`."""
         end = time.monotonic() + timeout
         while not re.search(pattern, self.log.read_text()):
@@ -63,7 +63,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def test_slots_share_a_study_and_a_killed_one_returns(url: str, small_data: Path, tmp_path: Path) -> None:
     """Two slots work side by side; one that is killed is started again and its trial goes on; all ends well."""
-    create(url, small_study(trials=4, epochs=6))
+    create(url, small_study(trials=2, epochs=150))
     supervised = Supervised(url, small_data, tmp_path, "--slots", "2")
     supervised.wait_for(r"\[0\] small #\d")
     supervised.wait_for(r"\[1\] small #\d")
@@ -71,10 +71,11 @@ def test_slots_share_a_study_and_a_killed_one_returns(url: str, small_data: Path
     assert "sqlite" not in arguments, "the URL is not for everyone who can run ps"
     supervised.slots()[0].kill()
     supervised.wait_for("crashed .signal SIGKILL.: starting again")
-    assert supervised.process.wait(150) == 0, supervised.log.read_text()
+    assert supervised.process.wait(400) == 0, supervised.log.read_text()
     assert_sound(url)
-    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE] * 4
-    assert sorted(trial.user_attrs["attempt"] for trial in trials(url)) == [1, 1, 1, 2]
+    *once, twice = sorted(trial.user_attrs["attempt"] for trial in trials(url))
+    assert twice == 2 and set(once) == {1} and len(once) in (1, 2)  # two slots may exceed the budget by one trial
+    assert {trial.state for trial in trials(url)} == {TrialState.COMPLETE}
 
 
 def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
     supervised.wait_for(r"\[1\] small #\d")
     slots = supervised.slots()
     supervised.process.send_signal(signal.SIGTERM)
-    assert supervised.process.wait(60) == 0, supervised.log.read_text()
+    assert supervised.process.wait(400) == 0, supervised.log.read_text()
     assert not any(slot.is_running() for slot in slots)
     assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
 
@@ -115,7 +116,7 @@ def test_slots_do_not_outlive_their_supervisor(url: str, small_data: Path, tmp_p
     (slot,) = supervised.slots()
     supervised.process.kill()
     supervised.process.wait()
-    slot.wait(60)
+    slot.wait(400)
     assert [trial.state for trial in trials(url)] == [TrialState.WAITING]
 
 
@@ -123,7 +124,7 @@ def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: P
     """Every slot fails for a reason told in one line: no restart, exit 1."""
     create(url, small_study())
     supervised = Supervised(url, tmp_path / "nowhere", tmp_path, "--slots", "1")
-    assert supervised.process.wait(60) == 1
+    assert supervised.process.wait(400) == 1
     log = supervised.log.read_text()
     assert log.startswith("lobtuna: ") and "nowhere" in log and log.count("\n") == 1
 

@@ -53,7 +53,7 @@ def test_a_step_that_does_not_end_is_noticed_once(limits: pytest.MonkeyPatch) ->
     """`hung` is called after the limit, and not again."""
     hung = Hung()
     with Watchdog(hung) as dog, dog.watch():
-        assert hung.called.wait(10)
+        assert hung.called.wait(60)
         time.sleep(0.4)
     assert len(hung.waited) == 1 and hung.waited[0] > 0.2
 
@@ -81,7 +81,7 @@ def test_after_a_signal_a_step_has_less_time(limits: pytest.MonkeyPatch) -> None
         time.sleep(0.6)
         assert hung.waited == []
         asked.set()
-        assert hung.called.wait(10)
+        assert hung.called.wait(60)
 
 
 def test_the_limit_follows_the_slowest_epoch() -> None:
@@ -163,7 +163,7 @@ def test_one_sigterm_ends_a_worker_that_hangs(
             assert worker.poll() is None, worker.communicate()
             time.sleep(0.05)
         os.kill(worker.pid, signal.SIGTERM)
-        _, told = worker.communicate(timeout=60)
+        _, told = worker.communicate(timeout=400)
     finally:
         worker.kill()
     assert worker.returncode == 0, told

@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psycopg
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from storage.artifacts import download, upload
@@ -17,6 +19,7 @@ from storage.backends.registry import open_store
 from storage.claims import Batch
 from storage.store import artifacts_of
 from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
+from tests.pace import stand_still
 from tests.servers import PgBouncer, Postgres
 from tests.storage.bench import Bench
 
@@ -65,6 +68,21 @@ def connections_of(server: Postgres, url: str) -> Iterator[Callable[[], int]]:
         yield lambda: int(connection.execute(query).fetchone()[0])  # type: ignore[call-overload,index]
 
 
+class Opened:
+    """The most connections that an engine has had open at the same moment, from now on."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        pool = engine.pool
+        assert isinstance(pool, sa.QueuePool)
+        self.most = self._now = pool.checkedin() + pool.checkedout()
+        sa.event.listen(pool, "connect", lambda *_: self._count(1))
+        sa.event.listen(pool, "close", lambda *_: self._count(-1))
+
+    def _count(self, change: int) -> None:
+        self._now += change
+        self.most = max(self.most, self._now)
+
+
 def _start(url: str, queue: Any) -> None:
     """Open the database as a worker does."""
     started = time.monotonic()
@@ -84,9 +102,9 @@ def test_eight_starts_through_a_pool_of_three(pooler: PgBouncer, new: bool) -> N
     processes = [CONTEXT.Process(target=_start, args=(pooler.url, queue)) for _ in range(8)]
     for process in processes:
         process.start()
-    answers = [queue.get(timeout=90) for _ in processes]
+    answers = [queue.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(10)
+        process.join(60)
     assert [error for error, _ in answers if error is not None] == []
     assert max(seconds for _, seconds in answers) < 50.0, "nobody waited until a pool's timeout"
 
@@ -108,6 +126,8 @@ def test_a_worker_holds_one_connection(postgres_server: Postgres, postgres_url: 
     """Beats, writes, reads and uploads at the same time take a second connection in passing, and never a third."""
     with connections_of(postgres_server, postgres_url) as count, sampled(count) as counts:
         bench = Bench(postgres_url, grace=0.4)
+        assert bench.store.engine is not None
+        opened = Opened(bench.store.engine)
         for _ in range(3):
             trial = bench.mine.ask()
             for epoch in range(10):
@@ -116,8 +136,10 @@ def test_a_worker_holds_one_connection(postgres_server: Postgres, postgres_url: 
                 bench.storage.put(lambda: Batch(user_attrs={"a": upload_of(bench)}))
                 time.sleep(0.02)
             bench.mine.tell(trial, 1.0)
-        time.sleep(0.2)
-    assert max(counts) <= 2
+        time.sleep(0.5)
+    assert opened.most == 2
+    # The server may still be ending a connection that was closed when the next one is opened.
+    assert sorted(counts)[int(0.98 * len(counts))] <= 2 and max(counts) <= 3
     assert counts[-1] == 1
     assert sorted(counts)[len(counts) // 2] == 1
 
@@ -139,7 +161,7 @@ def test_everything_works_behind_a_transaction_pooler(pooler: PgBouncer) -> None
     assert former is not None
     former.channel.flush(20)
     former.heartbeat.stop()
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 60.0
     found: list[Any] = []
     while not found and time.monotonic() < end:
         found = peer.fleet.recover(bench.study._study_id, max_retries=3)
@@ -159,10 +181,14 @@ def test_a_fleet_behind_a_transaction_pooler(pooler: PgBouncer, small_data: Path
 
     Counted by the pooler itself: the server still lists a killed worker's connection when it is replaced already.
     """
-    create(pooler.url, small_study(trials=5, epochs=4))
+    create(pooler.url, small_study(trials=4, epochs=4))  # one each: begun by all at once, more would exceed the budget
+    gate = tmp_path / "gate"
+    hooks = [partial(stand_still, 1), *[partial(stand_still, 1, gate)] * 3]
     with pooler.console() as count, sampled(count) as counts:
-        workers = [Worker(pooler.url, "small", small_data, tmp_path, grace=3.0) for _ in range(4)]
-        workers[0].wait_epoch(0)
+        workers = [Worker(pooler.url, "small", small_data, tmp_path, hook=hook, grace=3.0) for hook in hooks]
+        for worker in workers:
+            worker.wait_epoch(0)
+        gate.touch()
         workers[0].kill()
         assert [worker.join() for worker in workers[1:]] == [0, 0, 0], [worker.error for worker in workers]
     assert max(counts) == 3, max(counts)

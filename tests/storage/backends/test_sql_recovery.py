@@ -22,7 +22,7 @@ from storage.store import Store
 from storage.tables import claims
 from storage.worker.heartbeat import Heartbeat
 from tests.servers import Postgres, TcpProxy
-from tests.storage.bench import Bench
+from tests.storage.bench import Bench, connected, long_up, silence
 from tests.wallclock import COMPILER, Clock, compile_library
 
 
@@ -41,7 +41,7 @@ class Blocked:
 
         self.thread = threading.Thread(target=run)
         self.thread.start()
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + 60.0
         assert bench.store.engine is not None
         with bench.store.engine.connect() as connection:
             waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -51,7 +51,7 @@ class Blocked:
                 time.sleep(0.01)
 
     def join(self) -> None:
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -82,13 +82,15 @@ def test_a_recovery_that_waits_for_the_lock_judges_what_is_there_then(postgres_u
     """Between the look and the lock the worker beats after all, or another takes the trial: it is left alone."""
     bench, peer = Bench(postgres_url), open_store(postgres_url)
     trial_id = bench.study.ask()._trial_id
-    bench.store.fleet.seize(trial_id, Claim("host:1", grace=0.4))
-    assert _watch(peer, bench, 0.3) == []
-    time.sleep(0.2)
+    bench.store.fleet.seize(trial_id, Claim("host:1", grace=10.0))
+    assert _watch(peer, bench, 0.1) == []
+    silence(bench, 20.0)
+    connected(peer)
+    long_up(peer)
     assert bench.store.engine is not None
     with bench.store.engine.begin() as between:
         between.execute(sa.select(trials).where(trials.c.trial_id == trial_id).with_for_update())
-        judge = Blocked(bench, lambda: _watch(peer, bench, 0.6))
+        judge = Blocked(bench, lambda: _watch(peer, bench, 0.3))
         now = bench.store.fleet.dialect.now  # type: ignore[attr-defined]
         changed = {"a beat": {"beat": now, "grace": 60.0}, "another owner": {"token": "other", "grace": 60.0}}
         between.execute(claims.update().values(**changed[change]))
@@ -165,7 +167,7 @@ def test_progress_keeps_a_trial_from_being_given_up(postgres_url: str) -> None:
 
 
 def _recover(peer: Store, bench: Bench, max_retries: int) -> list[Recovered]:
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + 60.0
     while time.monotonic() < end:
         found = peer.fleet.recover(bench.study._study_id, max_retries)
         if found:
@@ -184,11 +186,16 @@ def shared(request: pytest.FixtureRequest, tmp_path) -> Bench:  # type: ignore[n
 def test_a_trial_without_a_claim_does_not_run_for_ever(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's own `ask` is left alone while it reports, then queued again; nobody waits for its beat; and a worker
     finishes it."""
-    monkeypatch.setattr(sql_recovery, "UNCLAIMED_GRACE", 0.5)
+    monkeypatch.setattr(sql_recovery, "UNCLAIMED_GRACE", 80.0)
+    connected(shared.store)
+    long_up(shared.store)
     plain = shared.study.ask()
-    for step in range(8):
+    for step in range(4):
         plain.report(0.5, step)
         assert _watch(shared.store, shared, 0.1) == []
+        silence(shared, 60.0)
+    assert _watch(shared.store, shared, 0.1) == []
+    silence(shared, 60.0)
     assert shared.store.fleet.unheard(shared.study._study_id, shared.store.fleet.now() + 1.0) == []
     (found,) = _recover(shared.store, shared, max_retries=3)
     assert (found.number, found.worker, found.given_up) == (plain.number, NOBODY, False)

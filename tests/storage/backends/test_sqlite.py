@@ -40,7 +40,7 @@ def test_a_transaction_locks_before_it_reads(tmp_path: Path) -> None:
 def test_the_clock_is_seconds_since_1970(tmp_path: Path) -> None:
     """The database's clock, which is this machine's, agrees with Python's."""
     now = open_store(f"sqlite:///{tmp_path / 'study.db'}").fleet.now()
-    assert abs(now - time.time()) < 5.0
+    assert abs(now - time.time()) < 60.0
 
 
 def plain_deletion(url: str) -> None:

@@ -31,7 +31,7 @@ def test_eight_processes_on_one_file(tmp_path: Path) -> None:
     processes = [CONTEXT.Process(target=_take_all, args=(url, queue)) for _ in range(8)]
     for process in processes:
         process.start()
-    taken = [queue.get(timeout=60) for _ in processes]
+    taken = [queue.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(10)
+        process.join(60)
     assert sorted(number for some in taken for number in some) == list(range(64))

@@ -31,7 +31,7 @@ def served(storage: StoreStorage, **settings: object) -> Iterator[Server]:
         yield server
 
 
-def get(url: str, method: str = "GET", timeout: float = 20.0) -> tuple[int, bytes]:
+def get(url: str, method: str = "GET", timeout: float = 120.0) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=timeout) as answer:
             return answer.status, answer.read()
@@ -94,7 +94,7 @@ def test_the_password_is_asked_for(storage: StoreStorage, password_file: Path) -
         manager = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         manager.add_password(None, server.url, "quant", PASSWORD)
         opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager))
-        assert opener.open(f"{server.url}/api/studies", timeout=20).status == 200
+        assert opener.open(f"{server.url}/api/studies", timeout=120).status == 200
 
 
 def test_a_port_that_is_taken(storage: StoreStorage) -> None:
@@ -118,7 +118,7 @@ def test_deleting_is_refused_unless_writable(storage: StoreStorage) -> None:
             data=b"{}",
             headers={"Content-Type": "application/json"},
         )
-        assert urllib.request.urlopen(request, timeout=20).status == 204
+        assert urllib.request.urlopen(request, timeout=120).status == 204
     assert not storage.get_all_studies()
 
 
@@ -177,7 +177,7 @@ def test_a_database_that_goes_away(postgres_server, postgres_url: str) -> None: 
         assert status == 500
         assert b"s3cr3t" not in body
         proxy.accepting = True
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while get(server.url + detail)[0] != 200:
             assert time.monotonic() < deadline
             time.sleep(0.3)

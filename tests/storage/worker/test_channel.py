@@ -13,34 +13,36 @@ from storage.worker.channel import Channel
 def test_jobs_are_done_in_order_and_neighbours_together() -> None:
     """Batches put while another is on its way are committed as one; a function between them keeps its place."""
     written: list[dict[int, float]] = []
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def write(batch: Batch) -> None:
-        gate.wait(5)
+        begun.set()
+        gate.wait(60)
         written.append(dict(batch.intermediate))
 
     channel = Channel(write)
     channel.put(Batch(intermediate={0: 0.0}))
-    time.sleep(0.1)
+    assert begun.wait(60)
     for epoch in (1, 2):
         channel.put(Batch(intermediate={epoch: float(epoch)}))
     channel.put(lambda: Batch(intermediate={99: 99.0}))
     channel.put(Batch(intermediate={3: 3.0}))
     gate.set()
-    channel.flush(5)
+    channel.flush(60)
     assert written == [{0: 0.0}, {1: 1.0, 2: 2.0}, {99: 99.0}, {3: 3.0}]
     channel.close()
 
 
 def test_an_outage_loses_nothing() -> None:
     """While writes fail for want of a database they are tried again; what a function returned is not made twice."""
-    failures = [2]
+    failures, failed = [2], threading.Event()
     written: list[int] = []
     uploads: list[int] = []
 
     def write(batch: Batch) -> None:
         if failures[0]:
             failures[0] -= 1
+            failed.set()
             raise DatabaseUnavailable("away")
         written.extend(batch.intermediate)
 
@@ -50,9 +52,10 @@ def test_an_outage_loses_nothing() -> None:
 
     channel = Channel(write)
     channel.put(upload)
+    assert failed.wait(60)
     with pytest.raises(DatabaseUnavailable, match="away"):
         channel.flush(0.3)
-    channel.flush(10)
+    channel.flush(60)
     assert (written, uploads) == ([1], [1])
     channel.close()
 
@@ -66,7 +69,7 @@ def test_another_failure_reaches_the_next_call() -> None:
     channel = Channel(write)
     channel.put(Batch(intermediate={0: 0.0}))
     with pytest.raises(ClaimLost):
-        channel.flush(5)
+        channel.flush(60)
     with pytest.raises(ClaimLost):
         channel.put(Batch(intermediate={1: 0.0}))
     channel.close()
@@ -77,15 +80,15 @@ def test_the_queue_is_bounded() -> None:
     gate = threading.Event()
     channel = Channel(lambda batch: None, capacity=2)
     for _ in range(3):
-        channel.put(lambda: gate.wait(5) and None)
+        channel.put(lambda: gate.wait(60) and None)
     blocked = threading.Thread(target=lambda: channel.put(Batch(intermediate={0: 0.0})))
     blocked.start()
     blocked.join(0.2)
     assert blocked.is_alive()
     gate.set()
-    blocked.join(5)
+    blocked.join(60)
     assert not blocked.is_alive()
-    channel.flush(5)
+    channel.flush(60)
     channel.close()
 
 

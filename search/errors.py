@@ -51,11 +51,15 @@ class StudyDeletedError(WorkerCannotGoOn):
     """The study is no longer in the database."""
 
 
-class RunNotSavedError(WorkerCannotGoOn):
+class RunNotStoredError(WorkerCannotGoOn):
+    """A finished run could not be stored in the database before its worker had to end."""
+
+
+class RunNotSavedError(RunNotStoredError):
     """Neither the database nor the disk could store a finished run before its worker had to end."""
 
 
-class RunSavedError(WorkerCannotGoOn):
+class RunSavedError(RunNotStoredError):
     """A run finished while the database could not be reached; it is saved to disk, and can be submitted later."""
 
     def __init__(self, where: str) -> None:

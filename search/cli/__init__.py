@@ -10,7 +10,8 @@ import typer
 
 from search.cli.help import Group
 from search.cli.manual import COMMANDS
-from search.errors import EXPECTED, told
+from search.errors import EXPECTED, RunNotStoredError, told
+from search.work.exits import exit_of
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,12 +46,13 @@ for _name in (name for names in COMMANDS.values() for name in names):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage."""
+    """Run the command line. Exit 0: done; 1: an expected failure, printed in one line; 2: usage; 69: the same as 1,
+    where a worker could not store its finished run."""
     try:
         app(args=arguments)
     except EXPECTED as error:
         print(f"lobtuna: {told(error)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(exit_of(error) if isinstance(error, RunNotStoredError) else 1)
     except BrokenPipeError:  # `lobtuna rank | head` closes our stdout: not a failure, and nothing left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

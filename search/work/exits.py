@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from search.errors import RestartNeeded, RunNotSavedError, RunSavedError
+from search.errors import RestartNeeded, RunNotStoredError
 from storage.errors import Unavailable
 
 
@@ -20,6 +20,6 @@ def exit_of(error: Exception) -> Exit:
     """The code for an expected failure that ended a worker."""
     if isinstance(error, RestartNeeded):
         return Exit.RESTART
-    if isinstance(error, (Unavailable, RunSavedError, RunNotSavedError)):
+    if isinstance(error, (Unavailable, RunNotStoredError)):
         return Exit.LATER
     return Exit.EXPECTED

@@ -17,7 +17,7 @@ from typing import IO
 
 from rich.console import Console
 
-from search.errors import SearchError
+from search.errors import RunNotStoredError, SearchError
 from search.study.halt import is_request
 from search.work.events import Event
 from search.work.exits import Exit
@@ -127,10 +127,13 @@ class _Supervisor:
         self.selector = selectors.DefaultSelector()
         self.summary = WorkSummary()
         self.signals = 0
+        self.unstored = 0  # slots that had a finished run which the database does not have when they were told to end
 
     def run(self) -> WorkSummary:
         with handling(self._on_signal):
             self._run_slots()
+        if self.unstored:
+            raise RunNotStoredError(self.processes[0].told or f"{self.unstored} slots ended so; see the lines above")
         if all(process.failed for process in self.processes):
             raise SearchError(self.processes[0].told or "every slot failed; see the lines above")
         self.summary.stopped = self.summary.stopped or self.stop.reason or ""
@@ -241,6 +244,7 @@ class _Supervisor:
         process.process = None
         if running.returncode == Exit.DONE or self.stop.reason is not None:
             process.done = True
+            self.unstored += running.returncode == Exit.LATER and process.ready
         elif running.returncode == Exit.EXPECTED or (running.returncode == Exit.LATER and not process.ready):
             self._give_up(process)  # another process would fail as well; a database never reached is a wrong URL
         elif process.hopeless:  # fresh processes cannot see that all trials fail for one reason

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from search.errors import RunNotSavedError, RunSavedError, SearchError
 from search.study.create import create_in
 from storage.backends.registry import open_storage
 from tests.machines import small_study
@@ -27,6 +28,23 @@ def test_a_worker_does_the_study_and_counts_what_it_did(run: Run, study: str, sm
     assert document["outcomes"] == {"complete": 2} and document["trials"] == 2
     assert "2 of 2 trials" in document["stopped"]
     assert "small #0" in err and "complete" in err and "\x1b" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [(RunSavedError("kept/small-3.run"), 69), (RunNotSavedError("nowhere"), 69), (SearchError("no"), 1)],
+)
+def test_a_finished_run_that_is_not_in_the_database_has_its_exit_code(
+    run: Run, error: SearchError, wanted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """69, as the process of a slot has it; every other expected failure has 1."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("search.work.start.start", fail)
+    code, _, err = run("work", "small", "--storage", "sqlite:///x.db", "--data", "x")
+    assert (code, err) == (wanted, f"lobtuna: {error}\n")
 
 
 def test_the_number_of_trials_of_a_worker(run: Run, study: str, small_data: Path) -> None:

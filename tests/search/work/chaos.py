@@ -137,16 +137,14 @@ class Attack:
     def _finish(self) -> None:
         """Repair everything, lower the budget to the trials that are there, and wait for the workers to end them."""
         self.faults.repair(float("inf"))
-        present = len(trials(self.around.direct))
-        revise(spec(present), self.around.direct)
+        revise(spec(len(trials(self.around.direct))), self.around.direct)
         end = time.monotonic() + 500
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             self._judge_leaving()
             time.sleep(0.1)
-        if left := self._unfinished():  # a killed worker's, queued again when the budget was spent, or one too many
-            if more := sum(trial in left for trial in trials(self.around.direct)):
-                revise(spec(present + more), self.around.direct)
+        if self._unfinished():  # a killed worker's trial, queued again when the budget was spent, or even exceeded
+            revise(spec(len(trials(self.around.direct))), self.around.direct)
             self.workers[:] = [self._worker(0)]
             assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)

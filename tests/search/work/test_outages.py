@@ -155,12 +155,13 @@ def test_a_worker_killed_with_a_finished_run(
 
 
 def no_time_left() -> None:
-    """Epochs of half a second, and two seconds of last tries after a stop."""
-    slow_epochs(0.5)
+    """Two seconds of last tries after a stop."""
     kept_runs.LAST_TRIES = 2.0
 
 
-def test_a_finished_run_that_nothing_can_take(own_postgres: Postgres, small_data: Path, tmp_path: Path) -> None:
+def test_a_finished_run_that_nothing_can_take(
+    own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Callable[[int], Callable[[], None]]
+) -> None:
     """The server is down, and the folder for finished runs cannot be written. A worker that is told to end says that
     its run could be stored nowhere and ends with exit 69; another goes on at the last stored epoch. A worker that is
     not told to end writes the run as soon as the folder can be written, and only then may it be told to end."""
@@ -169,11 +170,12 @@ def test_a_finished_run_that_nothing_can_take(own_postgres: Postgres, small_data
     folders = [tmp_path / "full", tmp_path / "soon-free"]
     for folder in folders:
         folder.write_text("not a folder")
-    options = {"hook": no_time_left, "grace": 2.0, "patience": 0.5}
+    options = {"hook": partial(each, held(2), no_time_left), "grace": 2.0, "patience": 0.5}
     fleet = [Worker(url, "small", small_data, tmp_path, keep_folder=folder, **options) for folder in folders]
     for worker in fleet:
         worker.wait_epoch(1)
     own_postgres.stop("fast")
+    gate.touch()
     lost = fleet[0].wait_for(lambda event: "neither the database nor" in event.text).trial
     fleet[0].terminate()
     assert fleet[0].join() == Exit.LATER

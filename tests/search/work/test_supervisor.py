@@ -16,12 +16,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.errors import SearchError
+from search.errors import RunNotStoredError, SearchError
 from search.work import supervisor
 from search.work.events import Event
 from search.work.exits import Exit
 from search.work.options import WorkOptions, WorkSummary
 from search.work.repeats import MOST
+from search.work.stopping import Stop
 from search.work.supervisor import Slot, pause_after, plan, supervise
 from tests.machines import assert_sound, create, small_study, trials
 
@@ -168,6 +169,34 @@ def test_all_but_an_expected_end_are_followed_by_a_fresh_process(
     _, log = run_scripted(tmp_path)
     told = ["crashed (exit 70)", "crashed (signal SIGSEGV)", "needs a fresh process", "lost the database"]
     assert [line.partition(":")[0] for line in log.splitlines() if "again" in line] == told
+
+
+TOLD_TO_END = """
+import json, os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+descriptor = json.load(sys.stdin)["events"]
+os.write(descriptor, sys.argv[1].encode())
+os.kill(os.getppid(), signal.SIGTERM)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
+print("lobtuna: trial 3 finished, but neither the database nor kept/small-3.run can store it", file=sys.stderr)
+sys.exit(69)
+"""
+
+
+def test_a_run_that_could_not_be_stored_is_told_at_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only slot is told to end while it holds a finished run: its last line is the supervisor's own, exit 69."""
+    asked = Stop.ask
+
+    def ask(stop: Stop, reason: str) -> None:
+        asked(stop, reason)
+        (tmp_path / "asked").touch()
+
+    monkeypatch.setattr(Stop, "ask", ask)
+    command = (sys.executable, "-c", TOLD_TO_END, READY.to_line().decode(), str(tmp_path / "asked"))
+    monkeypatch.setattr(supervisor, "COMMAND", command)
+    with pytest.raises(RunNotStoredError, match=r"^trial 3 finished, but neither the database nor kept/small-3\.run"):
+        run_scripted(tmp_path)
 
 
 def test_pauses_grow_up_to_a_minute() -> None:

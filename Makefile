@@ -11,6 +11,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@mkdir -p $(VENV)/share/man && ln -sfn ../../../docs/man $(VENV)/share/man/man1  # an editable install leaves them out
 	@touch $@
 
 demo: $(STAMP)

@@ -136,7 +136,7 @@ CODE: Registry[Callable[[Floats, Floats, Floats], Any]] = Registry("metric of a 
 
 def declare_metric(name: str) -> None:
     """Make a plugin's metric known by its name, whether or not its source is run."""
-    METRICS[name] = Metric(name, _of_size, _no_moments, FAR, whole=name)
+    METRICS[name] = Metric(name, name, _of_size, _no_moments, FAR, whole=name)
 
 
 def _no_moments(m: Moments) -> Any:

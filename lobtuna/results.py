@@ -222,7 +222,7 @@ class Scored(Shown):
 
     @property
     def mean(self) -> float:
-        """Mean weighted Pearson of the first submission over all sequences."""
+        """Mean score over targets of the first submission, over all sequences."""
         return self.found.scores[0].overall.mean
 
     @property

@@ -14,6 +14,7 @@ myst_heading_anchors = 4  # links to headings, as a repository makes them, down 
 html_theme = "furo"
 html_title = f"lobtuna {release}"
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False

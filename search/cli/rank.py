@@ -22,6 +22,7 @@ from search.cli.help import Command, examples
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lobmodels.schema import Schema
     from search.study.named import StudyRanking
     from search.study.ranking import RankedConfiguration, Ranking
 
@@ -107,7 +108,7 @@ def _print(found: StudyRanking, limit: int, wanted: list[str]) -> None:
     for i, row in enumerate(rows if names else (), 1):
         values = " ".join(f"{key}={value}" for key, value in _values(row.configuration).items() if key in names)
         stdout.print(stdout.fold(f"{i:>3}  {values}", indent=5), markup=False, soft_wrap=True)
-    for line in _remarks(ranking, found.report_fraction, len(ranking.rows) - limit):
+    for line in _remarks(found, len(ranking.rows) - limit):
         stdout.print(stdout.fold(line, indent=2), markup=False, soft_wrap=True)
 
 
@@ -151,20 +152,25 @@ def _cells(row: RankedConfiguration) -> list[str]:
     return [*cells, score(row.best_run.value), report]
 
 
-def _remarks(ranking: Ranking, fraction: float, hidden: int) -> list[str]:
-    lines = []
+def _evidence(ranking: Ranking, schema: Schema) -> str:
+    """What sequences the ranking speaks of, and why."""
+    from lobmodels.metric import metric_of
+
+    if ranking.resampled:
+        return "new sequences: the selection sequences were drawn again"
+    if not metric_of(schema).correlates:
+        return f"these sequences alone: scores of the metric {schema.metric} cannot be drawn again by sequence"
+    return "these sequences alone: runs of older versions do not say how they did on each"
+
+
+def _remarks(found: StudyRanking, hidden: int) -> list[str]:
+    lines, ranking, fraction = [], found.ranking, found.report_fraction
     if hidden > 0:
         lines.append(f"{hidden} more: --limit {len(ranking.rows)}")
     if ranking.noise is not None and ranking.between is not None:
         lines.append(f"spread (sd): {ranking.noise:.4f} under the seed, {ranking.between:.4f} between configurations")
     if ranking.repeated:
-        about = (
-            "estimate and P(best) are about new sequences: the selection sequences were drawn again"
-            if ranking.resampled
-            else "estimate and P(best) are about these sequences alone: runs of older versions do not say how they did "
-            "on each"
-        )
-        lines.append(about)
+        lines.append(f"estimate and P(best) are about {_evidence(ranking, found.schema)}")
     if ranking.luck is not None:
         lines.append(f"luck of the search's own runs, by which these were chosen: {ranking.luck:+.4f}; taken out")
     if ranking.repeated:

@@ -110,5 +110,12 @@ def _metadata(project: dict[str, Any]) -> str:
     ]
     for extra, texts in project["optional-dependencies"].items():
         lines.append(f"Provides-Extra: {extra}")
-        lines += [f'Requires-Dist: {Requirement(text)} ; extra == "{extra}"' for text in texts]
+        lines += [f"Requires-Dist: {_for_extra(text, extra)}" for text in texts]
     return "\n".join(lines) + "\n"
+
+
+def _for_extra(text: str, extra: str) -> str:
+    """The requirement `text` where `extra` is asked for, and its own marker holds."""
+    requirement = Requirement(text)
+    own, requirement.marker = requirement.marker, None
+    return f'{requirement} ; {f"({own}) and " if own else ""}extra == "{extra}"'

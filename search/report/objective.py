@@ -7,18 +7,19 @@ dashboard asks here instead, and nothing is written.
 
 from __future__ import annotations
 
-from lobmodels.errors import UnknownNameError
-from lobmodels.metric import metric_of
+from lobmodels.metric import METRICS
 from lobmodels.schema import Schema
 from search.study.record import SCHEMA, SPEC
 from storage.optuna_internals import FrozenStudy
 
 
 def objective_name(study: FrozenStudy) -> str | None:
-    """The name of the study's score; None for a study that lobtuna did not create, or whose schema is damaged."""
+    """The name of the study's score; None for a study that lobtuna did not create, or whose schema is damaged. A metric
+    of a plugin whose source is not known here goes by the name that the data gives it."""
     if SPEC not in study.user_attrs:
         return None
     try:
-        return f"{metric_of(Schema.of(study.user_attrs.get(SCHEMA))).short}, selection"
-    except (UnknownNameError, TypeError, KeyError):  # a page about other studies must open all the same
+        metric = Schema.of(study.user_attrs.get(SCHEMA)).metric
+    except (TypeError, KeyError):  # a page about other studies must open all the same
         return None
+    return f"{METRICS[metric].short if metric in METRICS else metric}, selection"

@@ -31,8 +31,8 @@ DROP = '.MuiCard-root:has(> button > * > [data-testid="UploadFileIcon"])'
 BAR = """
 #lobtuna{position:fixed;z-index:1300;top:0;right:0;height:64px;padding:0 16px;display:flex;gap:14px;align-items:center;
 font:14px/1.3 Roboto,system-ui,Arial,sans-serif}
-#lobtuna a{color:#fff;text-underline-offset:3px;background:#00000073;border-radius:4px;padding:5px 9px}
-@media(max-width:600px){#lobtuna{height:56px;padding:0 8px;gap:6px;font-size:12px}}
+#lobtuna a{color:#fff;text-underline-offset:3px;background:#000000b3;border-radius:4px;padding:5px 9px}
+@media(max-width:600px){#lobtuna{top:auto;bottom:8px;height:auto;padding:0 8px}}
 """
 DROPPED = frozenset({"content-length", "last-modified", "etag", "accept-ranges"})
 HIDDEN = f"{CHANGING}, {DROP} {{display:none!important}}"

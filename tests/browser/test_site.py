@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -89,3 +90,21 @@ def test_the_search_finds(visit: Callable[..., Visit], site: Path) -> None:
     found = visit(f"{(site / 'search.html').as_uri()}?q=heartbeat")
     found.page.locator("#search-results a").first.wait_for()
     assert found.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_nothing_serious(visit: Callable[..., Visit], site: Path, width: int) -> None:
+    """Start page, commands, a page of tables and the notebook fail no rule of axe-core that is serious or critical."""
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    found = visit((site / "index.html").as_uri(), width)
+    serious = []
+    for name in ("index", "commands", "study-file", "notebook"):
+        found.page.goto((site / f"{name}.html").as_uri())
+        found.page.evaluate(axe)
+        result = found.page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+        serious += [
+            f"{name}: {v['id']}: {v['nodes'][0]['html'][:200]}"
+            for v in result
+            if v["impact"] in ("serious", "critical")
+        ]
+    assert serious == []

@@ -61,7 +61,8 @@ def build(folder: Path) -> int:
         for made in (source, assets):
             made.mkdir()
         stage(source)
-        shutil.copy(SITE / "site.css", assets)
+        for name in ("site.css", "site.js"):
+            shutil.copy(SITE / name, assets)
         (assets / PLOTLY).write_text(plotly.offline.get_plotlyjs(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         strict = ["-q", "-n", "-W", "--keep-going"]

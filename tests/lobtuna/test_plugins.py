@@ -56,7 +56,8 @@ def plugin(folder: Path, *changes: tuple[str, str]) -> Path:
 def test_the_names() -> None:
     """The decorators and types of `lobmodels.plugins`, no copies."""
     assert lobtuna.plugins.network is registering.network and lobtuna.plugins.Int is declarations.Int
-    assert set(lobtuna.plugins.__all__) == {"network", "loss", "Int", "Float", "Choice", "Flag"}
+    decorators = {"network", "loss", "features", "metric"}
+    assert set(lobtuna.plugins.__all__) == decorators | {"Int", "Float", "Choice", "Flag"}
 
 
 def test_it_goes_the_whole_way_on_data_of_another_schema(
@@ -72,6 +73,36 @@ def test_it_goes_the_whole_way_on_data_of_another_schema(
     lobtuna.export(study, tmp_path / "own.zip", data=data)
     checked = lobtuna.verify(tmp_path / "own.zip", data)
     assert checked.ok and "average" in checked.table().column("check")
+
+
+def test_features_and_a_metric_in_python(url: str, data: Path, tmp_path: Path) -> None:
+    """A file with both, on data whose schema names the metric: searched, ranked, exported, verified and scored."""
+    file = tmp_path / "parts.py"
+    file.write_text(
+        "import numpy as np\nfrom lobtuna.plugins import features, metric\n"
+        '@features("product", reads=["c0", "c1"], gives=["c0_c1"])\ndef product(x, config):\n'
+        "    return x.prod(-1, keepdim=True)\n"
+        '@metric("nearness")\ndef nearness(p, y, w):\n    return -np.abs(p - y).mean(0)\n'
+    )
+    schema = data / "schema.yaml"
+    schema.write_text(schema.read_text().replace("metric: pearson", "metric: {plugin: nearness}"))
+    parameters = {
+        "product": {"choices": [True, False]},
+        "hidden_size": 4,
+        "num_layers": 1,
+        "batch_size": 4,
+        "epochs": 1,
+    }
+    baselines = [{"product": True}, {"product": False}]
+    document = {**SMALL, "parameters": parameters, "baselines": baselines, "budget": {"trials": 2}}
+    study = lobtuna.create(document, url, data=data, plugins=[file]).study
+    assert lobtuna.work(study, data, device="cpu").outcomes == {"complete": 2}
+    assert "product" in lobtuna.rank(study)._repr_html_()
+    lobtuna.export(study, tmp_path / "own.zip", data=data)
+    assert lobtuna.verify(tmp_path / "own.zip", data).ok
+    assert -3 < lobtuna.score(tmp_path / "own.zip", data).mean < 0
+    run = lobtuna.load(study.best()).checkpoint
+    assert run.score is not None and run.scores["select"] == {"move": run.score, "mean": run.score}
 
 
 FIXED_SIZE = ("config.taps * input_size", "config.taps * 32")

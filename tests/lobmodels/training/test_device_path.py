@@ -2,8 +2,9 @@
 restored on another device. `fake_cuda.py` says what is real in it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -13,12 +14,15 @@ import torch
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import FEATURE_FLAGS, RunConfig
 from lobmodels.data import Dataset
-from lobmodels.metric import weighted_pearson
+from lobmodels.metric import score, weighted_pearson
+from lobmodels.plugins.loading import load_file
 from lobmodels.serialization import unpack
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
+from lobmodels.training.scores import score_for
 from tests.lobmodels.training.fake_cuda import FakeCuda
 from tests.lobmodels.training.short_data import STEPS, short_dataset
+from tests.plugin_files import blocks_of_files, forgotten
 
 BASE = {"hidden_size": 12, "num_layers": 2, "batch_size": 3, "epochs": 2, "lr": 3e-3}
 ALL_GROUPS = dict.fromkeys(FEATURE_FLAGS, True)
@@ -195,3 +199,24 @@ def test_cuda_without_a_number(monkeypatch: pytest.MonkeyPatch, free: int) -> No
         run = start("cuda", **RECIPES["gru"])
         run.train_epoch()
         assert run.device == next(run.network.parameters()).device == OTHER
+
+
+@pytest.mark.parametrize("lies", LIES)
+def test_features_and_a_metric_of_plugins(lies: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's features are computed where the data lies, resident or streamed, and give what they give on a CPU; the
+    rows that a user's metric reads are gathered there, and its score is put back there."""
+    values = {"depth": True, "pressure": True, "half_life": 5.0, "normalizer": "zscore", "amp": False}
+    with forgotten():
+        for name in ("pressure.py", "gain.py"):
+            (tmp_path / name).write_text(blocks_of_files()[name])
+            load_file(tmp_path / name)
+        expected = scores(ended(start(CPU, **values)))
+        schema = replace(dataset().schema, metric="gain")
+        p, y = torch.randn(2, 30, 2, generator=torch.Generator().manual_seed(0))
+        with FakeCuda(monkeypatch, free=LIES[lies]):
+            assert scores(ended(start(OTHER, **values))) == pytest.approx(expected, abs=1e-5)
+            gathered = score_for(schema, OTHER)
+            gathered.update(p.to(OTHER), y.to(OTHER))
+            found = gathered.compute()
+            assert found.device == OTHER
+            assert found.cpu().numpy() == pytest.approx(score(p.numpy(), y.numpy(), schema), abs=1e-12)

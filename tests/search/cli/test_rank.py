@@ -2,10 +2,13 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lobmodels.schema import LOB
+from search.study.record import SCHEMA
 from storage.backends.registry import open_storage
 from tests.made_study import make_study
 from tests.search.cli.calls import Run
@@ -71,3 +74,12 @@ def test_columns_are_chosen(run: Run, searched: str) -> None:
     assert not any(line.startswith("  1  hidden") for line in out)
     status, _, err = run("rank", "joint", "--storage", searched, "--columns", "lrr")
     assert status == 1 and "no such column or parameter; there are trial, n, estimate" in err
+
+
+def test_a_metric_without_sums_is_told(run: Run) -> None:
+    """Where scores cannot be drawn again by sequence, the ranking says of which sequences it speaks, and why."""
+    study = make_study(open_storage("sqlite:///lobtuna.db"), 8, replicates=(2, 2))
+    study.set_user_attr(SCHEMA, replace(LOB, metric="r2").document())
+    status, out, _ = run("rank", study.study_name)
+    said = "about these sequences alone: scores of the metric r2 cannot be drawn again by sequence"
+    assert status == 0 and said in " ".join(out.split())

@@ -38,7 +38,13 @@ def test_the_metric_of_the_data(storage: StoreStorage) -> None:
     assert names(storage) == {"foreign": None, **dict.fromkeys(("joint", "joint.seeds"), "minus MSE, selection")}
 
 
-@pytest.mark.parametrize("damaged", [replace(LOB, metric="guess").document(), {"features": []}, 3])
+def test_a_metric_of_a_plugin_goes_by_its_name(storage: StoreStorage) -> None:
+    """The dashboard does not run a plugin's source to show its studies."""
+    make_study(storage, 1).set_user_attr(SCHEMA, replace(LOB, metric="profit").document())
+    assert names(storage) == {"joint": "profit, selection"}
+
+
+@pytest.mark.parametrize("damaged", [{"features": []}, 3])
 def test_a_damaged_schema_hides_no_other_study(storage: StoreStorage, damaged: object) -> None:
     """It costs the name of this study's score, not the page on all studies."""
     make_study(storage, 1).set_user_attr(SCHEMA, damaged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from lobmodels.plugins.loading import is_loaded
 from lobmodels.schema import LOB
 from search.cli import main
 from search.errors import SearchError, StudyExistsError
+from search.report import build_report
 from search.study.feasible import require_allowed
 from search.study.named import rank
 from search.study.open import load_study, open_study
@@ -294,6 +296,7 @@ def test_a_metric_travels_with_the_study_of_its_data(gain_file: Path, gain_data:
     values = [trial.value for trial in open_study(url, "gain").get_trials()]
     elsewhere()
     assert rank(url, "gain").schema.metric == "gain"
+    assert "of the data's metric, gain" in html.unescape(build_report(open_study(url, "gain")).html)
     assert all(value is not None and -1 < value < 1 for value in values)
 
 

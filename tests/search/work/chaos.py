@@ -138,7 +138,7 @@ class Attack:
         """Repair everything, lower the budget to the trials that are there, and wait for the workers to end them."""
         self.faults.repair(float("inf"))
         revise(spec(len(trials(self.around.direct))), self.around.direct)
-        end = time.monotonic() + 240
+        end = time.monotonic() + 500
         while any(worker.process.is_alive() for worker in (*self.workers, *self.leaving)):
             assert time.monotonic() < end, [worker.events[-3:] for worker in self.workers]
             self._judge_leaving()
@@ -146,7 +146,7 @@ class Attack:
         if self._unfinished():  # a killed worker's trial, queued again when the budget was spent, or even exceeded
             revise(spec(len(trials(self.around.direct))), self.around.direct)
             self.workers[:] = [self._worker(0)]
-            assert self.workers[0].join(240) == Exit.DONE, self.workers[0].error
+            assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
         assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
         self._judge_leaving()
         for worker in self.workers:

@@ -27,6 +27,8 @@ from tests.pace import each, slow_epochs, stand_still, stand_still_until_stopped
 from tests.search.work.faults import main_done
 from tests.servers import Postgres, TcpProxy, free_port
 
+Held = Callable[[int], Callable[[], None]]
+
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
@@ -35,7 +37,7 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def held(gate: Path) -> Callable[[int], Callable[[], None]]:
+def held(gate: Path) -> Held:
     """`held(epoch)`: a worker's hook, its runs stand still in that epoch until `gate` is there."""
     return lambda epoch: partial(stand_still, epoch, gate)
 
@@ -44,13 +46,7 @@ def held(gate: Path) -> Callable[[int], Callable[[], None]]:
     ("workers", "outage"), [(2, 6.0), pytest.param(4, 20.0, marks=pytest.mark.soak)], ids=["short", "long"]
 )
 def test_postgres_restarted_under_workers(
-    workers: int,
-    outage: float,
-    own_postgres: Postgres,
-    small_data: Path,
-    tmp_path: Path,
-    gate: Path,
-    held: Callable[[int], Callable[[], None]],
+    workers: int, outage: float, own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:
     """The server goes away under working workers for longer than their grace and comes back: all of them go on,
     nothing is lost or done twice."""
@@ -72,11 +68,7 @@ def test_postgres_restarted_under_workers(
 
 
 def test_an_outage_longer_than_patience(
-    own_postgres: Postgres,
-    small_data: Path,
-    tmp_path: Path,
-    gate: Path,
-    held: Callable[[int], Callable[[], None]],
+    own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:
     """The server is down for several times the workers' patience. Both finish their runs in the outage, keep them and
     wait, hand in what they have, and go on by themselves; no file is left."""
@@ -141,11 +133,7 @@ def test_told_to_end_in_an_outage(own_postgres: Postgres, small_data: Path, tmp_
 
 
 def test_a_worker_killed_with_a_finished_run(
-    own_postgres: Postgres,
-    small_data: Path,
-    tmp_path: Path,
-    gate: Path,
-    held: Callable[[int], Callable[[], None]],
+    own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:
     """The server is down, the finished run is on disk, and its worker is killed while it waits: the next worker in
     that folder stores it, and nothing is trained twice."""
@@ -207,11 +195,7 @@ def test_a_finished_run_that_nothing_can_take(
 
 
 def test_postgres_gone_for_good(
-    own_postgres: Postgres,
-    small_data: Path,
-    tmp_path: Path,
-    gate: Path,
-    held: Callable[[int], Callable[[], None]],
+    own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:
     """A run that finishes while the server is down is kept on disk when its worker is told to end, and is handed in
     once there is a server again: same number, same weights; a second hand-in changes nothing."""
@@ -282,13 +266,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk(
-    small_disk: Path,
-    small_data: Path,
-    tmp_path: Path,
-    gate: Path,
-    held: Callable[[int], Callable[[], None]],
-) -> None:
+def test_a_full_disk(small_disk: Path, small_data: Path, tmp_path: Path, gate: Path, held: Held) -> None:
     """The disk of the database is full when a run is stored: the run is kept elsewhere, the note says so, and once
     there is room the worker itself hands it in."""
     url = f"sqlite:///{small_disk / 'study.db'}"

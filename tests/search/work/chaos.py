@@ -77,7 +77,7 @@ class Attack:
             self._replace_ended()
             if now >= due:
                 self.faults.inject()
-                due = time.monotonic() + self.random.uniform(*pause)
+                due = time.monotonic() + self.faults.random.uniform(*pause)
             if now >= plan:
                 plan = time.monotonic() + PLAN_EVERY
                 self._plan()

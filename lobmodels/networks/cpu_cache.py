@@ -59,8 +59,11 @@ def compiled_once() -> Iterator[None]:
 
 
 def _compile_in_a_child(folder: Path) -> None:
-    """Fill `folder` for this processor and these versions, once. Where that fails, this process compiles."""
+    """Fill `folder` for this processor, these versions and this copy of the sources, once: numba looks code up by the
+    path and the time of its source. Where that fails, this process compiles."""
     made_for = [llvmlite.binding.get_host_cpu_name(), numba.__version__, llvmlite.__version__, sys.version]
+    source = Path(__file__).with_name(SOURCES[0])
+    made_for += [str(source), str(source.stat().st_mtime_ns)]
     stamp = folder / f"compiled-{hashlib.blake2b(repr(made_for).encode(), digest_size=8).hexdigest()}"
     if stamp.exists():
         return

@@ -1,6 +1,7 @@
 """The CPU kernels are compiled once a machine, by one process, and not kept where no folder can be written."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import filelock
 import numba
 import pytest
 
+from lobmodels.networks import cpu_cache
 from lobmodels.networks.cpu_cache import compiled_once, machine_code_folder
 
 CODE = (
@@ -59,6 +61,21 @@ def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert str(tmp_path / "numba") == numba.config.CACHE_DIR
     monkeypatch.setattr("lobmodels.networks.cpu_cache.SOURCES", ("cpu_kernels.py",))
     assert machine_code_folder() != folder
+
+
+def test_another_copy_of_the_sources_is_compiled_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Numba looks code up by the path and the time of its source: a second checkout, or one installed again, finds
+    nothing of the first, and its first process must not be the one that compiles."""
+    monkeypatch.setattr("lobmodels.networks.cpu_cache.CODE", "")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
+    copy = Path(shutil.copytree(Path(cpu_cache.__file__).parent, tmp_path / "copy"))
+    touch = lambda: os.utime(copy / cpu_cache.SOURCES[0], (1, 1))  # noqa: E731
+    for stamps, change in enumerate((lambda: None, lambda: None, touch), start=1):
+        change()
+        for _ in range(2):
+            with compiled_once():
+                assert len(list((tmp_path / "numba").rglob("compiled-*"))) == stamps
+        monkeypatch.setattr(cpu_cache, "__file__", str(copy / "cpu_cache.py"))
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

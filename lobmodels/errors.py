@@ -47,9 +47,9 @@ class DataError(LobModelsError):
 class ConfigError(LobModelsError):
     """A configuration contradicts itself or the data it meets. `problems` lists every one of them."""
 
-    def __init__(self, problems: list[str] | str) -> None:
+    def __init__(self, problems: list[str] | str, *, arguments: Sequence[str] = ()) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("; ".join(self.problems))
+        super().__init__("; ".join(self.problems), arguments=arguments)
 
 
 class UnknownNameError(ConfigError):

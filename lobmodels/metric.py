@@ -148,7 +148,8 @@ def metric_of(schema: Schema) -> Metric:
     if schema.metric not in METRICS:
         raise ConfigError(
             f"the data is scored by the metric {schema.metric!r}, which neither lobtuna nor a plugin that is known "
-            "here defines: name the file of its plugin with `--plugin`, or load it with lobtuna.plugin"
+            "here defines: name the file of its plugin with `plugin`, or load it with lobtuna.plugin",
+            arguments=["plugin"],
         )
     return METRICS[schema.metric]
 
@@ -162,8 +163,9 @@ def whole_score(name: str, prediction: Floats, target: Floats) -> Floats:
     """
     if name not in CODE.names:
         raise ConfigError(
-            f"{name} is a metric of a plugin whose source was not run here: name its file with `--plugin`, or load it "
-            "with lobtuna.plugin"
+            f"{name} is a metric of a plugin whose source was not run here: name its file with `plugin`, or load it "
+            "with lobtuna.plugin",
+            arguments=["plugin"],
         )
     there = ~np.isnan(target[:, 0])
     p, y, w = _of_size(prediction[there], target[there])

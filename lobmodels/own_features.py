@@ -52,7 +52,8 @@ class OwnFeatures:
         if name not in CODE.names:
             raise ConfigError(
                 f"{name}=True is a feature group of a plugin whose source was not run here: name its file with "
-                "`--plugin`, or load it with lobtuna.plugin"
+                "`plugin`, or load it with lobtuna.plugin",
+                arguments=["plugin"],
             )
         self.name, self.columns = name, DECLARED[name]
         self.settings = tuple((key, value) for key, value in settings if key in self.columns.parameters)

@@ -130,7 +130,7 @@ class Declaration:
     def in_words(self) -> str:
         """How a study file asks for the part, or a schema."""
         if self.kind == METRIC:
-            return f"`metric: {{plugin: {self.name}}}` in the schema of the data, name that data with --data"
+            return f"`metric: {{plugin: {self.name}}}` in the schema of the data"
         return f"`{self.field}: {'true' if self.value is True else self.value}` in the study file"
 
     def to_json(self) -> dict[str, Any]:

@@ -65,9 +65,8 @@ def used_plugins(spec: StudySpec, sources: Sequence[Source], named: int, schema:
     for source in sources[:named]:
         if source not in used:
             first = source.declarations[0]
-            raise SearchError(
-                f"study {spec.name!r} uses nothing of {source.file}: write {first.in_words}, or leave --plugin out"
-            )
+            how = f"{first.in_words}, name that data with --data" if first.kind == METRIC else first.in_words
+            raise SearchError(f"study {spec.name!r} uses nothing of {source.file}: write {how}, or leave --plugin out")
     check_plugins(spec, used, schema)
     return used
 

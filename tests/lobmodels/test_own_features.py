@@ -93,7 +93,7 @@ def test_what_data_and_process_must_have() -> None:
     blob = run("a#0", hidden_size=4, pressure=True).to_bytes()
     del CODE._entries["pressure"]
     known = Checkpoint.from_bytes(blob)  # its declaration is enough to read a checkpoint
-    with pytest.raises(ConfigError, match="whose source was not run here: name its file with `--plugin`"):
+    with pytest.raises(ConfigError, match="whose source was not run here: name its file with `plugin`"):
         known.predict(rows(1, 5))
     with forgotten():
         from lobmodels.plugins.declarations import DECLARED

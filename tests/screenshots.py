@@ -5,23 +5,32 @@ The study is simulated (`tests.made_study`); so are the scores of its ensemble a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from optuna.storages import BaseStorage
 from rich.console import Console, RenderableType
 
+from lobmodels.data import load_dataset
+from lobmodels.data.synthetic import write_dataset
+from lobmodels.profile import profile_dataset
 from search.cli.status import render
+from search.profile import write_profile
 from search.report import write_report
 from search.report.compare import compare
 from search.report.headline import headline
+from search.report.objective import objective_name
 from search.report.record import read_study
 from search.report.start import StartReader
 from search.report.write import write_comparison
@@ -33,6 +42,7 @@ from search.studyfile.spec import StudySpec
 from search.work.events import Event
 from search.work.progress import Progress
 from storage.backends.registry import open_storage
+from storage.dashboard.server import Ours, Settings, listening
 from storage.dashboard.start import render as start_page
 from tests.browser.conftest import FLAGS, NAMES
 from tests.made_study import SPEC, make_study
@@ -73,28 +83,52 @@ def at_work() -> RenderableType:
     return progress.screen()
 
 
-def pictures(folder: Path) -> dict[str, tuple[Path, int, int]]:
-    """Pages and terminals to be photographed, by the name of the picture: the file, width and height in pixels."""
-    storage = open_storage(f"sqlite:///{folder}/studies.db")
-    joint, wide = studies(storage)
-    report = write_report(joint, folder / "report")
-    compared = write_comparison(compare([joint, wide]), folder / "compared")
-    (folder / "start.html").write_text(start_page(StartReader(storage)(), writable=False), encoding="utf-8")
-    found = {
-        "start": (folder / "start.html", DESK, 860),
-        "report": (report, DESK, 1000),
-        "report-phone": (report, PHONE, 900),
-        "compare": (compared, DESK, 1000),
+Picture = tuple[str, int, int]  # address, width and height in pixels
+
+
+def pictures(folder: Path, storage: BaseStorage, joint: Any, wide: Any) -> dict[str, Picture]:
+    """Pages and terminals to be photographed, by the name of the picture."""
+    pages = {
+        "report": write_report(joint, folder / "report"),
+        "compare": write_comparison(compare([joint, wide]), folder / "compared"),
+        "start": folder / "start.html",
+        "profile": profile(folder),
     }
+    pages["start"].write_text(start_page(StartReader(storage)(), writable=False), encoding="utf-8")
+    found: dict[str, Picture] = {}
+    for name, page in pages.items():
+        found[name] = (page.resolve().as_uri(), DESK, 1000)
+        found[f"{name}-phone"] = (page.resolve().as_uri(), PHONE, 900)
     screen = render(status_of(joint), headline(read_study(joint)))
-    for name, width, parts in (("status", 80, (screen,)), ("work", 80, (at_work(),))):
+    for name, width, part in (
+        ("status", 80, screen),
+        ("status-wide", 140, screen),
+        ("work", 80, at_work()),
+        ("work-wide", 140, at_work()),
+    ):
         path = folder / f"{name}.svg"
-        path.write_text(terminal(width, *parts), encoding="utf-8")
-        found[name] = (path, 7 * width, 0)
+        path.write_text(terminal(width, part), encoding="utf-8")
+        found[name] = (path.resolve().as_uri(), 7 * width, 0)
     return found
 
 
-def photograph(found: dict[str, tuple[Path, int, int]], folder: Path, each: Callable[[Path], None]) -> None:
+def profile(folder: Path) -> Path:
+    """The page of a simulated data set's profile."""
+    with contextlib.chdir(folder):  # the page names the folder of the data
+        write_dataset(Path("lob"), train=60, valid=30, seed=0)
+        return write_profile(profile_dataset(load_dataset(Path("lob"))), folder / "profile")[0]
+
+
+@contextlib.contextmanager
+def dashboard(storage: BaseStorage) -> Iterator[dict[str, Picture]]:
+    """The dashboard's page of the first study, while it is served."""
+    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
+        threading.Thread(target=server.run, daemon=True).start()
+        study = f"{server.url}/dashboard/studies/1"
+        yield {"dashboard": (study, DESK, 1000), "dashboard-phone": (study, PHONE, 900)}
+
+
+def photograph(found: dict[str, Picture], folder: Path, each: Callable[[Path], None]) -> None:
     """Take each picture with the system's Chromium."""
     from playwright.sync_api import sync_playwright
 
@@ -104,12 +138,13 @@ def photograph(found: dict[str, tuple[Path, int, int]], folder: Path, each: Call
         for name, (source, width, height) in found.items():
             page = browser.new_page(viewport={"width": width, "height": height or 400})
             target = folder / f"{name}.png"
-            if source.suffix == ".svg":
-                page.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block }}</style>{source.read_text()}")
+            if source.endswith(".svg"):
+                drawing = Path(url2pathname(urlsplit(source).path)).read_text()
+                page.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block }}</style>{drawing}")
                 page.locator("svg").first.screenshot(path=target)
             else:
-                page.goto(source.resolve().as_uri())
-                page.wait_for_timeout(1500)  # figures near the window are drawn
+                page.goto(source)
+                page.wait_for_timeout(2500)  # figures near the window are drawn
                 page.screenshot(path=target)
             each(target)
         browser.close()
@@ -120,7 +155,11 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        photograph(pictures(Path(scratch)), folder, lambda path: print(path, f"{path.stat().st_size / 1000:.0f} kB"))
+        storage = open_storage(f"sqlite:///{scratch}/studies.db")
+        joint, wide = studies(storage)
+        with dashboard(storage) as served:
+            found = pictures(Path(scratch), storage, joint, wide) | served
+            photograph(found, folder, lambda path: print(path, f"{path.stat().st_size / 1000:.0f} kB"))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/lobtuna demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -205,7 +205,7 @@ class RunConfig(NetworkConfig):
         A plugin's feature group is named only where it is on or the configuration was given its flag: other studies of
         a process that has loaded the plugin must not mention it.
         """
-        unnamed = {name for name in own_feature_flags() if not getattr(self, name)} - self.model_fields_set
+        unnamed = set(own_feature_flags()) - set(self._own_groups()) - self.model_fields_set
         return {
             name: value
             for name, value in self.model_dump().items()
@@ -231,12 +231,17 @@ class RunConfig(NetworkConfig):
     def feature_groups(self) -> tuple[str, ...]:
         """Names of the feature groups that are switched on, in the order they are appended: plugins' behind the others,
         by name."""
-        return tuple(name for name in (*FEATURE_FLAGS, *own_feature_flags()) if getattr(self, name))
+        return (*(name for name in FEATURE_FLAGS if getattr(self, name)), *self._own_groups())
 
     def feature_settings(self) -> tuple[tuple[str, Any], ...]:
         """Parameters of the plugins' feature groups that are switched on, with their values, by name."""
-        on = {name for name in own_feature_flags() if getattr(self, name)}
+        on = self._own_groups()
         return tuple(sorted((name, getattr(self, name)) for name, (parent, _) in REQUIRES.items() if parent in on))
+
+    def _own_groups(self) -> tuple[str, ...]:
+        """The plugins' feature groups that are switched on, by name. A configuration that was made before its process
+        loaded a plugin has no value for the plugin's flag, and does not use it."""
+        return tuple(name for name in own_feature_flags() if self.__dict__.get(name, False))
 
 
 def _needs(metadata: list[Any]) -> tuple[str, Allowed] | None:

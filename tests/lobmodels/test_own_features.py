@@ -53,6 +53,17 @@ def test_configurations_name_groups_and_their_parameters() -> None:
     assert not {"depth", "pressure", "half_life"} & set(plain.active()) and asked.active()["pressure"] is False
 
 
+EARLIER = RunConfig.parse({"lag": True})  # made before any plugin was loaded
+
+
+def test_a_configuration_that_is_older_than_the_plugin() -> None:
+    """In a notebook a plugin may be loaded when configurations are there already: they do not use it."""
+    now = RunConfig.parse({"lag": True})
+    assert EARLIER.feature_groups() == now.feature_groups() == ("lag",)
+    assert EARLIER.feature_settings() == now.feature_settings()
+    assert EARLIER.key() == now.key() and EARLIER.active() == now.active()
+
+
 def test_values_are_those_of_the_formula() -> None:
     """By a loop in numpy, behind a built-in group, in float64, and normalised by their own mean and deviation."""
     raw = rows(3, 40, seed=3)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from tests.lobmodels.data.fi2010_files import write_events
 from tests.lobmodels.data.lobster_files import events, write_day
+from tests.plugin_files import forgotten
 from tests.search.cli.calls import Run
 
 STUDY = """\
@@ -81,6 +84,14 @@ def test_cut_from_series_to_check(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "--horizon is for lobster" in " ".join(err.replace("│", " ").split())
 
 
+@pytest.fixture
+def _forgotten() -> Iterator[None]:
+    """Other tests do not know the feature group."""
+    with forgotten():
+        yield
+
+
+@pytest.mark.usefixtures("_forgotten")
 def test_lobster_from_csv_to_score(run: Run, tmp_path: Path) -> None:
     """Two days of message and order-book files, with a user's feature group on their columns: imported, searched,
     exported, verified and scored."""

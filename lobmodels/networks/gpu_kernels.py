@@ -2,8 +2,8 @@
 
 A program holds its hidden state in registers and the recurrent weights in shared memory, and walks over all steps
 alone, so that several networks on streams of their own fill a GPU with few programs each. cuDNN's kernel for half
-precision needs as long forwards and three times as long backwards on an H100 (`make gpu` prints both), and above 128
-units it launches kernels for every step.
+precision needs as long forwards and three times as long backwards on an H100 (3x64, batch 192), and above 128 units it
+launches kernels for every step. docs/many-machines.md has the figures, `make gpu` the ratios on another card.
 
 Equations are those of `nn.GRU`:
     r, z = sigmoid(W_i x + b_i + W_h h + b_h)   q = W_hn h + b_hn   n = tanh(W_in x + b_in + r q)   h' = n + z (h - n)

@@ -15,9 +15,8 @@ class RandomStream:
 
     Dropout layers and recurrent kernels draw from the process-wide generators and take no other. So a run keeps its own
     state of the CPU's and its own generator of its GPU, puts both in place while it draws, and takes them out again.
-    Neither waits for the device. Several runs in one thread may alternate step by step without affecting each other,
-    and a recorded step goes on to draw from the generator of its run. Not covered: the dropout inside cuDNN's recurrent
-    kernels, which has one state a GPU that is never seeded again.
+    Neither waits for the device. Several runs in one thread may alternate step by step without affecting each other.
+    Not covered: the dropout inside cuDNN's recurrent kernels, which has one state a GPU that is never seeded again.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -48,7 +47,7 @@ class RandomStream:
 
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:
-        """The GPU draws from this run's generator, by reference: a recorded step keeps the reference."""
+        """The GPU draws from this run's generator in the place of the process-wide one: nothing is copied."""
         if self._gpu is None:
             yield
             return

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lobmodels.bootstrap import Difference, paired_difference
 from search.errors import SearchError
-from search.report.headline import headline
+from search.report.headline import headline, why_unscored
 from search.report.page import PageTable
 from search.report.progress import in_order
 from search.report.record import Study, Trial, read_study
@@ -158,7 +158,7 @@ class _Measured:
         for study in self.studies:
             scored = study.ensemble
             if scored is None:
-                entries.append(Entry("ensemble", study.name, "not scored yet: give --data", None, None, None))
+                entries.append(Entry("ensemble", study.name, why_unscored(study, "give --data"), None, None, None))
                 continue
             own, first = ([known[n][self.on]] if n in known else [] for n in (study.name, self.studies[0].name))
             difference = self._difference(own, first, study)

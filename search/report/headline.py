@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean
 from typing import Any
 
+from lobmodels.metric import METRICS
 from search.report.nextstep import NextStep, next_step
 from search.report.record import Study
 from search.report.style import plural
@@ -110,9 +111,18 @@ def _ensemble(study: Study) -> Row | None:
     if study.ensemble is None:
         if not study.finished:
             return None
-        return Row("ensemble", None, None, f"not scored yet: lobtuna report {study.name} --data DIR")
+        return Row("ensemble", None, None, why_unscored(study, f"lobtuna report {study.name} --data DIR"))
     members = study.ensemble.members
     return Row("ensemble", *_of(study.ensemble), f"uniform average of {plural(len(members), 'run')}{_newer(study)}")
+
+
+def why_unscored(study: Study, remedy: str) -> str:
+    """What stands in the place of an ensemble's score: `remedy`, where that would score it (`search.ship.reference`).
+    A metric that is not known here is a plugin's, and no correlation."""
+    metric = METRICS.get(study.schema.metric)
+    if metric is None or not metric.correlates:
+        return "not scored here: the metric is no correlation; export it, then lobtuna score"
+    return f"not scored yet: {remedy}"
 
 
 def _newer(study: Study) -> str:

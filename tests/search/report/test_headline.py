@@ -60,6 +60,17 @@ def test_what_it_is_read_beside(repeated: Study) -> None:
     assert rows["ensemble"].what == f"uniform average of 1 run; {repeated.complete - 7} runs finished since"
 
 
+@pytest.mark.parametrize(
+    ("metric", "scored"), [("weighted_pearson", True), ("pearson", True), ("mse", False), ("gain of a plugin", False)]
+)
+def test_an_ensemble_without_a_score(repeated: Study, metric: str, scored: bool) -> None:
+    """Names the command that scores it, but not where that command would leave it unscored again."""
+    study = replace(repeated, ensemble=None, schema=replace(repeated.schema, metric=metric))
+    (row,) = [row for row in headline(study).rows if row.label == "ensemble"]
+    assert (row.select, row.report) == (None, None)
+    assert ("--data DIR" in row.what) == scored and ("no correlation" in row.what) == (not scored)
+
+
 def test_three_places_show_the_same(study: optuna.Study, repeated: Study, report: Report) -> None:
     """Report and note hold every cell, the budget and the step of the one headline; `status` is tested with its
     command."""

@@ -18,7 +18,7 @@ from storage.artifacts import download, upload
 from storage.backends.registry import open_store
 from storage.claims import Batch
 from storage.store import artifacts_of
-from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials
+from tests.machines import CONTEXT, Worker, assert_sound, create, small_study, trials, wait_until
 from tests.pace import stand_still
 from tests.servers import PgBouncer, Postgres
 from tests.storage.bench import Bench
@@ -134,14 +134,12 @@ def test_a_worker_holds_one_connection(postgres_server: Postgres, postgres_url: 
                 trial.report(0.5, epoch)
                 bench.storage.refresh()
                 bench.storage.put(lambda: Batch(user_attrs={"a": upload_of(bench)}))
-                time.sleep(0.02)
+                time.sleep(0.05)
             bench.mine.tell(trial, 1.0)
-        time.sleep(0.5)
+        # Seen by the server, which ends a closed connection some time later: one remains in the end.
+        wait_until(lambda: counts[-20:] == [1] * 20, "one connection remains")
     assert opened.most == 2
-    # The server may still be ending a connection that was closed when the next one is opened.
-    assert sorted(counts)[int(0.98 * len(counts))] <= 2 and max(counts) <= 3
-    assert counts[-1] == 1
-    assert sorted(counts)[len(counts) // 2] == 1
+    assert sorted(counts)[len(counts) // 2] == 1, "a second one is the exception, connections past the engine too"
 
 
 def upload_of(bench: Bench) -> str:

@@ -30,7 +30,7 @@ WEIGHTS_HELP = (
     "a JSON file, or FILE#VARIANT; fitted on the selection sequences of --data: optimised, shrunk, greedy."
 )
 EPILOG = examples(
-    "lobtuna export joint --configurations 5 --seeds 4 --output submission.zip",
+    "lobtuna export joint --best 10 --data ~/lob --output submission.zip",
     "# Exactly these runs, weights fitted on the selection sequences",
     "lobtuna export joint --members 3,7,joint.seeds#12 --weights shrunk --data ~/lob",
 )
@@ -43,14 +43,24 @@ def register(app: typer.Typer) -> None:
 
 def export(
     name: StudyArgument,
+    best: Annotated[
+        int | None,
+        typer.Option(
+            "--best",
+            min=1,
+            metavar="N",
+            help="Members: at most N runs whose average is expected to score best on new data.",
+            show_default="10",
+        ),
+    ] = None,
     configurations: Annotated[
         int | None,
         typer.Option(
             "--configurations",
             min=1,
             metavar="N",
-            help="Members: the runs of the configurations that rank first.",
-            show_default="5, once something was repeated",
+            help="Members: the runs of the configurations that rank first, instead.",
+            show_default="5, with --seeds or --refit",
         ),
     ] = None,
     seeds: Annotated[
@@ -65,8 +75,7 @@ def export(
             "--top",
             min=1,
             metavar="N",
-            help="Members: the best single runs instead.",
-            show_default="10, if nothing was repeated",
+            help="Members: the single runs with the highest scores instead.",
         ),
     ] = None,
     top_t0: Annotated[
@@ -100,7 +109,7 @@ def export(
             "--data",
             envvar="LOBTUNA_DATA",
             metavar="DIR",
-            help="Data of the study: compares other weights with uniform ones; fitted weights need it.",
+            help="Data of the study: how alike runs predict, and the ensemble's scores; fitted weights need it.",
         ),
     ] = None,
     max_mb: Annotated[
@@ -133,10 +142,11 @@ def export(
     trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write runs of STUDY as one submission: by default the uniform average of its best configurations.
+    """Write runs of STUDY as one submission: by default the uniform average of ten runs or fewer.
 
-    Configurations rank as in `lobtuna rank`, and each enters with several of its seeds. Before anything was repeated
-    the ten best single runs are taken, or all where there are fewer.
+    They are those whose average is expected to score best on new data: what a run is worth follows from its score, its
+    configuration's other runs and the noise of both, and runs that predict alike gain less together. --data measures
+    how alike they predict; without it usual values are taken.
     """
     from search.errors import SearchError
     from search.ship.export import Request, ship
@@ -144,6 +154,7 @@ def export(
     if (top_t0 is None) != (top_t1 is None):
         raise SearchError("--top-t0 and --top-t1 say how many members each target gets; give both")
     request = Request(
+        best=best,
         top=top,
         configurations=configurations,
         seeds=seeds,

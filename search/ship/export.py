@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
+from lobmodels.data import load_sequences, member_paths
 from lobmodels.ensemble import blend
 from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, Expected, write_submission
 from lobmodels.ensemble.cost import graph_microseconds
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.scoring.limits import members_within_size, members_within_time
+from search.ship.gains import Predictions
 from search.ship.members import Choice, choose, load_members, open_pool, weights_by_target
 from search.ship.validation import Validation, judge, validate
 from search.study.plugins import require_code
@@ -30,6 +32,7 @@ CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "sh
 class Request:
     """The options of `lobtuna export`; the first ones are those of `Choice`."""
 
+    best: int | None = None
     top: int | None = None
     members: tuple[str, ...] = ()
     per_config: int | None = None
@@ -54,6 +57,7 @@ class Request:
             self.top,
             self.per_config,
             self.members,
+            self.best,
             self.configurations,
             self.seeds,
             self.by_target,
@@ -118,7 +122,8 @@ def ship(
     _refuse_to_overwrite(list(outputs.values()), request.force)
     study = open_pool(url, name)
     require_code(study, request.plugins, request.trust_plugins)
-    runs = choose(study, request.choice)
+    alike = None if data is None else Predictions(load_sequences(member_paths(data)[1])).correlations
+    runs = choose(study, request.choice, alike)
     members = load_members(study, runs)
     known = validate(members, data, progress) if data is not None else None
     pool = _Pool(runs, list(known.members) if known is not None else members, known)

@@ -16,6 +16,7 @@ import optuna
 from numpy.typing import NDArray
 
 from lobmodels.data import Sequences
+from search.ship.best import USUAL_SAME, WORTHLESS
 from search.ship.members import candidates, load_members
 from search.study.plan import MEMBERS, EnsemblePlan, chosen_runs, seeds_of
 from search.study.ranking import RankedConfiguration, is_replicate
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 SEQUENCES = 32  # of the validation sequences, evenly spaced: 29,000 scored steps
-WORTHLESS = 1e-3  # no estimate is taken as lower: an average of worse ones would be expected to lose by its size
-USUAL_SAME = 0.92  # correlation of two seeds of one configuration where none has two, as measured on real networks
 
 
 @dataclass
@@ -139,13 +138,6 @@ def by_configuration(correlations: Floats, of: NDArray[np.int64]) -> Floats:
         found, np.where(np.isnan(np.diag(found)), known.mean() if len(known) else USUAL_SAME, np.diag(found))
     )
     return found
-
-
-def best_members(study: optuna.Study, plan: EnsemblePlan, predictions: Predictions) -> list[Run]:
-    """The runs whose uniform average is expected to score best."""
-    seen, members = outlook(study, plan, predictions)
-    counts, _ = seen.best(np.array([len(members[key]) for key in seen.keys]))
-    return [run for key, count in zip(seen.keys, counts, strict=True) for run in members[key][:count]]
 
 
 def next_run(study: optuna.Study, plan: EnsemblePlan, predictions: Predictions) -> Run | None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lobmodels.metric import metric_of
 from search.errors import SearchError
+from search.ship.best import Alike, best_runs
 from search.study.open import SEEDS, load_study, open_study, schema_of, spec_of
 from search.study.ranking import is_replicate
 from search.study.replication import find_replicates, rank_study
@@ -32,10 +34,12 @@ MEMBER = re.compile(r"(?:(?P<study>[^#]*)#)?(?P<number>[0-9]+)")
 
 @dataclass(frozen=True)
 class Choice:
-    """How members are chosen, one of four ways:
+    """How members are chosen, one of five ways:
 
-    - the best `configurations`, each with at most `seeds` of its runs (the default once something was repeated);
-    - the best `top` single runs, at most `per_config` of one configuration (else the default, with `top` 10);
+    - at most `best` runs whose average is expected to score best on new data (the default, with `best` 10);
+    - the best `configurations`, each with at most `seeds` of its runs (the default for refits and, once something was
+      repeated, where the data's metric is no correlation);
+    - the `top` single runs with the highest scores, at most `per_config` of one configuration;
     - for each target as many of the runs that are best on it as `by_target` says;
     - the runs named in `members`.
 
@@ -45,6 +49,7 @@ class Choice:
     top: int | None = None
     per_config: int | None = None
     members: tuple[str, ...] = ()
+    best: int | None = None
     configurations: int | None = None
     seeds: int | None = None
     by_target: tuple[int, ...] = ()
@@ -54,6 +59,7 @@ class Choice:
     def ways(self) -> list[str]:
         """The ways that are asked for, as options."""
         asked = {
+            "--best": self.best is not None,
             "--configurations": self.configurations is not None or self.seeds is not None or self.refit,
             "--top": self.top is not None or self.per_config is not None,
             "--top-t0": bool(self.by_target),
@@ -75,8 +81,11 @@ def candidates(study: optuna.Study) -> list[Run]:
     return sorted(runs, key=lambda run: (-run.value, run.study, run.number))
 
 
-def choose(study: optuna.Study, choice: Choice) -> list[Run]:
-    """The runs of `choice`, best first or in the order named. Raises `SearchError` where they are not there."""
+def choose(study: optuna.Study, choice: Choice, alike: Alike | None = None) -> list[Run]:
+    """The runs of `choice`, best first or in the order named; `alike` measures how runs' predictions correlate.
+
+    Raises `SearchError` where they are not there.
+    """
     ways = choice.ways()
     if len(ways) > 1:
         raise SearchError(f"{' and '.join(ways)} are different ways to choose members; give one of them")
@@ -87,9 +96,22 @@ def choose(study: optuna.Study, choice: Choice) -> list[Run]:
         return _named([*runs, *_all_refits(study)], choice.members, study.study_name)
     if choice.by_target:
         return _best_by_target(runs, choice.by_target, study)
+    correlates = metric_of(schema_of(study)).correlates
+    if ways == ["--best"] or (not ways and correlates):
+        return _expected_best(study, runs, choice.best or DEFAULT_TOP, alike)
     if ways == ["--configurations"] or (not ways and any(is_replicate(run) for run in runs)):
         return _best_configurations(study, runs, choice)
     return _best_runs(study, runs, choice)
+
+
+def _expected_best(study: optuna.Study, runs: list[Run], most: int, alike: Alike | None) -> list[Run]:
+    schema = schema_of(study)
+    if not metric_of(schema).correlates:
+        raise SearchError(
+            f"--best expects a score that is a correlation, and the data's metric is {schema.metric}: use --top or "
+            "--configurations"
+        )
+    return best_runs(study, runs, most, alike)
 
 
 def _all_refits(study: optuna.Study) -> list[Run]:

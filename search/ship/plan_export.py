@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from lobmodels.ensemble.bundle import SIZE_LIMIT_MB
 from search.errors import SearchError
 from search.ship.export import Request, Shipment, ship
-from search.ship.gains import Predictions, best_members
+from search.ship.gains import Predictions
+from search.ship.members import Choice, choose
 from search.study.open import open_study
-from search.study.plan import EnsemblePlan, attempts, describe_plan, phase_of
+from search.study.plan import MEMBERS, EnsemblePlan, attempts, describe_plan, phase_of
 from search.study.runs import nothing_complete
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def export_plan(url: str, name: str, data: Sequences, output: Path, *, force: bo
         return describe_plan(plan, attempts(study))
     if not plan.chosen:
         raise SearchError(nothing_complete(study))
-    runs = best_members(study, plan, Predictions(data))
+    runs = choose(study, Choice(best=MEMBERS), Predictions(data).correlations)
     members = tuple(run.name for run in runs)
     (shipment,) = ship(url, name, Request(members=members, max_mb=SIZE_LIMIT_MB, force=force), output)
     replace(plan, exported=str(output.resolve())).store(study)

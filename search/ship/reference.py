@@ -15,6 +15,7 @@ from lobmodels.bootstrap import sequence_statistics
 from lobmodels.data import load_dataset
 from lobmodels.ensemble import blend
 from lobmodels.metric import metric_of
+from search.ship.gains import Predictions
 from search.ship.members import Choice, choose, load_members
 from search.ship.validation import Validation, validate
 from search.study.create import bind_data
@@ -39,7 +40,7 @@ def score_references(
     ensure_ridge(study, dataset, spec_of(study).validation)
     if not finished_runs(study) or not metric_of(dataset.schema).correlates:
         return None
-    runs = choose(study, Choice())
+    runs = choose(study, Choice(), Predictions(dataset.valid).correlations)
     names = tuple(run.name for run in runs)
     known, complete = read_reference(study.user_attrs, ENSEMBLE), _complete(study)
     if known is not None and known.members == names:
@@ -65,9 +66,10 @@ def ensemble_sums(
 
     Scores the references as well. Raises as `score_references` does.
     """
-    if score_references(study, data, progress) is None:
+    reference = score_references(study, data, progress)
+    if reference is None:
         return {}
-    _, sums, found = _ensemble(study, choose(study, Choice()), data, progress)
+    _, sums, found = _ensemble(study, choose(study, Choice(members=reference.members)), data, progress)
     return {"select": sums[found.select], "report": sums[found.report]}
 
 

@@ -1,0 +1,67 @@
+"""The runs whose uniform average is expected to score best on new data, from the whole pool of runs.
+
+A replicate is not a member by right, nor a lucky run by its score: each run counts as what it is expected to be worth
+(`search.study.worth`), and runs that predict alike gain less together. docs/selection-proof.md compares this with the
+best single runs and with the best configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from search.study.runs import Run
+from search.study.worth import worth_of
+
+Floats = NDArray[np.float64]
+Alike = Callable[[optuna.Study, Sequence[Run]], Floats]  # correlations (R, R) of the predictions of runs
+
+WORTHLESS = 1e-3  # no run is taken for less: an average of worse ones would be expected to lose by its size
+USUAL_SAME, USUAL_OTHER = 0.92, 0.88  # correlation of runs of one configuration, and of two, where none is measured
+CONSIDERED = 3  # times the members that are asked for: so many of the best runs are considered
+
+
+def best_runs(study: optuna.Study, runs: Sequence[Run], most: int, alike: Alike | None = None) -> list[Run]:
+    """At most `most` of the `runs`, in the order in which they were added: the one that is worth most comes first.
+
+    `alike` measures how runs' predictions correlate; without it usual correlations are taken. Fewer runs are returned
+    where no further one is expected to add anything.
+    """
+    worth = worth_of(study)
+    ordered = sorted(runs, key=lambda run: (-worth[run.name], run.study, run.number))[: CONSIDERED * most]
+    values = np.maximum([worth[run.name] for run in ordered], WORTHLESS)
+    correlation = usual(ordered) if alike is None else alike(study, ordered)
+    return [ordered[i] for i in best_average(values, correlation, most)]
+
+
+def usual(runs: Sequence[Run]) -> Floats:
+    """Correlations (R, R) of predictions as runs of this kind usually have them."""
+    keys = np.array([run.key for run in runs])
+    found = np.where(keys[:, None] == keys, USUAL_SAME, USUAL_OTHER)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def best_average(worth: Floats, correlation: Floats, most: int) -> list[int]:
+    """The runs whose uniform average is expected to score best, `most` at most.
+
+    The average of runs of equal spread that are worth r (R,) and whose predictions correlate by C (R, R) is worth
+    mean(r) / sqrt(mean(C)). Runs are added one by one while that rises.
+    """
+    chosen: list[int] = []
+    best, total, sums, row = -np.inf, 0.0, 0.0, np.zeros(len(worth))
+    while len(chosen) < min(most, len(worth)):
+        count = len(chosen) + 1
+        with_each = (total + worth) / count / np.sqrt((sums + 2 * row + np.diag(correlation)) / count**2)
+        with_each[chosen] = -np.inf
+        i = int(with_each.argmax())
+        if with_each[i] <= best:
+            break
+        best = float(with_each[i])
+        total, sums = total + worth[i], sums + 2 * row[i] + correlation[i, i]
+        row = row + correlation[i]
+        chosen.append(i)
+    return chosen

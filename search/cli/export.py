@@ -30,7 +30,7 @@ WEIGHTS_HELP = (
     "a JSON file, or FILE#VARIANT; fitted on the selection sequences of --data: optimised, shrunk, greedy."
 )
 EPILOG = examples(
-    "lobtuna export joint --best 10 --data ~/lob --output submission.zip",
+    "lobtuna export joint --best 20 --data ~/lob --output submission.zip",
     "# Exactly these runs, weights fitted on the selection sequences",
     "lobtuna export joint --members 3,7,joint.seeds#12 --weights shrunk --data ~/lob",
 )
@@ -50,7 +50,7 @@ def export(
             min=1,
             metavar="N",
             help="Members: at most N runs whose average is expected to score best on new data.",
-            show_default="10",
+            show_default="20",
         ),
     ] = None,
     configurations: Annotated[
@@ -142,7 +142,7 @@ def export(
     trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write runs of STUDY as one submission: by default the uniform average of ten runs or fewer.
+    """Write runs of STUDY as one submission: by default the uniform average of twenty runs or fewer.
 
     They are those whose average is expected to score best on new data: what a run is worth follows from its score, its
     configuration's other runs and the noise of both, and runs that predict alike gain less together. --data measures

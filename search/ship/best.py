@@ -21,7 +21,7 @@ Alike = Callable[[optuna.Study, Sequence[Run]], Floats]  # correlations (R, R) o
 
 WORTHLESS = 1e-3  # no run is taken for less: an average of worse ones would be expected to lose by its size
 USUAL_SAME, USUAL_OTHER = 0.92, 0.88  # correlation of runs of one configuration, and of two, where none is measured
-CONSIDERED = 3  # times the members that are asked for: so many of the best runs are considered
+CONSIDERED = 2  # times the members that are asked for: so many of the best runs are considered
 
 
 def best_runs(study: optuna.Study, runs: Sequence[Run], most: int, alike: Alike | None = None) -> list[Run]:
@@ -31,7 +31,7 @@ def best_runs(study: optuna.Study, runs: Sequence[Run], most: int, alike: Alike 
     where no further one is expected to add anything.
     """
     worth = worth_of(study)
-    ordered = sorted(runs, key=lambda run: (-worth[run.name], run.study, run.number))[: CONSIDERED * most]
+    ordered = sorted(runs, key=lambda run: (-worth[run.name], -run.value, run.study, run.number))[: CONSIDERED * most]
     values = np.maximum([worth[run.name] for run in ordered], WORTHLESS)
     correlation = usual(ordered) if alike is None else alike(study, ordered)
     return [ordered[i] for i in best_average(values, correlation, most)]

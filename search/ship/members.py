@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lobmodels.checkpoint import Checkpoint
 
 DEFAULT_TOP = 10
+DEFAULT_BEST = 20  # the average of fewer is taken where more are not expected to add anything
 DEFAULT_CONFIGURATIONS, DEFAULT_SEEDS = 5, 4  # once something was repeated
 MEMBER = re.compile(r"(?:(?P<study>[^#]*)#)?(?P<number>[0-9]+)")
 
@@ -36,7 +37,7 @@ MEMBER = re.compile(r"(?:(?P<study>[^#]*)#)?(?P<number>[0-9]+)")
 class Choice:
     """How members are chosen, one of five ways:
 
-    - at most `best` runs whose average is expected to score best on new data (the default, with `best` 10);
+    - at most `best` runs whose average is expected to score best on new data (the default, with `best` 20);
     - the best `configurations`, each with at most `seeds` of its runs (the default for refits and, once something was
       repeated, where the data's metric is no correlation);
     - the `top` single runs with the highest scores, at most `per_config` of one configuration;
@@ -98,7 +99,7 @@ def choose(study: optuna.Study, choice: Choice, alike: Alike | None = None) -> l
         return _best_by_target(runs, choice.by_target, study)
     correlates = metric_of(schema_of(study)).correlates
     if ways == ["--best"] or (not ways and correlates):
-        return _expected_best(study, runs, choice.best or DEFAULT_TOP, alike)
+        return _expected_best(study, runs, choice.best or DEFAULT_BEST, alike)
     if ways == ["--configurations"] or (not ways and any(is_replicate(run) for run in runs)):
         return _best_configurations(study, runs, choice)
     return _best_runs(study, runs, choice)

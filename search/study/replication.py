@@ -7,7 +7,7 @@ elimination: in each round, every configuration that could still be the best get
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,16 +75,32 @@ def replicate(study: optuna.Study, chosen: Sequence[Run], seeds: int, folds: int
     target = open_replicates(study)
     states = replicate_states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
+    listed = cells(spec, seeds, folds)
+    other = {run.key: _under_other_seeds(states, run.key, listed) for run in chosen}
     # Cell by cell, not configuration by configuration: if the workers stop early, each has about equally many.
-    for cell in cells(spec, seeds, folds):
+    for cell in listed:
         for run in chosen:
             state = states.get((run.key, *cell))
+            if state is None and other[run.key][cell[1]]:
+                state = other[run.key][cell[1]].pop()
             new = state is None or (retry and state == "failed")
             if new:
                 enqueue_replicate(target, spec, run, cell)
             counts["queued" if new else "failed" if state == "failed" else "present"] += 1
     withdraw_duplicates(target, identity)
     return Queued(tuple(chosen), **counts)
+
+
+def _under_other_seeds(
+    states: Mapping[tuple[str, int, int | None], str], key: str, listed: Sequence[Cell]
+) -> dict[int | None, list[str]]:
+    """States by fold of a configuration's replicates that are not in the list: older versions gave all folds the same
+    seeds, and --auto may have chosen others. Such a replicate counts as one on its fold."""
+    found: dict[int | None, list[str]] = defaultdict(list)
+    for (other, seed, fold), state in states.items():
+        if other == key and (seed, fold) not in listed and state != "failed":
+            found[fold].append(state)
+    return found
 
 
 def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] = ()) -> list[Run]:

@@ -24,10 +24,10 @@ from search.study.worth import SamplingNoise, expected_worth
 Floats = NDArray[np.float64]
 Runs = list[tuple[int, int, int]]  # configuration, seed, fold of each run
 
-CONFIGURATIONS, MEMBERS = 5, 10  # that an export takes
+CONFIGURATIONS, MEMBERS = 5, 20  # that an export takes
 SEARCH = 0.6  # share of the runs that search, where others repeat
 DRAWS = 2000
-FIRST = 1000  # number of the first world; those below were used while the choice of members was made
+FIRST = 2000  # number of the first world; those below were used while the choice of members was made
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _best_configurations(world: World, searched: Runs, replicates: Runs) -> Runs
 
 
 def _expected_best(world: World, searched: Runs, replicates: Runs) -> Runs:
-    """At most ten of all runs."""
+    """At most twenty of all runs."""
     runs = searched + replicates
     configuration, _, fold = np.array(runs).T
     on_folds = fold.max() > 0
@@ -196,11 +196,12 @@ PATHS: dict[str, Callable[[World, int], Runs]] = {
     "`--top 40`": top_forty,
     "`--configurations 5`, fixed split": by_configuration,
     "`--configurations 5`, folds": by_configuration_over_folds,
-    "`--best 10`, nothing repeated": expected_best_of_singles,
-    "`--best 10`, fixed split": expected_best,
-    "`--best 10`, folds": expected_best_over_folds,
+    "`--best 20`, nothing repeated": expected_best_of_singles,
+    "`--best 20`, fixed split": expected_best,
+    "`--best 20`, folds": expected_best_over_folds,
 }
 TODAY = "`--top 10`"
+PAIRED = {name: name.replace("--best 20", "--configurations 5") for name in PATHS if "--best 20`, f" in name}
 LOSSES = (0.002, 0.005)  # what a run on a fold may be worth less for the sequences that the fold holds out
 
 
@@ -216,14 +217,19 @@ def table(setting: Setting, count: int, worlds: int) -> str:
                 name = f"{path}, each worth {loss:g} less" if loss else path
                 rows.setdefault(name, np.zeros(worlds))[number - FIRST] = world.shipped(runs, loss)
                 members.setdefault(name, []).append(len(runs))
-    lines = [f"{setting.name}, {count} runs", "", "| path | members | quality | minus `--top 10` (error) |"]
-    lines.append("|---|---|---|---|")
+    lines = [f"{setting.name}, {count} runs", "", "| path | members | quality | minus `--top 10` (error) | minus"]
+    lines[-1] += " `--configurations 5` of the same runs |"
+    lines.append("|---|---|---|---|---|")
     for name, values in rows.items():
-        gap = values - rows[TODAY]
-        error = gap.std(ddof=1) / np.sqrt(worlds)
-        said = "" if name == TODAY else f"{1e4 * gap.mean():+.1f} ({1e4 * error:.1f})"
+        said = "" if name == TODAY else _difference(values, rows[TODAY])
+        said += f" | {_difference(values, rows[PAIRED[name]])}" if name in PAIRED else " | "
         lines.append(f"| {name} | {np.mean(members[name]):.0f} | {values.mean():.4f} | {said} |")
     return "\n".join(lines)
+
+
+def _difference(values: Floats, others: Floats) -> str:
+    gap = 1e4 * (values - others)
+    return f"{gap.mean():+.1f} ({gap.std(ddof=1) / np.sqrt(len(gap)):.1f})"
 
 
 def main() -> None:

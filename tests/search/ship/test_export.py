@@ -158,8 +158,8 @@ def test_old_members_are_averaged_as_they_are(tmp_path: Path, small_dataset: Dat
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = make_study(url, small_dataset.valid)
     add_runs(study, small_dataset.valid, SCORES[:2], prediction_std=None)
-    (plain,) = ship(url, "joint", Request(), tmp_path / "a.zip")
+    (plain,) = ship(url, "joint", Request(top=2), tmp_path / "a.zip")
     assert "joint#1, joint#0: trained by an older lobtuna" in plain.remarks[0] and (plain.bundle.factors == 1).all()
-    (scaled,) = ship(url, "joint", Request(), tmp_path / "b.zip", small_data)
+    (scaled,) = ship(url, "joint", Request(top=2), tmp_path / "b.zip", small_data)
     stds = np.array([member.prediction_std for member in scaled.bundle.members])
     assert scaled.remarks == () and stds[0] == pytest.approx(stds[1]) and (scaled.bundle.factors != 1).all()

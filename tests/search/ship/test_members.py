@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import optuna
@@ -10,6 +11,7 @@ import pytest
 from lobmodels.data import Dataset
 from search.errors import SearchError
 from search.ship.members import Choice, choose, load_members, weights_by_target
+from search.study.record import SCHEMA
 from tests.search.trained_pool import SCORES, add_replicate, add_runs, make_study
 
 
@@ -71,10 +73,21 @@ def test_configurations_enter_with_their_seeds(study: optuna.Study) -> None:
         names(study, configurations=4)
 
 
-def test_configurations_are_the_default_once_something_was_repeated(tmp_path: Path, small_dataset: Dataset) -> None:
-    """Before that a configuration is known by single runs alone, and the best ten of these are taken."""
+def test_the_default_is_the_best_average(study: optuna.Study) -> None:
+    """At most twenty runs, from the whole pool, as `--best 20` takes them."""
+    assert names(study) == names(study, best=20)
+    assert names(study, best=2) == names(study)[:2]
+
+
+def test_a_metric_that_is_no_correlation_has_no_best_average(tmp_path: Path, small_dataset: Dataset) -> None:
+    """The expectation holds for correlations alone: --best says so, and the default is then the best single runs, and
+    the configurations once something was repeated."""
+    schema = dataclasses.replace(small_dataset.schema, metric="r2")
     study = make_study(f"sqlite:///{tmp_path / 'study.db'}", small_dataset.valid)
+    study.set_user_attr(SCHEMA, schema.document())
     add_runs(study, small_dataset.valid, SCORES)
+    with pytest.raises(SearchError, match="--best expects a score that is a correlation, and the data's metric is r2"):
+        names(study, best=3)
     assert names(study)[:2] == ["joint#1", "joint#3"]
     for i in range(5):
         add_replicate(study, small_dataset.valid, 0.24, 1_000_000 + i)

@@ -13,6 +13,7 @@ from lobmodels.metric import weighted_pearson
 from search.errors import SearchError
 from search.report.headline import headline
 from search.report.record import read_study
+from search.ship.export import Request, ship
 from search.ship.members import Choice, choose, load_members
 from search.ship.reference import score_references
 from search.ship.validation import validate
@@ -31,10 +32,13 @@ def own(tmp_path: Path, small_dataset: Dataset) -> optuna.Study:
     return study
 
 
-def test_it_is_what_export_would_ship(own: optuna.Study, small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_what_export_would_ship(
+    own: optuna.Study, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The uniform average of the default members, on both kinds of sequences; the same members are not scored again."""
     found = score_references(own, small_data)
-    runs = choose(own, Choice())
+    (shipment,) = ship(f"sqlite:///{tmp_path / 'study.db'}", "joint", Request(), tmp_path / "zip.zip", small_data)
+    runs = choose(own, Choice(members=tuple(member.name for member in shipment.bundle.members)))
     known = validate(load_members(own, runs), small_data)
     uniform = blend.uniform(len(runs), 2)
     assert found is not None and found.report is not None and found.members == tuple(run.name for run in runs)

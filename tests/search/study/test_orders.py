@@ -23,8 +23,15 @@ def test_with_the_searchs_own_run_the_grid_is_complete(seeds: int, folds: int) -
 
 def test_new_folds_come_before_new_seeds() -> None:
     """A run on another fold says more about new data than another seed. Without folds there are seeds alone."""
-    assert cells(FOLDS, 2, 3)[:2] == [(1_000_007, 1), (1_000_007, 2)]
+    assert cells(FOLDS, 2, 3)[:2] == [(1_000_007, 1), (1_000_008, 2)]
     assert cells(SPEC, 3) == [(1_000_007, None), (1_000_008, None)]
+
+
+@pytest.mark.parametrize("folds", [1, 2, 3])
+def test_every_run_has_a_seed_of_its_own(folds: int) -> None:
+    """Runs under one seed start from the same weights and predict alike, on whatever fold."""
+    seeds = [seed for seed, _ in cells(FOLDS, 4, folds)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_what_adds_nothing_or_is_not_there_is_refused() -> None:

@@ -16,21 +16,25 @@ from search.study.replication import (
     Plan,
     advance,
     choose,
+    enqueue_replicate,
     find_replicates,
     identity,
+    open_replicates,
     pool,
     rank_study,
     replicate,
+    replicate_states,
     store_plan,
 )
 from search.study.runs import Run
 from search.study.smoothing import smoothed_scores
 from search.studyfile.spec import StudySpec
+from search.studyfile.validation import ValidationSpec
 from storage.claims import Batch, Claim
 from storage.errors import DatabaseUnavailable
 from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import store_of
-from tests.search.study.made_replicates import NOISE, SPEC, serve
+from tests.search.study.made_replicates import NOISE, SPEC, search, serve
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -310,3 +314,21 @@ def test_a_worker_serves_replicates_and_follows_the_plan(tmp_path: Path, small_d
     assert target is not None and 2 <= done <= 5 and len(target.trials) == done
     assert target.user_attrs["replication_plan"] is None
     assert all(run.checkpoint and run.seed >= 1_000_000 for run in pool(made) if run.study == "t.seeds")
+
+
+def test_replicates_under_other_seeds_count(tmp_path: Path) -> None:
+    """Older versions ran a configuration under one seed on all folds: those runs are not made again under others."""
+    spec = SPEC.model_copy(update={"validation": ValidationSpec(folds=3)})
+    create_study(spec, f"sqlite:///{tmp_path / 'study.db'}", "f00d")
+    study = open_study(f"sqlite:///{tmp_path / 'study.db'}", "s")
+    search(study, 3)
+    (best,) = choose(study, 1)
+    target = open_replicates(study)
+    for fold in (1, 2):
+        enqueue_replicate(target, spec, best, (seed_list(spec, 1)[0], fold))
+    assert replicate(study, [best], 1, 3).queued == 0
+    again = replicate(study, [best], 2, 3)
+    assert (again.queued, again.present) == (3, 2)
+    states = replicate_states(target)
+    assert sorted(fold for _, _, fold in states if fold is not None) == [0, 1, 1, 2, 2]
+    assert replicate(study, [best], 2, 3).queued == 0

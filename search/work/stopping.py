@@ -42,13 +42,14 @@ class Stop:
         self.urgent = False  # asked by a signal: a second one would end the process at once
         self.at_once = False  # leave the epoch that is under way, too
         self.follow_parent = False  # a slot ends with the supervisor that started it
-        self._asked = threading.Event()
+        self._changed = threading.Condition()
 
     def ask(self, reason: str) -> None:
         """Request an end after the present epoch. The first reason counts."""
-        if self.reason is None:
-            self.reason = reason
-        self._asked.set()
+        with self._changed:
+            if self.reason is None:
+                self.reason = reason
+            self._changed.notify_all()
 
     def due(self, next_epoch: float = 0.0) -> bool:
         """Whether to end now: it was requested, or an epoch of `next_epoch` seconds would exceed the time limit."""
@@ -64,14 +65,28 @@ class Stop:
         while not self.due() and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
-    def when_asked(self, then: Callable[[], None]) -> None:
-        """Call `then` once, in a thread of its own, as soon as a stop is requested."""
+    @contextmanager
+    def when_asked(self, then: Callable[[], None]) -> Iterator[None]:
+        """While the block runs: call `then` once, in a thread of its own, as soon as a stop is requested.
+
+        The thread ends with the block. It would keep the worker and its data in memory, of every worker that a
+        notebook runs to its end.
+        """
+        over = threading.Event()
 
         def wait() -> None:
-            self._asked.wait()
-            then()
+            with self._changed:
+                self._changed.wait_for(lambda: self.reason is not None or over.is_set())
+            if self.reason is not None:
+                then()
 
         threading.Thread(target=wait, name="lobtuna-stop", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+            with self._changed:
+                self._changed.notify_all()
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -115,13 +115,12 @@ class _Worker:
         self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
 
     def run(self) -> WorkSummary:
-        self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop))
         context, watch = self.context, self.watch
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
         notes = NoteKeeper(self.inner, self.name, context.worker, context.dataset, attributes=lambda: watch.attributes)
         notes.start()
         try:
-            with self.watch:
+            with self.watch, self.stop.when_asked(lambda: store_states(list(self.running.values()), self.stop)):
                 run_lanes(self.lanes, self._lane, self.context.turns, self.stop)
         finally:
             notes.stop()

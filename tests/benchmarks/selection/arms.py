@@ -26,6 +26,7 @@ from lobmodels.training.batches import RunData
 from lobmodels.training.host import tune_host
 from lobmodels.training.run import TrainingRun
 from search.ship.export import Request, ship
+from search.ship.members import DEFAULT_BEST
 from search.study.create import create_study
 from search.study.open import open_study
 from search.study.preview import sample_configurations
@@ -94,11 +95,14 @@ def submissions(arms: dict[str, Arm]) -> dict[str, Path]:
         "fixed": ("fixed", Request(top=10, force=True)),
         "folds": ("folds", Request(configurations=CONFIGURATIONS, seeds=MOST_SEEDS, force=True)),
         "refit": ("folds", Request(seeds=MOST_SEEDS, refit=True, force=True)),
+        "fixed, best": ("fixed", Request(best=DEFAULT_BEST, force=True)),
+        "folds, best": ("folds", Request(best=DEFAULT_BEST, force=True)),
     }
     found = {}
     for name, (arm, request) in requests.items():
         path = arms[arm].folder / f"{name}.zip"
-        (shipment,) = ship(arms[arm].url, arm, request, path)
+        data = arms[arm].data if request.best else None  # measures how alike runs predict, without targets
+        (shipment,) = ship(arms[arm].url, arm, request, path, data)
         found[name] = shipment.path
     return found
 

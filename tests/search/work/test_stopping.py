@@ -75,8 +75,22 @@ def test_nohup_keeps_its_meaning() -> None:
 def test_a_signal_is_heard_while_the_main_thread_is_stuck() -> None:
     """In a call that returns to Python only much later, as a driver's may: Python would run no handler before that."""
     stop, heard = Stop(), threading.Event()
-    stop.when_asked(heard.set)
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    with stop.on_signals():
+    with stop.on_signals(), stop.when_asked(heard.set):
         hashlib.pbkdf2_hmac("sha256", b"stuck", b"for seconds", 8_000_000)  # runs no Python code
         assert heard.is_set() and stop.reason == "SIGTERM"
+
+
+def test_nothing_waits_for_a_stop_once_the_work_is_over() -> None:
+    """The thread that waits for a stop ends with its block and keeps no worker in memory; a stop during the block is
+    answered once."""
+    answered = threading.Event()
+    before = set(threading.enumerate())
+    with Stop().when_asked(answered.set):
+        (waiting,) = set(threading.enumerate()) - before
+    waiting.join(120)
+    assert not waiting.is_alive() and not answered.is_set()
+    stop = Stop()
+    with stop.when_asked(answered.set):
+        stop.ask("test")
+        assert answered.wait(120)

@@ -226,7 +226,7 @@ def describe_plan(plan: EnsemblePlan, replicates: Sequence[FrozenTrial]) -> str:
         "search": f"search, with {plan.share:.0%} of the budget",
         "replicates": f"replicates of the best {len(plan.first)} configurations, {ended} of {first} ended",
         "ensemble": f"seeds where the ensemble gains most, {further} ended, at most {plan.runs - first} in all",
-        "export": f"nothing more is trained ({plan.ended}); lobtuna run FILE --plan ensemble exports it",
+        "export": f"export; nothing more is trained: {plan.ended}",
         "done": f"exported to {plan.exported}",
     }
     return words[phase_of(plan, replicates)]

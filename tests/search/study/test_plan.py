@@ -6,9 +6,11 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
+from search.report.headline import headline
+from search.report.record import read_study
 from search.study.plan import (
     CONFIGURATIONS,
     EnsemblePlan,
@@ -26,9 +28,11 @@ from search.study.plan import (
 )
 from search.study.record import ENSEMBLE, KEY, PARENT, SPEC
 from search.study.reference import Reference, Score, read_reference, store_reference
-from search.study.replication import choose
+from search.study.replication import choose, find_replicates
+from search.study.status import status_of
 from search.studyfile.terms import BudgetSpec
 from tests.search.study.made_replicates import SPEC as MADE
+from tests.search.study.made_replicates import finish as end_run
 
 
 def _with_budget(study: optuna.Study, **terms: Any) -> optuna.Study:
@@ -106,6 +110,22 @@ def test_hours_are_turned_into_runs(study: optuna.Study) -> None:
     queue_first(study, EnsemblePlan("", chosen=(0, 1), seeds=1))
     assert runs_left(study, chosen, attempts(study)) == 3
     assert runs_left(_with_budget(study, until=datetime.now(UTC) - timedelta(1)), chosen, attempts(study)) == 0
+
+
+def test_the_budget_of_a_plan_counts_its_replicates(study: optuna.Study) -> None:
+    """What `status` shows as used is what the plan has left counted off, queued replicates apart."""
+    plan = choose_repeated(study, begin_plan(_with_budget(study, trials=40)), [])
+    queue_first(study, plan)
+    target = find_replicates(study)
+    assert target is not None
+    for trial in target.get_trials(states=(TrialState.WAITING,))[:3]:
+        assert target._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        end_run(target, optuna.Trial(target, trial._trial_id))
+    now = status_of(study)
+    assert (now.budget.trials, now.budget.replicates, now.budget.spent) == (27, 3, None)
+    assert headline(read_study(study)).budget.startswith("27 of 40 trials, 3 of them replicates, ")
+    finish(study, plan, "the budget is spent")
+    assert status_of(study).budget.spent == "the budget is spent" and status_of(study).plan is not None
 
 
 def test_workers_that_choose_at_the_same_moment_choose_the_same(study: optuna.Study) -> None:

@@ -126,9 +126,8 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
     sees both.
     """
-    fleet = store_of(study).fleet
     found = duplicates(study.get_trials(deepcopy=False), identity)
-    return sum(_withdraw(fleet, trial_id_of(trial)) for trial in found)
+    return sum(_withdraw(store_of(study).fleet, trial_id_of(trial)) for trial in found)
 
 
 def _withdraw(fleet: Fleet, trial_id: int) -> bool:

@@ -1,4 +1,4 @@
-"""What measures the second look: a branch goes on as the study would have, and a run that goes on pays its rest alone."""
+"""What measures the second look: a branch goes on as the study would have, and a run that goes on pays its rest."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ def test_tpe_learns_what_every_trial_has_together() -> None:
     for _ in range(12):
         trial = study.ask()
         study.tell(trial, suggest(terms, trial).lr)
-    asked = study.get_trials()[study.ask().number]
-    together = study.sampler.infer_relative_search_space(study, asked)
+    asked = study.ask()
+    together = study.sampler.infer_relative_search_space(study, study.get_trials()[asked.number])
     assert {"lr", "loss", "hidden_size"} <= set(together) and not {"huber_delta", "pearson_alpha"} & set(together)
 
 

@@ -16,7 +16,7 @@ from search.study.open import open_study
 from search.study.orders import FIRST_SEED
 from search.study.plan import EnsemblePlan, attempts, begin_plan, phase_of
 from search.study.record import FOLD, KEY, SEED
-from tests.commands import Command
+from tests.called import Command
 from tests.machines import Worker, assert_sound, create, small_study, trials, wait_until
 from tests.pace import LOOK, each, stand_still
 from tests.search.work.planner import complete_replicates, replicates
@@ -24,6 +24,7 @@ from tests.search.work.planner import complete_replicates, replicates
 CONFIGURATIONS = 2  # of these plans: the few replicates of a small budget are then enough for all phases
 FURTHER = FIRST_SEED + 1  # the first seed of a replicate that is not among the first ones
 TRIALS = 10  # six of the search, one replicate of each of two configurations, two where the ensemble gains most
+URLS = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}  # the fixture of each database
 OPTIONS = ("--device", "cpu", "--grace", "2", "--checkpoint-every", "0", "--plan", "ensemble")
 
 
@@ -104,7 +105,7 @@ def test_two_workers_of_three_runs_each_end_one_plan(
 ) -> None:
     """Two of the same commands at once: all phases in their order, one export, which `verify` finds to be what was
     trained; the same command again says that it is done and changes nothing."""
-    url = f"sqlite:///{tmp_path / 'study.db'}" if backend == "sqlite" else request.getfixturevalue("postgres_url")
+    url = request.getfixturevalue(URLS[backend])
     output = tmp_path / "submission.zip"
     _file(tmp_path)
     both = [_plan_command(url, small_data, tmp_path, "--runs-per-device", "3", "--json") for _ in range(2)]
@@ -159,12 +160,13 @@ PHASES = {
 }
 
 
+@pytest.mark.parametrize("backend", ["postgresql", pytest.param("sqlite", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("phase", [*PHASES, "export"])
 def test_one_is_killed_and_the_other_ends_the_plan(
-    phase: str, small_data: Path, postgres_url: str, tmp_path: Path
+    phase: str, backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """kill -9 in the middle of a run, or of the export: the other command recovers what was lost, and exports."""
-    url, reached = postgres_url, tmp_path / "reached"
+    url, reached = request.getfixturevalue(URLS[backend]), tmp_path / "reached"
     _file(tmp_path)
     if phase == "export":
         still = partial(stand_still_in_the_export, reached)

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -125,7 +125,14 @@ class Worker:
         return self.process.exitcode
 
 
-STARTED: list[Worker] = []
+class Killable(Protocol):
+    """A process of a test."""
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is dead."""
+
+
+STARTED: list[Killable] = []
 
 
 def kill_all() -> None:

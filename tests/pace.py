@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lobmodels.training.run import TrainingRun
+from search.study.record import SEED
 from search.work.stopping import Stop
 from search.work.trial import TrialInProgress
 
@@ -36,11 +37,20 @@ def slow_epochs(seconds: float) -> None:
     TrainingRun.steps = slow  # type: ignore[method-assign]
 
 
-def stand_still(epoch: int, until: Path | None = None, *, study: str | None = None, trial: int | None = None) -> None:
+def stand_still(
+    epoch: int,
+    until: Path | None = None,
+    *,
+    study: str | None = None,
+    trial: int | None = None,
+    seeds_from: int = 0,
+    reached: Path | None = None,
+) -> None:
     """Runs stand still in the middle of epoch `epoch` (from 0) until the file `until` is there, for ever without one.
 
-    With `study` or `trial` only the runs of that study, or of trials with that number, do. Other runs of the same
-    worker go on.
+    With `study` or `trial` only the runs of that study, or of trials with that number, do, with `seeds_from` only
+    replicates with that seed or a higher one. Other runs of the same worker go on. The file `reached` is written when
+    the first one stands still.
     """
     begun: list[TrialInProgress] = []
     begin = TrialInProgress.__init__
@@ -52,6 +62,10 @@ def stand_still(epoch: int, until: Path | None = None, *, study: str | None = No
     def over(run: TrainingRun) -> bool:
         (own,) = [one for one in begun if one.training is run]
         meant = study in (None, own.session.name) and trial in (None, own.number)
+        if meant and seeds_from:
+            meant = own.storage.own().user_attrs.get(SEED, 0) >= seeds_from
+        if meant and reached is not None:
+            reached.touch()
         return not meant or (until is not None and until.exists())
 
     TrialInProgress.__init__ = remembered  # type: ignore[method-assign]

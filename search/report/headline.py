@@ -18,7 +18,7 @@ from search.report.style import plural
 from search.study.ranking import RankedConfiguration
 from search.study.reference import Reference, Score
 from search.study.runs import Run
-from search.study.status import BudgetUse, use_of
+from search.study.status import BudgetUse, use_of, use_under
 from search.study.words import brief
 
 LEVEL = 0.9  # of the intervals
@@ -55,10 +55,16 @@ class Headline:
 
 def headline(study: Study) -> Headline:
     """The first lines about a study as it was read."""
-    use = use_of(study.spec.budget, [trial.frozen for trial in study.trials])
+    use = _use(study)
     rows = (_best(study), _ensemble(study), _baseline(study), _ridge(study))
     found = tuple(row for row in rows if row is not None)
     return Headline(study.name, found, _budget(use), next_step(study, use))
+
+
+def _use(study: Study) -> BudgetUse:
+    trials, replicates = ([trial.frozen for trial in part] for part in (study.trials, study.replicates))
+    budget = study.spec.budget
+    return use_of(budget, trials) if study.plan is None else use_under(study.plan, budget, trials, replicates)
 
 
 def _best(study: Study) -> Row:
@@ -163,6 +169,7 @@ def _of(reference: Reference) -> tuple[Score | None, Score | None]:
 
 def _budget(use: BudgetUse) -> str:
     trials = f"{use.trials} trials begun" if use.trials_limit is None else f"{use.trials} of {use.trials_limit} trials"
+    trials += f", {use.replicates} of them replicates" if use.replicates else ""
     hours = f"{use.hours:.2f}{'' if use.hours_limit is None else f' of {use.hours_limit:g}'} hours"
     until = "" if use.until is None else f", until {use.until:%Y-%m-%d %H:%M} UTC"
     return f"{trials}, {hours}{until}" + ("; spent" if use.spent else "")

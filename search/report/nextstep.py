@@ -29,7 +29,7 @@ class NextStep:
 
 def next_step(study: Study, use: BudgetUse) -> NextStep:
     """The one step that helps most now."""
-    for rule in (_nothing_complete, _queued, _epochs, _trials, _replicate):
+    for rule in (_nothing_complete, _queued, _planned, _epochs, _trials, _replicate):
         found = rule(study, use)
         if found is not None:
             return found
@@ -52,6 +52,19 @@ def _queued(study: Study, use: BudgetUse) -> NextStep | None:
     if not waiting:
         return None
     return NextStep("replicate", f"{plural(len(waiting), 'replicate')} in the queue", f"lobtuna work {study.name}")
+
+
+def _planned(study: Study, use: BudgetUse) -> NextStep | None:
+    """What a plan leaves to do: until its export the workers go on by themselves."""
+    plan = study.plan
+    if plan is None:
+        return None
+    if plan.exported:
+        check = f"lobtuna verify {plan.exported} --data DIR"
+        return NextStep("ship", "the plan has written the submission; prove it before it is sent", check)
+    if plan.ended:
+        return NextStep("ship", f"nothing more is trained: {plan.ended}", "lobtuna run FILE --plan ensemble")
+    return NextStep("more trials", "the plan goes on by itself while a worker is there", f"lobtuna work {study.name}")
 
 
 def _epochs(study: Study, use: BudgetUse) -> NextStep | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lobmodels.schema import Schema
 from search.study.open import schema_of, spec_of
+from search.study.plan import EnsemblePlan
 from search.study.ranking import Ranking
 from search.study.record import ENSEMBLE, FINGERPRINT, REVISION_OF, RIDGE, TrialRecord, read_trial
 from search.study.reference import Reference, read_reference
@@ -40,6 +41,7 @@ class Study:
     ridge: Reference | None = None  # a ridge regression on the study's sequences
     ensemble: Reference | None = None  # the ensemble that was scored last
     sums: Mapping[str, Sums] = field(default_factory=dict)  # of the first configuration's runs, by name
+    plan: EnsemblePlan | None = None  # that divides the budget between search and replicates
 
     def of(self, *states: str) -> list[Trial]:
         """Search trials in these states, by number."""
@@ -108,6 +110,7 @@ def read_study(study: optuna.Study) -> Study:
         ridge=read_reference(study.user_attrs, RIDGE),
         ensemble=read_reference(study.user_attrs, ENSEMBLE),
         sums=_sums(studies, ranking),
+        plan=EnsemblePlan.of(study.user_attrs),
     )
 
 

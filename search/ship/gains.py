@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lobmodels.data import Sequences
 from search.ship.best import USUAL_SAME, WORTHLESS
 from search.ship.members import candidates, load_members
-from search.study.plan import MEMBERS, EnsemblePlan, chosen_runs, seeds_of
+from search.study.plan import CONFIGURATIONS, MEMBERS, EnsemblePlan, chosen_runs, seeds_of
 from search.study.ranking import RankedConfiguration, is_replicate
 from search.study.replication import rank_study
 from search.study.runs import Run
@@ -101,14 +101,19 @@ class Outlook:
 
 
 def outlook(study: optuna.Study, plan: EnsemblePlan, predictions: Predictions) -> tuple[Outlook, dict[str, list[Run]]]:
-    """The plan's configurations, and the runs of each that can be members, in the order in which they are taken."""
-    chosen = chosen_runs(study, plan)
-    keys = tuple(run.key for run in chosen)
+    """The plan's configurations, and the runs of each that can be members, in the order in which they are taken.
+
+    Retention may have removed the weights of all runs of a configuration: it is left out. Where it has of all chosen
+    ones, the best runs with weights take their place.
+    """
+    stored = candidates(study)
+    with_weights = {run.key for run in stored}
+    keys = tuple(run.key for run in chosen_runs(study, plan) if run.key in with_weights)
+    keys = keys or tuple(dict.fromkeys(run.key for run in stored))[:CONFIGURATIONS]
     members: dict[str, list[Run]] = {key: [] for key in keys}
-    for run in sorted(candidates(study), key=lambda run: (is_replicate(run), run.seed, run.number)):
+    for run in sorted(stored, key=lambda run: (is_replicate(run), run.seed, run.number)):
         if run.key in members:
             members[run.key].append(run)
-    keys = tuple(key for key in keys if members[key])  # retention may have removed the weights of all runs of one
     flat = [run for key in keys for run in members[key]]
     ranked = {row.key: row for row in rank_study(study, keys).rows}
     quality = [_quality(ranked[key]) for key in keys]
@@ -145,5 +150,5 @@ def next_run(study: optuna.Study, plan: EnsemblePlan, predictions: Predictions) 
     chosen = chosen_runs(study, plan)
     counts = seeds_of(study, chosen)
     seen, _ = outlook(study, plan, predictions)
-    k = seen.next_seed(np.array([counts[key] for key in seen.keys]))
-    return None if k is None else next(run for run in chosen if run.key == seen.keys[k])
+    k = seen.next_seed(np.array([counts.get(key, 1) for key in seen.keys]))
+    return None if k is None else next((run for run in chosen if run.key == seen.keys[k]), None)

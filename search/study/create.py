@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -105,23 +105,29 @@ def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:
     return len(missing)
 
 
-def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
-    """Fail each queued trial whose `identity` an earlier trial has as well (None: unique); returns how many.
-
-    Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
-    sees both.
-    """
+def duplicates(trials: Iterable[FrozenTrial], identity: Callable[[FrozenTrial], Hashable | None]) -> list[FrozenTrial]:
+    """The queued trials whose `identity` an earlier trial has as well (None: unique)."""
     seen: set[Hashable] = set()
-    withdrawn = 0
-    for trial in study.get_trials(deepcopy=False):
+    found = []
+    for trial in trials:
         name = identity(trial)
         if name is None or state_of(trial) in ("failed", "withdrawn"):  # a failed trial may be queued again
             continue
         if name not in seen:
             seen.add(name)
         elif trial.state == TrialState.WAITING:
-            withdrawn += _withdraw(store_of(study).fleet, trial_id_of(trial))
-    return withdrawn
+            found.append(trial)
+    return found
+
+
+def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
+    """Fail each of the `duplicates` of a study; returns how many.
+
+    Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
+    sees both.
+    """
+    found = duplicates(study.get_trials(deepcopy=False), identity)
+    return sum(_withdraw(store_of(study).fleet, trial_id_of(trial)) for trial in found)
 
 
 def _withdraw(fleet: Fleet, trial_id: int) -> bool:

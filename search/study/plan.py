@@ -9,6 +9,7 @@ or die at any point.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.metric import metric_of
 from search.errors import SearchError
-from search.study.budget import begun, hours_of
+from search.study.budget import begun, hours_of, spent
 from search.study.further import repeat
 from search.study.open import schema_of, spec_of
 from search.study.record import ENSEMBLE, ENSEMBLE_PLAN, KEY, PARENT, state_of
@@ -36,12 +37,15 @@ PHASES = ("search", "replicates", "ensemble", "export", "done")
 
 @dataclass(frozen=True)
 class EnsemblePlan:
-    """What is stored with the study. `chosen` are the trials whose configurations are repeated, with `seeds` replicates
-    each, of `runs` replicates in all; there are none while the study still searches."""
+    """What is stored with the study. `chosen` are the trials whose configurations the ensemble is made of, best first;
+    there are none while the study still searches. The first `repeated` of them get `seeds` replicates each, the rest of
+    `runs` replicates goes where the ensemble gains most."""
 
     began: str  # ISO 8601
     share: float = SHARE
     chosen: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()  # of the chosen configurations; plans of the first versions have none
+    repeated: int = 0  # 0: all, as in the first versions
     seeds: int = 0
     runs: int = 0
     ended: str = ""  # why nothing more is trained
@@ -56,12 +60,25 @@ class EnsemblePlan:
         if stored is None:
             return None
         known = {name: stored[name] for name in EnsemblePlan.__dataclass_fields__ if name in stored}
-        return EnsemblePlan(**{**known, "chosen": tuple(stored.get("chosen", ()))})
+        lists = {name: tuple(stored.get(name, ())) for name in ("chosen", "keys")}
+        return EnsemblePlan(**{**known, **lists})
 
     def store(self, study: optuna.Study) -> EnsemblePlan:
         """Store it with the study."""
-        study.set_user_attr(ENSEMBLE_PLAN, {**asdict(self), "chosen": list(self.chosen)})
+        study.set_user_attr(ENSEMBLE_PLAN, {**asdict(self), "chosen": list(self.chosen), "keys": list(self.keys)})
         return self
+
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The chosen trials whose configurations get `seeds` replicates each."""
+        return self.chosen[: self.repeated or None]
+
+    def ended_of(self, replicates: Sequence[FrozenTrial]) -> tuple[int, int]:
+        """How many of the first replicates have ended, and how many further ones of the chosen configurations."""
+        attribute, names = (KEY, self.keys) if self.keys else (PARENT, self.chosen)
+        ended = Counter(trial.user_attrs.get(attribute) for trial in replicates if trial.state.is_finished())
+        first = sum(min(self.seeds, ended[name]) for name in names[: len(self.first)])
+        return first, sum(ended[name] for name in names) - first
 
     def search_budget(self, budget: BudgetSpec) -> BudgetSpec:
         """The part of the study's budget that the search has."""
@@ -97,18 +114,34 @@ def begin_plan(study: optuna.Study) -> EnsemblePlan:
     return EnsemblePlan(datetime.now(UTC).isoformat()).store(study)
 
 
-def choose_repeated(study: optuna.Study, plan: EnsemblePlan) -> EnsemblePlan:
+def searches(study: optuna.Study, plan: EnsemblePlan) -> bool:
+    """Whether the search goes on: a trial runs, or its share of the budget is not spent. What is queued beyond the
+    share is never taken."""
+    trials = study.get_trials(deepcopy=False)
+    running = any(trial.state == TrialState.RUNNING for trial in trials)
+    return running or spent(plan.search_budget(spec_of(study).budget), trials) is None
+
+
+def choose_repeated(study: optuna.Study, plan: EnsemblePlan, replicates: Sequence[FrozenTrial]) -> EnsemblePlan:
     """The plan after the search: which configurations are repeated, and how often. It is stored.
 
-    Every worker that comes here after the last search trial has ended chooses the same.
+    `replicates` are those of `attempts`, read before `plan` was. As long as a plan has chosen nothing, no worker has
+    queued anything for it: so every worker that comes here counts the same replicates, and chooses the same, also while
+    another queues what it has chosen.
     """
     if not finished_runs(study):
         return replace(plan, ended="the search has no complete run").store(study)
     best = choose(study)[:CONFIGURATIONS]
-    left = runs_left(study, best)
-    best = best[: max(left, 1)]
-    seeds = max(0, min(MOST_SEEDS, left // (2 * len(best)) or min(left, 1)))
-    return replace(plan, chosen=tuple(run.number for run in best), seeds=seeds, runs=left).store(study)
+    left = runs_left(study, best, replicates)
+    repeated = min(len(best), max(left, 1))
+    return replace(
+        plan,
+        chosen=tuple(run.number for run in best),
+        keys=tuple(run.key for run in best),
+        repeated=repeated,
+        seeds=max(0, min(MOST_SEEDS, left // (2 * repeated) or min(left, 1))),
+        runs=left,
+    ).store(study)
 
 
 def finish(study: optuna.Study, plan: EnsemblePlan, why: str) -> EnsemblePlan:
@@ -116,9 +149,12 @@ def finish(study: optuna.Study, plan: EnsemblePlan, why: str) -> EnsemblePlan:
     return replace(plan, ended=why).store(study)
 
 
-def runs_left(study: optuna.Study, chosen: Sequence[Run], now: datetime | None = None) -> int:
-    """How many replicates the rest of the budget still allows; those that are queued or run count as done."""
-    budget, replicates = spec_of(study).budget, attempts(study)
+def runs_left(
+    study: optuna.Study, chosen: Sequence[Run], replicates: Sequence[FrozenTrial], now: datetime | None = None
+) -> int:
+    """How many replicates the rest of the budget still allows beside the `replicates` of `attempts`; those that are
+    queued or run count as done."""
+    budget = spec_of(study).budget
     searched = [trial for trial in begun(study.get_trials(deepcopy=False)) if state_of(trial) != "withdrawn"]
     limits = [2 * MEMBERS - len(replicates)]
     if budget.trials is not None:
@@ -152,7 +188,7 @@ def queue_first(study: optuna.Study, plan: EnsemblePlan) -> int:
     """
     queued = 0
     for count in range(1, plan.seeds + 1):
-        queued += sum(repeat(study, number, count) for number in plan.chosen)
+        queued += sum(repeat(study, number, count) for number in plan.first)
     return queued
 
 
@@ -179,23 +215,18 @@ def phase_of(plan: EnsemblePlan, replicates: Sequence[FrozenTrial]) -> str:
         return "export"
     if not plan.chosen:
         return "search"
-    return "replicates" if _ended(plan, replicates) < len(plan.chosen) * plan.seeds else "ensemble"
-
-
-def _ended(plan: EnsemblePlan, replicates: Sequence[FrozenTrial]) -> int:
-    """How many replicates of the plan's configurations have ended."""
-    return sum(trial.state.is_finished() and trial.user_attrs.get(PARENT) in plan.chosen for trial in replicates)
+    return "replicates" if plan.ended_of(replicates)[0] < len(plan.first) * plan.seeds else "ensemble"
 
 
 def describe_plan(plan: EnsemblePlan, replicates: Sequence[FrozenTrial]) -> str:
     """The phase for a screen."""
-    ended = _ended(plan, replicates)
-    first = len(plan.chosen) * plan.seeds
+    ended, further = plan.ended_of(replicates)
+    first = len(plan.first) * plan.seeds
     words = {
         "search": f"search, with {plan.share:.0%} of the budget",
-        "replicates": f"replicates of the best {len(plan.chosen)} configurations, {ended} of {first} ended",
-        "ensemble": f"seeds where the ensemble gains most, {ended - first} ended, at most {plan.runs - first} in all",
-        "export": f"nothing more is trained ({plan.ended}); lobtuna run FILE --plan ensemble exports it",
+        "replicates": f"replicates of the best {len(plan.first)} configurations, {ended} of {first} ended",
+        "ensemble": f"seeds where the ensemble gains most, {further} ended, at most {plan.runs - first} in all",
+        "export": f"export; nothing more is trained: {plan.ended}",
         "done": f"exported to {plan.exported}",
     }
     return words[phase_of(plan, replicates)]

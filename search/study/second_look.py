@@ -65,18 +65,22 @@ def promises(trials: Sequence[FrozenTrial], planned: int) -> dict[int, float]:
 def worth_keeping(trials: Sequence[FrozenTrial], spec: StudySpec) -> set[int]:
     """Numbers of the pruned trials whose states are kept: the most promising, as far as the room goes, and none that
     goes on already."""
+    return set(_kept(trials, spec))
+
+
+def _kept(trials: Sequence[FrozenTrial], spec: StudySpec) -> dict[int, KeptState]:
+    """The states for which there is room, the most promising first."""
     if not spec.second_look.share:
-        return set()
-    left = [t for t in trials if KeptState.of(t) is not None and t.number not in taken_up(trials)]
+        return {}
+    gone = taken_up(trials)
+    states = {t.number: state for t in trials if t.number not in gone and (state := KeptState.of(t)) is not None}
     promise = promises(trials, longest(spec))
-    room, kept = spec.second_look.megabytes * MEGABYTE, set()
-    for trial in sorted(left, key=lambda t: (-promise.get(t.number, -1.0), t.number)):
-        state = KeptState.of(trial)
-        assert state is not None
-        room -= state.size
+    room, kept = spec.second_look.megabytes * MEGABYTE, dict[int, KeptState]()
+    for number in sorted(states, key=lambda n: (-promise.get(n, -1.0), n)):
+        room -= states[number].size
         if room < 0:
             break
-        kept.add(trial.number)
+        kept[number] = states[number]
     return kept
 
 
@@ -91,15 +95,11 @@ def queue_second_look(study: optuna.Study, spec: StudySpec, there: Collection[st
     `there` are the ids of the store's artifacts. Of two workers that queue the same one, one's is withdrawn.
     """
     trials = study.get_trials(deepcopy=False)
-    kept = worth_keeping(trials, spec)
-    states = {t.number: state for t in trials if t.number in kept and (state := KeptState.of(t)) is not None}
-    ready = {number for number, state in states.items() if state.artifact in there}
-    promise = promises(trials, longest(spec))
-    best = max(ready, key=lambda n: (promise[n], -n), default=None)
-    if best is None:
+    ready = ((number, state) for number, state in _kept(trials, spec).items() if state.artifact in there)
+    best, state = next(ready, (None, None))
+    if best is None or state is None:
         return None
     trial = next(t for t in trials if t.number == best)
-    state = states[best]
     study.add_trial(
         create_trial(
             state=TrialState.WAITING,

@@ -45,12 +45,13 @@ class AtWork:
 class BudgetUse:
     """How much of its budget the study has used. A limit is None where the study sets none."""
 
-    trials: int
+    trials: int  # those of its replicates that a plan pays for included
     trials_limit: int | None
     hours: float
     hours_limit: float | None
     until: datetime | None
     spent: str | None  # why no further trial begins
+    replicates: int = 0  # among `trials`
 
     def to_json(self) -> dict[str, Any]:
         def part(used: float, limit: float | None) -> dict[str, Any]:
@@ -113,6 +114,8 @@ def status_of(study: optuna.Study) -> Status:
     if seeds is not None:
         workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
     spec, plan = spec_of(study), EnsemblePlan.of(study.user_attrs)
+    repeated = attempts(study) if plan is not None else []
+    outlook = outlook_of(spec, trials, sum(worker.silent is not True for worker in workers))
     failed = [t for t in reversed(trials) if state_of(t) == "failed"]
     return Status(
         study=study.study_name,
@@ -121,17 +124,28 @@ def status_of(study: optuna.Study) -> Status:
         best=best_run(finished_runs(study)),
         replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
         workers=tuple(workers),
-        budget=use_of(spec.budget, trials) if plan is None else _use_under(plan, spec.budget, trials),
-        outlook=outlook_of(spec, trials, sum(worker.silent is not True for worker in workers)),
-        plan=None if plan is None else describe_plan(plan, attempts(study)),
+        budget=use_of(spec.budget, trials) if plan is None else use_under(plan, spec.budget, trials, repeated),
+        # The search's trials do not say how long the replicates of a plan will take.
+        outlook=outlook if plan is None or not plan.chosen else replace(outlook, seconds_left=None),
+        plan=None if plan is None else describe_plan(plan, repeated),
         standstill=suggestion(trials) if plan is None else None,
         failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),
     )
 
 
-def _use_under(plan: EnsemblePlan, budget: BudgetSpec, trials: Sequence[FrozenTrial]) -> BudgetUse:
-    """What the search has used of the whole budget; the plan says when that is spent."""
-    return replace(use_of(budget, trials), spent=plan.ended or None)
+def use_under(
+    plan: EnsemblePlan, budget: BudgetSpec, trials: Sequence[FrozenTrial], replicates: Sequence[FrozenTrial]
+) -> BudgetUse:
+    """What the search and the replicates have used of the whole budget; the plan says when that is spent."""
+    searched = [trial for trial in begun(trials) if state_of(trial) != "withdrawn"]  # its replicate counts instead
+    repeated = [trial for trial in begun(replicates) if state_of(trial) != "withdrawn"]
+    return replace(
+        use_of(budget, trials),
+        trials=len(searched) + len(repeated),
+        replicates=len(repeated),
+        hours=hours_of(searched) + hours_of(repeated),
+        spent=plan.ended or None,
+    )
 
 
 def _failure(trial: TrialRecord) -> tuple[int, str, str]:

@@ -115,7 +115,10 @@ class BudgetSpec(Model):
 
 
 class SecondLookSpec(Model):
-    """Pruned runs that are taken up again where they stopped, when most of the budget is spent."""
+    """Pruned runs that are taken up again where they stopped, when most of the budget is spent.
+
+    Off by default: in the simulation of `docs/search-proof.md` the ensemble gained nothing from it, with either pruner.
+    """
 
     share: Annotated[float, Field(strict=True, ge=0, le=0.5)] = Field(
         default=0.0, description="the last part of the budget's trials or hours, in which this happens; 0: never"

@@ -22,6 +22,7 @@ from search.study.plan import (
     phase_of,
     queue_first,
     runs_left,
+    searches,
     under_way,
 )
 from search.work.events import Emit, Event
@@ -63,13 +64,14 @@ def _step(study: optuna.Study, predictions: Predictions) -> Step:
 
     Every worker without work calls this. Of equal replicates that two queue at the same moment one is withdrawn.
     """
+    replicates = attempts(study)  # before the plan: `choose_repeated` says why
     plan = EnsemblePlan.of(study.user_attrs)
     if plan is None or plan.ended:
         return Step.LEAVE
     if not plan.chosen:
-        if under_way(study.get_trials(deepcopy=False)):
+        if searches(study, plan):
             return Step.WAIT
-        plan = choose_repeated(study, plan)
+        plan = choose_repeated(study, plan, replicates)
     if plan.ended:
         return Step.LEAVE
     return Step.TAKE if queue_first(study, plan) else _one_more(study, plan, predictions)
@@ -81,7 +83,7 @@ def _one_more(study: optuna.Study, plan: EnsemblePlan, predictions: Predictions)
     running = under_way(replicates)
     if running and phase_of(plan, replicates) == "replicates":
         return Step.WAIT
-    if not runs_left(study, chosen_runs(study, plan)):
+    if not runs_left(study, chosen_runs(study, plan), replicates):
         why = "the budget is spent"
     elif (run := next_run(study, plan, predictions)) is not None:
         repeat(study, run.number, NO_LIMIT)

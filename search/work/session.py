@@ -15,7 +15,7 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent, without_end
-from search.study.create import CHANGEABLE, bind_data
+from search.study.create import CHANGEABLE, bind_data, duplicates, withdraw_duplicates
 from search.study.feasible import require_trainable
 from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
@@ -30,13 +30,17 @@ from search.study.record import (
     DEVICE,
     FAILURE,
     FINGERPRINT,
+    FOLD,
     IMPORTED,
     KEPT_STATE,
     KEY,
+    REFIT,
     SECONDS,
+    SEED,
     VERSION,
 )
 from search.study.repeated import MOST, ran_before
+from search.study.replication import identity
 from search.study.second_look import queue_second_look, worth_keeping
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import BudgetSpec
@@ -50,6 +54,7 @@ from storage.worker.background import BackgroundStorage
 
 # What is read of other trials: for the budget, the pruner, the room for checkpoints, and to know what ran before.
 NEEDED = (SECONDS, REASON, FAILURE, IMPORTED, CHECKPOINT, DEVICE, BASELINE, KEY, KEPT_STATE, CONTINUES)
+IDENTITY = (SEED, FOLD, REFIT)  # with the key: what makes two replicates the same run
 
 
 @dataclass
@@ -77,7 +82,7 @@ class StudySession:
             claim,
             patience=patience,
             background=background,
-            attributes=NEEDED,
+            attributes=NEEDED + (IDENTITY if name.endswith(SEEDS) else ()),
             live=reads_running(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
@@ -188,11 +193,18 @@ class StudySession:
             raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def take(self) -> optuna.Trial | None:
-        """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued."""
-        for trial in self.trials():
-            if trial.state == TrialState.WAITING and self.storage.set_trial_state_values(
-                trial_id_of(trial), TrialState.RUNNING
-            ):
+        """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued.
+
+        Of replicates that two workers queued at the same moment the later is withdrawn, not run a second time.
+        """
+        trials = self.trials()
+        again = {trial.number for trial in duplicates(trials, identity)}
+        if again:
+            withdraw_duplicates(load_study(self.storage.inner, self.name), identity)
+        for trial in trials:
+            if trial.state != TrialState.WAITING or trial.number in again:
+                continue
+            if self.storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
                 return optuna.Trial(self.study, trial_id_of(trial))
         return None
 

@@ -9,6 +9,7 @@ import pytest
 
 from search.report.nextstep import NextStep, next_step
 from search.report.record import Study, read_study
+from search.study.plan import EnsemblePlan
 from search.study.status import BudgetUse
 
 LEFT = BudgetUse(150, 200, 2.0, 24.0, None, None)
@@ -37,6 +38,18 @@ def test_queued_replicates_come_first(repeated: Study) -> None:
     waiting = tuple(replace(t, state="waiting") for t in repeated.replicates[:2])
     found = step(replace(repeated, replicates=waiting))
     assert (found.kind, found.reason, found.command) == ("replicate", "2 replicates in the queue", "lobtuna work joint")
+
+
+def test_a_plan_goes_on_by_itself_until_its_export(known: Study) -> None:
+    """Until then a worker is all it needs; then the command that exports, and after that the proof of the zip."""
+    plan = EnsemblePlan("2026-03-01T00:00:00+00:00")
+    assert step(replace(known, plan=plan)).command == "lobtuna work joint"
+    ended = replace(plan, ended="the budget is spent")
+    found = step(replace(known, plan=ended))
+    assert (found.kind, found.command) == ("ship", "lobtuna run FILE --plan ensemble")
+    assert found.reason == "nothing more is trained: the budget is spent"
+    found = step(replace(known, plan=replace(ended, exported="/there/submission.zip")))
+    assert (found.kind, found.command) == ("ship", "lobtuna verify /there/submission.zip --data DIR")
 
 
 def test_runs_that_were_cut_off(known: Study) -> None:

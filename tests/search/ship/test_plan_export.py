@@ -34,3 +34,16 @@ def test_nothing_is_exported_early(planned: tuple[str, Any], tmp_path: Path) -> 
     with pytest.raises(SearchError, match="no complete run"):
         export_plan(planned[0], "small", None, tmp_path / "s.zip")  # type: ignore[arg-type]
     assert not (tmp_path / "s.zip").exists()
+
+
+def test_what_was_exported_on_another_machine_is_not_written_over(planned: tuple[str, Any], tmp_path: Path) -> None:
+    """A second command there finds its own zip and says that the plan is done; `force` exports again."""
+    output = tmp_path / "s.zip"
+    output.write_text("as exported here")
+    EnsemblePlan("2026-03-01T00:00:00+00:00", ended="the budget is spent", exported="/elsewhere/s.zip").store(
+        planned[1]
+    )
+    found = export_plan(planned[0], "small", None, output)  # type: ignore[arg-type]
+    assert found == "exported to /elsewhere/s.zip" and output.read_text() == "as exported here"
+    with pytest.raises(SearchError, match="no complete run"):
+        export_plan(planned[0], "small", None, output, force=True)  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ import numpy as np
 import optuna
 import pytest
 
-from search.study.curve_pruner import EXEMPT_SHARE, CurvePruner, _readable, looks
+from search.study.curve_pruner import EXEMPT_SHARE, CurvePruner, _readable, build_curve_pruner, looks
 from search.study.record import DIVERGED
 from search.study.writers import write_failure
+from search.studyfile.spec import StudySpec
 from tests.search.study.made_curves import EPOCHS, curve, finished
 
 
@@ -35,6 +36,29 @@ def test_a_hopeless_run_is_ended_and_a_good_one_is_not() -> None:
         trial.intermediate_values = dict(enumerate(map(float, curve(quality, rng)[:5])))
         assert pruner().prune(study, trial) is expected
         assert pruner().prune(study, trial) is expected
+
+
+def test_dear_epochs_must_promise_more_where_seconds_count() -> None:
+    """A run that is just worth its epochs at the usual price is ended at three times that; a better one earns it. A
+    budget of trials does not ask, and the study file's budget decides which is meant."""
+    study = optuna.create_study(direction="maximize")
+    for trial in finished(60, np.random.default_rng(3)):
+        trial.user_attrs.update(seconds=1.0 * EPOCHS, device="t4")
+        study.add_trial(trial)
+
+    def ended(quality: float, price: float, **budget: float) -> bool:
+        terms = {"pruner": {"name": "curve", "warmup_epochs": 2, "startup_trials": 8}, "budget": budget}
+        spec = StudySpec.from_json({"name": "s", "parameters": {"epochs": EPOCHS, "dropout": 0.1}, **terms})
+        judge, trial = build_curve_pruner(spec), finished(1, np.random.default_rng(1))[0]
+        trial.number = next(n for n in range(60, 90) if not judge.exempt(numbered(trial, n)))
+        trial.params["loss"] = "huber"
+        trial.intermediate_values = dict(enumerate(map(float, curve(quality, np.random.default_rng(5))[:5])))
+        trial.user_attrs = {"seconds": price * 5, "device": "t4"}
+        return judge.prune(study, trial)
+
+    assert (ended(0.515, 1.0, hours=1.0), ended(0.515, 3.0, hours=1.0)) == (False, True)
+    assert not ended(0.53, 3.0, hours=1.0)
+    assert not ended(0.515, 3.0, trials=100)
 
 
 def test_a_run_that_diverged_is_no_curve() -> None:

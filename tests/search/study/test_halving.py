@@ -87,15 +87,22 @@ def test_a_baseline_is_never_pruned() -> None:
 
 
 def test_dear_epochs_must_be_better_where_seconds_count() -> None:
-    """Second of nine passes at the usual price and not at three times that; a budget of trials does not ask."""
+    """Second of nine passes at the usual price and not at three times that, where only the best does: attention must
+    earn its time. A budget of trials does not ask."""
     runs = [(0.1 * i, "plateau", 1.0) for i in range(8)]
 
-    def stopped(seconds: float, by_seconds: bool) -> list[int]:
+    def stopped(seconds: float, by_seconds: bool, score: float = 0.65) -> list[int]:
         study = study_of(runs, by_seconds=by_seconds)
-        return pruned_after(study, started(study, seconds=seconds), 0.65)
+        trial = started(study, seconds=0.0)
+        found = []
+        for epoch in range(24):  # the worker's measured seconds grow with the epochs
+            trial.set_user_attr("seconds", seconds * (epoch + 1))
+            trial.report(score, epoch)
+            found += [epoch + 1] if trial.should_prune() else []
+        return found
 
-    assert stopped(1.0, by_seconds=True) == [] and 1 in stopped(3.0, by_seconds=True)
-    assert stopped(3.0, by_seconds=False) == []
+    assert stopped(1.0, by_seconds=True) == [] and stopped(3.0, by_seconds=True) == [1, 4, 16]
+    assert stopped(3.0, by_seconds=True, score=0.75) == [] and stopped(3.0, by_seconds=False) == []
     assert build_pruner(spec(pruner={"name": "halving"}, budget={"hours": 1.0}))._by_seconds  # type: ignore[attr-defined]
     assert not build_pruner(spec(pruner={"name": "halving"}))._by_seconds  # type: ignore[attr-defined]
 

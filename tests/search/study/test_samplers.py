@@ -80,6 +80,18 @@ def test_tpe_learns_in_a_conditional_space() -> None:
     assert sum(params["loss"] == "huber" for params in late) > len(late) * 0.6
 
 
+def test_tpe_learns_what_every_trial_has_together() -> None:
+    """Not each group of a conditional space for itself: the parameters that no condition excludes are one space."""
+    terms = spec(sampler={"name": "tpe", "startup_trials": 4})
+    study = optuna.create_study(sampler=build_sampler(terms), direction="maximize")
+    for _ in range(12):
+        trial = study.ask()
+        study.tell(trial, suggest(terms, trial).lr)
+    asked = study.ask()
+    together = study.sampler.infer_relative_search_space(study, study.get_trials()[asked.number])
+    assert {"lr", "loss", "hidden_size"} <= set(together) and not {"huber_delta", "pearson_alpha"} & set(together)
+
+
 def test_trial_streams_differ() -> None:
     """Neighbouring trials and neighbouring studies do not share random numbers."""
     streams = {Stream(seed, number).seed for seed in range(50) for number in range(50)}

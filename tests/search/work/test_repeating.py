@@ -37,6 +37,22 @@ def test_a_repeated_draw_becomes_a_replicate(small_data: Path, sqlite_url: str) 
     assert sum(row.n for row in rank_study(open_study(sqlite_url, "small")).repeated) == 6
 
 
+@pytest.mark.parametrize("pruner", ["none", "halving"])
+def test_what_the_sampler_has_learned_repeats_nothing_as_new(pruner: str, small_data: Path, sqlite_url: str) -> None:
+    """The default sampler draws the same again and again once it has learned, and pruned configurations as well as
+    complete ones: of eight configurations none is searched twice."""
+    eight = {**TWO, "epochs": 2, "head": {"choices": ["linear", "mlp"]}, "num_layers": {"choices": [1, 2]}}
+    terms = {"parameters": eight, "sampler": {"startup_trials": 3}, "pruner": {"name": pruner}}
+    create(sqlite_url, small_study(trials=14, **terms))
+    work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu"))
+    records = [read_trial("small", trial) for trial in trials(sqlite_url)]
+    searched = [record.key for record in records if record.state in ("complete", "pruned")]
+    assert len(searched) == len(set(searched)) <= 8
+    assert any(record.state == "withdrawn" for record in records)  # drawn again, and not run as new
+    seeds = [read_trial("small.seeds", trial) for trial in trials(sqlite_url, "small.seeds")]
+    assert len({(record.key, record.seed) for record in seeds}) == len(seeds)
+
+
 def test_a_study_of_one_configuration_repeats_it_as_trials(small_data: Path, sqlite_url: str) -> None:
     """Nothing is searched there: further seeds are what was asked for."""
     create(sqlite_url, small_study(trials=3, parameters={**TWO, "hidden_size": 4}))

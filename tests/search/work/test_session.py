@@ -5,8 +5,15 @@ from pathlib import Path
 import optuna
 import pytest
 
+from search.study.create import create_study
+from search.study.orders import FIRST_SEED
+from search.study.record import state_of
+from search.study.replication import choose, enqueue_replicate, open_replicates
+from search.work.session import StudySession
 from storage.backends.registry import open_storage
+from storage.claims import Claim
 from tests.machines import Worker, create, outcome_of, small_study
+from tests.search.study.made_replicates import SPEC, search
 
 
 def test_other_data_and_other_versions_are_refused(
@@ -40,3 +47,20 @@ def test_a_study_deleted_under_a_worker(small_data: Path, sqlite_url: str, tmp_p
     assert worker.join() == 1
     assert "was deleted" in worker.error
     assert optuna.get_all_study_names(open_storage(sqlite_url)) == []
+
+
+def test_of_two_equal_replicates_only_the_first_is_taken(sqlite_url: str) -> None:
+    """Two workers queued the same one at the same moment, and the one that would have withdrawn it is dead."""
+    study = create_study(SPEC, sqlite_url, "f00d")
+    search(study, 1)
+    (run,) = choose(study)
+    target = open_replicates(study)
+    for _ in range(2):
+        enqueue_replicate(target, SPEC, run, (SPEC.seed + FIRST_SEED, None))
+    session = StudySession.open(open_storage(sqlite_url), "s.seeds", Claim("here:1"), patience=5.0)
+    first = session.take()
+    assert first is not None and first.number == 0
+    assert session.sibling().take() is None
+    session.storage.drop()
+    states = [state_of(trial) for trial in target.get_trials(deepcopy=False)]
+    assert states == ["running", "withdrawn"]

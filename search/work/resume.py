@@ -26,9 +26,14 @@ class ResumeState:
     """
 
     def __init__(
-        self, storage: BackgroundStorage, store: Artifacts, stored: StoredState | None, note: Callable[[str], None]
+        self,
+        storage: BackgroundStorage,
+        trial_id: int,
+        store: Artifacts,
+        stored: StoredState | None,
+        note: Callable[[str], None],
     ) -> None:
-        self.storage, self.store, self.note = storage, store, note
+        self.storage, self.trial_id, self.store, self.note = storage, trial_id, store, note
         self.artifact = None if stored is None else stored.artifact  # of the last stored state
         self.latest: bytes | None = None  # the state after the last epoch
         self.epoch = 0  # epochs that it holds
@@ -96,7 +101,7 @@ class ResumeState:
         if self.latest is None:
             return Batch()
         try:
-            artifact = upload_bytes(self.store, self.latest)
+            artifact = upload_bytes(self.store, self.latest, self.trial_id)
         except Unavailable as error:
             self.note(f"the state of the pruned run was not kept: {error}")
             return Batch()
@@ -114,7 +119,7 @@ class ResumeState:
         blob, epoch = waiting
         started = time.monotonic()
         try:
-            artifact = upload_bytes(self.store, blob)
+            artifact = upload_bytes(self.store, blob, self.trial_id)
         except Unavailable as error:  # the next upload follows in a minute; reports should not wait for this one
             self.note(f"state of epoch {epoch} was not stored: {error}")
             return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PREFIX = "artifacts:"  # Optuna's system attribute, which the dashboard reads
-# The database's id, where the store is no part of the database; the trial's id; random digits; the SHA-256 of the bytes.
+# The database's id, where the store is no part of it; the trial's id; random digits; the SHA-256 of the bytes.
 CHECKED = re.compile(r"(?:(?P<owner>[0-9a-f]{16})-)?(?P<trial>[0-9a-f]{8})[0-9a-f]{8}-(?P<digest>[0-9a-f]{64})")
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial")  # follows the id of a file that is not complete
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from storage.backends.backend import Backend, Connections
+from storage.backends.postgresql_vacuum import vacuum_if_due
 from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
@@ -111,7 +112,7 @@ def _escaped(text: str) -> str:
 
 def open_postgresql(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Connect to the server. Raises `DatabaseUnavailable` where it does not answer within `opening` seconds."""
-    database = SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS)
+    database = SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS, freed=vacuum_if_due)
     return database.open(patience=patience, opening=opening, connections=connections)
 
 

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from search.study.create import create_study
 from search.study.revise import revise
 from search.work.exits import Exit
 from storage.errors import StorageError
-from tests.machines import Worker, create, small_study, trials
+from tests.machines import Worker, small_study, trials
+from tests.search.work.bucket import use
 from tests.search.work.injection import GRACE, PATIENCE, Faults
 from tests.search.work.planner import plan_replicates, replicates
 from tests.search.work.surroundings import Surroundings
@@ -30,12 +32,15 @@ def spec(budget: int) -> Any:
     return small_study(trials=budget, epochs=EPOCHS, max_retries=1000, **terms)
 
 
-def prepare(clock: Path | None, epoch: float) -> None:
-    """In a worker's process: follow a wall clock of its own, and let an epoch last, so that faults fall into runs."""
+def prepare(clock: Path | None, bucket: dict[str, str] | None, epoch: float) -> None:
+    """In a worker's process: follow a wall clock of its own, reach the bucket, and let an epoch last, so that faults
+    fall into runs."""
     from lobmodels.training.run import TrainingRun
 
     if clock is not None:
         follow(clock)
+    if bucket is not None:
+        use(bucket)
     steps = TrainingRun.steps
 
     def slow(self: TrainingRun) -> Any:
@@ -55,9 +60,9 @@ class Attack:
         self.ended: Counter[str] = Counter()
         self.plans = 0  # plans of replicates that were stored
         self.everybody: list[Worker] = []
-        create(around.direct, spec(1_000_000))
+        create_study(spec(1_000_000), around.direct, artifacts=around.bucket.url if around.bucket else None)
         self.clocks = [Clock(folder / f"clock-{i}") for i in range(workers)] if clocks else []
-        self.faults = Faults(around, self.clocks, seed, self._worker)
+        self.faults = Faults(around, "small", self.clocks, seed, self._worker)
         self.workers, self.leaving = self.faults.workers, self.faults.leaving
         self.workers += [self._worker(i) for i in range(workers)]
 
@@ -96,7 +101,9 @@ class Attack:
     # Workers
 
     def _worker(self, index: int) -> Worker:
-        hook = partial(prepare, self.clocks[index].path if self.clocks else None, self.epoch)
+        clock = self.clocks[index].path if self.clocks else None
+        bucket = None if self.around.bucket is None else self.around.bucket.environment
+        hook = partial(prepare, clock, bucket, self.epoch)
         options: dict[str, Any] = {"grace": GRACE, "patience": PATIENCE, "keep_folder": self.around.kept.folder}
         worker = Worker(self.around.url, "small", self.data, self.folder, hook=hook, **options)
         self.everybody.append(worker)

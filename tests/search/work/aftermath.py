@@ -21,8 +21,8 @@ from storage.artifacts import download
 from storage.backends.registry import open_storage
 from storage.store import artifacts_of
 from tests.machines import CONTEXT, Worker, assert_sound, small_study, trials
-from tests.search.work.bucket import Bucket
 from tests.search.work.planner import complete_replicates
+from tests.search.work.s3_server import Bucket
 
 FOREIGN = "somebody-elses"  # a plain Optuna study in the same database
 FILES = {"notes.txt": b"mine", "other-7.run": b"not a run of ours", "small-old.csv": b"1,2"}  # in the working folder

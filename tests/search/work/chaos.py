@@ -13,9 +13,9 @@ from search.study.revise import revise
 from search.work.exits import Exit
 from storage.errors import StorageError
 from tests.machines import Worker, small_study, trials
-from tests.search.work.bucket import use
 from tests.search.work.injection import GRACE, PATIENCE, Faults
 from tests.search.work.planner import plan_replicates, replicates
+from tests.search.work.s3_server import use
 from tests.search.work.surroundings import Surroundings
 from tests.wallclock import Clock, follow
 

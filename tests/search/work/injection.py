@@ -16,7 +16,7 @@ from storage.backends.registry import open_storage
 from storage.errors import StorageError
 from storage.store import artifacts_of
 from tests.machines import Worker
-from tests.search.work.bucket import REFUSALS
+from tests.search.work.s3_server import REFUSALS
 from tests.search.work.surroundings import Surroundings
 from tests.wallclock import Clock
 
@@ -39,10 +39,10 @@ WEIGHTS = {
     "fill_working_folder": 1,
     "fill_database": 1,
     "gc": 2,
-    "close_bucket": 2,
-    "refuse_bucket": 3,
-    "slow_bucket": 2,
-    "lose_answers_of_bucket": 3,
+    "close_bucket": 4,
+    "refuse_bucket": 5,
+    "slow_bucket": 3,
+    "lose_answers_of_bucket": 6,
 }
 
 

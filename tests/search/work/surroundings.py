@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.search.work.bucket import Bucket
+from tests.search.work.s3_server import Bucket
 from tests.servers import PgBouncer, Postgres, TcpProxy
 from tests.wallclock import COMPILER, Clock, compile_library
 

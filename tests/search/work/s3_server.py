@@ -52,11 +52,13 @@ class Bucket:
     def __init__(self) -> None:
         prefix = uuid.uuid4().hex  # moto's servers share one memory
         self.url = f"s3://{NAME}/{prefix}"
+        other, older = b"of another database", b"of an earlier version"
         self.foreign = {  # objects that are not the database's, by key
             f"{prefix}.tex": b"years of work",
             f"{prefix}/notes.txt": b"mine",
-            f"{prefix}/{new_artifact_id(b'other', 'f' * 16)}": b"of another database",
-            f"{prefix}-old/{new_artifact_id(b'older')}": b"of an earlier version",
+            f"{prefix}/{new_artifact_id(other, 'f' * 16)}": other,
+            f"{prefix}/{new_artifact_id(older)}": older,
+            f"{prefix}-old/{new_artifact_id(older)}": older,
         }
         self.faulty = Faulty()
         self._server = make_server("127.0.0.1", 0, self.faulty, threaded=True, request_handler=MotoRequestHandler)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.study.pruners import build_pruner, needs_news, reads_running
+from search.study.pruners import build_pruner, needs_news, read_of_running
 from search.studyfile.spec import StudySpec
 from search.work.resume import RATE
 from search.work.session import NEEDED
@@ -82,7 +82,7 @@ def _looks(pruner: str) -> float:
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     """One look of a pruner and one ask while 64 trials run, by Optuna's cache and by the brief reading."""
-    live = reads_running(_spec(pruner))
+    live = read_of_running(_spec(pruner))
     url = postgres_server.create_database()
     store = open_store(url)
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
@@ -203,7 +203,7 @@ def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(4):
         _trial(study, EPOCHS // 2, end=False)
-    live, judge = reads_running(_spec(pruner)), build_pruner(_spec(pruner))
+    live, judge = read_of_running(_spec(pruner)), build_pruner(_spec(pruner))
     worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED, live=live)
     mine = optuna.Study(study.study_name, worker, sampler=optuna.samplers.RandomSampler(2))
     mine.ask()

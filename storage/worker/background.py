@@ -68,8 +68,8 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background`, every call waits for its write; only benchmarks need that.
-    `attributes` names the user attributes that are read of other workers' trials. Of their
-    running trials, the reports of steps before `live` are read as well.
+    `attributes` names the user attributes that are read of other workers' trials. Of their running trials, the reports
+    of steps before `live` are read as well.
     """
 
     def __init__(

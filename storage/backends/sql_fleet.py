@@ -86,7 +86,9 @@ class SqlFleet(Fleet):
         query = (
             sa.select(trials.c.number)
             .join(claims, claims.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.state == RUNNING, claims.c.beat <= since)
+            .where(trials.c.study_id == study_id, trials.c.state == RUNNING)
+            # After a clock was set back, a worker's last beat before that lies in the future, and shows nothing.
+            .where((claims.c.beat <= since) | (claims.c.beat > self.dialect.now))
             .where(claims.c.worker != NOBODY)  # these get no beats: waiting for them would take an hour
         )
 

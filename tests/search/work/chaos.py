@@ -8,10 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from search.study.create import create_study
 from search.study.revise import revise
 from search.work.exits import Exit
+from storage.backends.registry import open_store
 from storage.errors import StorageError
+from storage.tables import claims
 from tests.machines import Worker, small_study, trials
 from tests.search.work.injection import GRACE, PATIENCE, Faults
 from tests.search.work.planner import plan_replicates, replicates
@@ -95,7 +99,8 @@ class Attack:
     def _plan(self) -> None:
         """A user queues replicates, and a plan for more, where the database can be reached."""
         with contextlib.suppress(StorageError):
-            if not self.faults.broken("server") and plan_replicates(self.around.direct, "small"):
+            blocked = self.faults.broken("server") or self.faults.suspended  # one may hold the study's lock
+            if not blocked and plan_replicates(self.around.direct, "small"):
                 self.plans += 1
 
     # Workers
@@ -154,7 +159,7 @@ class Attack:
             revise(spec(len(trials(self.around.direct))), self.around.direct)
             self.workers[:] = [self._worker(0)]
             assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
-        assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
+        assert not self._unfinished(), (self._unfinished(), claimed(self.around.direct), self.workers[0].events)
         self._judge_leaving()
         for worker in self.workers:
             if worker.process.exitcode != Exit.DONE:  # one may have begun when the database was still away
@@ -163,3 +168,11 @@ class Attack:
     def _unfinished(self) -> list[Any]:
         everything = trials(self.around.direct) + replicates(self.around.direct, "small")
         return [trial for trial in everything if not trial.state.is_finished()]
+
+
+def claimed(url: str) -> list[Any]:
+    """The claims in the database, and its clock: what to look at where a trial is left running."""
+    store = open_store(url)
+    assert store.engine is not None
+    with store.engine.begin() as connection:
+        return [*connection.execute(sa.select(claims)).all(), store.fleet.now()]

@@ -262,6 +262,18 @@ def _looked(worker: Store, bench: Bench) -> list[Recovered]:
     return worker.fleet.recover(bench.study._study_id, 3)
 
 
+def test_a_beat_in_the_future_is_no_beat(shared: Bench) -> None:
+    """The database's clock was set back by an hour: what a worker has sent before that does not show that it is there;
+    its next beat does."""
+    trial_id, claim, fleet = shared.study.ask()._trial_id, Claim("host:1", grace=60.0), shared.store.fleet
+    fleet.seize(trial_id, claim)
+    silence(shared, -3600.0)
+    since = fleet.now()
+    assert fleet.unheard(shared.study._study_id, since) == [0]
+    assert fleet.beat(trial_id, claim)
+    assert fleet.unheard(shared.study._study_id, since - 1.0) == []
+
+
 def test_a_worker_may_claim_what_was_nobodys(shared: Bench) -> None:
     """A trial that was seen without a claim is its owner's from the moment it gets one."""
     trial_id = shared.study.ask()._trial_id

@@ -33,10 +33,14 @@ CONNECT_ARGS = {
     "application_name": "lobtuna",
 }
 
+ASLEEP = 60.0  # seconds: a laptop that was closed in a transaction holds its locks no longer
+
 DIALECT = Dialect(
     insert=insert,
     now=sa.type_coerce(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float),
     server_start=sa.type_coerce(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Float),
+    # For this transaction alone: it reaches the server with a statement that is sent anyway, also through a pooler.
+    wake_limit=sa.func.set_config("idle_in_transaction_session_timeout", f"{1000 * ASLEEP:.0f}", sa.true()),
 )
 
 

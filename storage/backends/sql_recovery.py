@@ -106,7 +106,7 @@ class SqlRecovery:
 
     def _take_back(self, held: Held, max_retries: int) -> Recovered | None:
         with self.storage.engine.begin() as connection:
-            locked = lock_trial(connection, held.trial_id)
+            locked = lock_trial(connection, self.storage.dialect, held.trial_id)
             if locked is None or locked[0] != TrialState.RUNNING or not self._still_silent(connection, held):
                 return None  # it ended, sent a beat, or was taken by another worker
             losses = Losses.of(attributes_of(connection, held.trial_id, LOSSES, FRUITLESS))

@@ -75,7 +75,7 @@ class Unclaimed:
         return Watched(stored.step, max(stored.seconds, own.seconds + min(now - at, connected)))
 
     def _store(self, connection: Connection, trial_id: int, token: str | None, watched: Watched) -> None:
-        locked = lock_trial(connection, trial_id)
+        locked = lock_trial(connection, self.storage.dialect, trial_id)
         query = sa.select(claims.c.token).where(claims.c.trial_id == trial_id)
         if locked is None or locked[0] != TrialState.RUNNING or connection.scalar(query) != token:
             return  # it ended, has a claim now, or another process has written meanwhile

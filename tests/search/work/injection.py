@@ -228,8 +228,8 @@ class Faults:
         """A user removes what no trial needs, while clocks are wrong and workers are storing artifacts."""
         if self.broken("server") or self.suspended:  # a suspended worker may hold a lock that this would wait for
             return False
-        storage = open_storage(self.around.direct, patience=2.0)
         with contextlib.suppress(StorageError):  # the disk may be full
+            storage = open_storage(self.around.direct, patience=2.0)
             collect(storage, artifacts_of(optuna.load_study(study_name=self.study, storage=storage)))
         return True
 

@@ -18,7 +18,9 @@ FRUITLESS = "lobtuna:fruitless"  # trial system attribute: [losses since it last
 REASON = "reason"  # trial user attribute: why a trial ended
 DEFAULT_GRACE = 60.0
 NOBODY = "a worker without a claim"  # worker's name in the claim given to a running trial that had none
-UNCLAIMED_GRACE = 3600.0  # seconds after which a running trial without a claim, and without a new report, is taken over
+UNCLAIMED_GRACE = (
+    3600.0  # seconds of watching a running trial without a claim, and without a new report, to take it over
+)
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ class Fleet(Protocol):
 
         A trial is left alone while this process has not itself been in contact with the database for the whole grace:
         after an outage, missing beats do not show that a worker is gone. `through` is the contact of a remote caller,
-        which must have been connected as long. A running trial without a claim is taken over `UNCLAIMED_GRACE`
-        seconds after it was first seen, or after its last report.
+        which must have been connected as long. A running trial without a claim is taken over once workers have watched
+        it for `UNCLAIMED_GRACE` seconds, by their own stopwatches, and have seen no new report.
         """
         ...
 

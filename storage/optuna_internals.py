@@ -167,9 +167,11 @@ class OptunaDatabase(RDBStorage):
         return self._get_prepared_new_trial(study_id, template, session)
 
 
-def lock_study(session: Session, study_id: int) -> None:
-    """Lock the study's row until the transaction ends. Raises `KeyError` where there is none."""
-    models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+def lock_study(session: Session, study_id: int, also: sa.ColumnElement[Any] | None = None) -> None:
+    """Lock the study's row until the transaction ends, and read `also`. Raises `KeyError` where there is none."""
+    query = sa.select(models.StudyModel, *([] if also is None else [also]))
+    if session.execute(query.where(models.StudyModel.study_id == study_id).with_for_update()).one_or_none() is None:
+        raise KeyError(f"study {study_id} is not in the database")
 
 
 def trial_rows() -> sa.Select[Any]:

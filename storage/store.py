@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from sqlalchemy import Engine
 
+EVERY_STEP = 2**31 - 1  # as `live`, below: all reports
 ARTIFACTS = "artifacts"  # study user attribute: the URL of its artifact store; absent means the database itself
 
 
@@ -34,7 +35,7 @@ class AskChanges(Protocol):
         *,
         newest: int,
         running: bool,
-        live: bool = False,
+        live: int = 0,
     ) -> dict[int, FrozenTrial] | None: ...
 
 

@@ -39,7 +39,8 @@ chunks = sa.Table(
 
 
 # States of running trials are written and deleted by the megabyte. By default PostgreSQL vacuums a table, slowly, once
-# a fifth of it is dead. Large values lie in a second table ("toast"), and weights cannot be compressed.
+# a fifth of it is dead. Large values lie in a second table ("toast"), and weights cannot be compressed. Workers vacuum
+# it themselves as well (`storage.backends.postgresql_vacuum`): PostgreSQL looks at each table once a minute only.
 _CLEANED_EARLY = ("vacuum_scale_factor = 0.05", "vacuum_threshold = 50", "vacuum_cost_delay = 0")
 _SETTINGS = ", ".join(f"{kind}autovacuum_{setting}" for kind in ("", "toast.") for setting in _CLEANED_EARLY)
 for _statement in (

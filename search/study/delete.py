@@ -9,7 +9,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.study.open import SEEDS, revisions, study_names
-from search.study.retention import ids_in, ids_of, remove
+from search.study.retention import ids_in, needs_of, remove
 from storage.artifacts import Artifacts
 from storage.optuna_internals import study_id_of
 from storage.store import artifacts_of
@@ -51,7 +51,7 @@ def delete(storage: BaseStorage, study: optuna.Study) -> int:
         holdings.append((artifacts_of(one), named))
     for one in studies:
         storage.delete_study(study_id_of(one))
-    named, _ = ids_of(storage)
+    named = needs_of(storage).named
     spare = [(store, artifact_id) for store, held in holdings for artifact_id in sorted(held - named)]
     for store, artifact_id in spare:
         remove(store, artifact_id)

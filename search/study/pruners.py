@@ -15,6 +15,7 @@ from search.study.curve_pruner import CurvePruner, build_curve_pruner
 from search.study.halving import HalvingPruner, build_halving
 from search.study.quiet import without_experimental_warning
 from search.studyfile.spec import StudySpec
+from storage.store import EVERY_STEP
 
 
 def build_pruner(spec: StudySpec) -> BasePruner:
@@ -24,9 +25,15 @@ def build_pruner(spec: StudySpec) -> BasePruner:
     return PRUNERS[spec.pruner.name](spec)
 
 
-def reads_running(spec: StudySpec) -> bool:
-    """Whether the pruner compares a run with the reports of runs that are still under way."""
-    return spec.pruner.name == "halving"
+def read_of_running(spec: StudySpec) -> int:
+    """The pruner compares a run with reports of runs that are still under way: with those before this step, 0 for none.
+
+    Where hours are the budget, halving divides a run's seconds by all its epochs.
+    """
+    pruner = build_pruner(spec)
+    if not isinstance(pruner, HalvingPruner):
+        return 0
+    return EVERY_STEP if spec.budget.hours is not None else max(pruner.rungs, default=0)
 
 
 def needs_news(pruner: BasePruner, epochs: int, due: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import optuna
@@ -17,8 +17,8 @@ from search.study.record import CHECKPOINT, IMPORTED, SPEC, stored_state_of
 from search.study.second_look import KeptState, worth_keeping
 from search.studyfile.spec import StudySpec
 from storage.artifacts import Artifacts, ArtifactStore, Entry
-from storage.artifacts.transfer import PREFIX, owner_of
-from storage.optuna_internals import storage_of, study_id_of
+from storage.artifacts.transfer import PREFIX, owner_of, trial_mark, trial_mark_of
+from storage.optuna_internals import storage_of, study_id_of, trial_id_of
 
 YOUNGEST = 3600.0  # seconds; a younger artifact may belong to an upload whose record is not written yet
 
@@ -73,24 +73,29 @@ def remove(store: ArtifactStore, artifact_id: str) -> None:
 
 def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:
     """Remove from `store` what no study of `storage` needs: checkpoints beyond each study's limit, states of finished
-    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay, and
-    unnamed ones that are younger than that plus the longest running trial: an outage may delay their record so long.
+    trials, half-written files, artifacts of deleted studies. Artifacts younger than `age` seconds stay.
+
+    What no trial names yet stays while the trial that its id shows has not ended: an outage may delay the record for
+    long, and a clock that was set makes everything look old. An id without a trial has ages alone: such an artifact
+    must also be older than every running trial.
 
     Nothing is removed that is not proved to be this database's: by its name, which holds the database's id, by a trial
     that names it, or by the store, which is a part of the database.
     """
-    unnamed_age = age + longest_run(storage)  # first: a trial that ends now is then in what is read next
-    named, needed = ids_of(storage)
+    entries = list(store.entries())  # before the trials: one that has ended since has its record in what is read next
+    unnamed_age = age + longest_run(storage)
+    needs = needs_of(storage)
     owner = None if store.identify is None else store.identify()
     removed: list[Entry] = []
     kept: list[Entry] = []
     foreign: list[Entry] = []
-    for entry in list(store.entries()):
-        if entry.artifact_id in needed:
+    for entry in entries:
+        named = entry.artifact_id in needs.named
+        if entry.artifact_id in needs.needed:
             kept.append(entry)
-        elif owner is not None and entry.artifact_id not in named and owner_of(entry.artifact_id) != owner:
+        elif owner is not None and not named and owner_of(entry.artifact_id) != owner:
             foreign.append(entry)
-        elif entry.age < (age if entry.artifact_id in named else unnamed_age):
+        elif entry.age < (age if named else unnamed_age) or (not named and needs.awaited(entry.artifact_id)):
             kept.append(entry)
         else:
             removed.append(entry)
@@ -112,16 +117,31 @@ def longest_run(storage: BaseStorage) -> float:
     return max(0.0, datetime.now(UTC).timestamp() - min(running)) if running else 0.0
 
 
-def ids_of(storage: BaseStorage) -> tuple[set[str], set[str]]:
-    """Ids of artifacts that the studies of `storage` name, and of those that they need."""
-    named: set[str] = set()
-    needed: set[str] = set()
+@dataclass
+class Needs:
+    """Ids of artifacts that studies name, and of those that they need; the `trial_mark` of each unfinished trial."""
+
+    named: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
+    unfinished: set[str] = field(default_factory=set)
+
+    def awaited(self, artifact_id: str) -> bool:
+        """Whether an unfinished trial may still name this artifact or unfinished file."""
+        return trial_mark_of(artifact_id) in self.unfinished
+
+
+def needs_of(storage: BaseStorage) -> Needs:
+    """What the studies of `storage` need. Trials of other programs name no artifact that is stored here."""
+    needs = Needs()
     for record in storage.get_all_studies():
         study = optuna.load_study(study_name=record.study_name, storage=storage)
+        if SPEC in record.user_attrs:
+            trials = study.get_trials(deepcopy=False)  # before what they name: one that ends now is in one of the two
+            needs.unfinished |= {trial_mark(trial_id_of(trial)) for trial in trials if not trial.state.is_finished()}
         own, spare = ids_in(study)
-        named |= own
-        needed |= own - spare  # a revision shares checkpoints with the study it came from
-    return named, needed
+        needs.named |= own
+        needs.needed |= own - spare  # a revision shares checkpoints with the study it came from
+    return needs
 
 
 def ids_in(study: optuna.Study) -> tuple[set[str], set[str]]:

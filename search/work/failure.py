@@ -62,10 +62,17 @@ def failure_of(error: Exception) -> Failure:
     return Failure(kind, reason, details, _is_broken(error, text))
 
 
-def batch_of(
-    failure: Failure, run: TrainingRun | None, store: Artifacts, name: str, note: Note, worst: float = WORST
-) -> Batch:
-    """The end of a failed trial: reason, history so far, and the traceback as an artifact, `name`-traceback.txt.
+@dataclass(frozen=True)
+class Upload:
+    """Where the traceback of a trial goes, and what its file's name begins with."""
+
+    store: Artifacts
+    trial_id: int
+    name: str
+
+
+def batch_of(failure: Failure, run: TrainingRun | None, upload: Upload, note: Note, worst: float = WORST) -> Batch:
+    """The end of a failed trial: reason, history so far, and the traceback as an artifact, NAME-traceback.txt.
 
     Recording may fail with the error that ended the trial. The reason is always recorded; what cannot be is noted.
     """
@@ -74,8 +81,8 @@ def batch_of(
         history = lambda: write_training(run.history, run.best_epoch, failure.reason)  # noqa: E731
         batch.merge(_attempted(history, "the history was not recorded", note))
     if failure.details is not None:
-        files = [(f"{name}-traceback.txt", "text/plain", failure.details.encode())]
-        stored = lambda: store_files(store, files, checkpoint=False)  # noqa: E731
+        files = [(f"{upload.name}-traceback.txt", "text/plain", failure.details.encode())]
+        stored = lambda: store_files(upload.store, files, upload.trial_id, checkpoint=False)  # noqa: E731
         batch.merge(_attempted(stored, "the traceback was not stored", note))
     batch.merge(write_failure(failure.kind, failure.reason, 0 if run is None else run.epoch, worst))
     return batch

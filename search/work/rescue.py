@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import optuna
 from optuna.storages import BaseStorage
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
-from storage.artifacts import attribute_of, upload_all
+from storage.artifacts import Artifacts, attribute_of, upload_all
 from storage.claims import Batch, Claim
 from storage.optuna_internals import trial_id_of
 from storage.store import artifacts_of, store_of
@@ -107,10 +107,13 @@ class SavedRun:
             raise SearchError(f"{path} is not a saved run, or is damaged: {error}") from None
 
 
-def store_files(store: Any, files: list[tuple[str, str, bytes]], *, checkpoint: bool = True) -> Batch:
-    """Upload `files`; returns the attributes that refer to them. With `checkpoint`, the first file is a checkpoint."""
+def store_files(
+    store: Artifacts, files: list[tuple[str, str, bytes]], trial_id: int | None, *, checkpoint: bool = True
+) -> Batch:
+    """Upload `files` of a trial; returns the attributes that refer to them. With `checkpoint`, the first file is a
+    checkpoint. Without `trial_id`, `lobtuna gc` may remove them after an hour if they are not recorded by then."""
     batch = Batch()
-    ids = upload_all(store, [data for _, _, data in files])
+    ids = upload_all(store, [data for _, _, data in files], trial_id)
     for (name, kind, _), artifact_id in zip(files, ids, strict=True):
         key, value = attribute_of(artifact_id, name, kind)
         batch.system_attrs[key] = value
@@ -131,13 +134,14 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
         return trial.number, "was stored before; nothing to do"
     batch = Batch()
     batch.merge(saved.batch)
-    batch.merge(store_files(artifacts_of(study), saved.files))
-    if trial is None or trial.state.is_finished():
+    own = None if trial is None or trial.state.is_finished() else trial_id_of(trial)
+    batch.merge(store_files(artifacts_of(study), saved.files, own))
+    if trial is None or own is None:
         return _add(study, batch), "stored as a new trial, because its own has ended without it"
     claim = Claim(worker)
     fleet = store_of(storage).fleet
-    fleet.seize(trial_id_of(trial), claim)
-    fleet.write(trial_id_of(trial), claim, batch)
+    fleet.seize(own, claim)
+    fleet.write(own, claim, batch)
     return trial.number, "stored"
 
 

@@ -26,15 +26,21 @@ class ResumeState:
     """
 
     def __init__(
-        self, storage: BackgroundStorage, store: Artifacts, stored: StoredState | None, note: Callable[[str], None]
+        self,
+        storage: BackgroundStorage,
+        trial_id: int,
+        store: Artifacts,
+        stored: StoredState | None,
+        note: Callable[[str], None],
     ) -> None:
-        self.storage, self.store, self.note = storage, store, note
+        self.storage, self.trial_id, self.store, self.note = storage, trial_id, store, note
         self.artifact = None if stored is None else stored.artifact  # of the last stored state
         self.latest: bytes | None = None  # the state after the last epoch
         self.epoch = 0  # epochs that it holds
         self.saved = time.monotonic()
         self.took = 0.0  # seconds of the last upload
         self._waiting: tuple[bytes, int] | None = None  # state and epoch of the next upload
+        self._replaced: list[str] = []  # artifacts of earlier states, to be removed
 
     def take(self, run: TrainingRun) -> None:
         """Remember the state of `run` after an epoch."""
@@ -84,9 +90,8 @@ class ResumeState:
         queued, self._waiting = self._waiting is not None, (self.latest, self.epoch)
         if queued:
             return
-        previous: list[str] = []
-        self.storage.put(lambda: self._upload(previous))
-        self.storage.put(lambda: self._remove(previous))
+        self.storage.put(self._upload)
+        self.storage.put(self._remove)
 
     def keep(self) -> Batch:
         """Upload the state after the last epoch of a run that is pruned, for a second look; returns its record.
@@ -96,34 +101,39 @@ class ResumeState:
         if self.latest is None:
             return Batch()
         try:
-            artifact = upload_bytes(self.store, self.latest)
+            artifact = upload_bytes(self.store, self.latest, self.trial_id)
         except Unavailable as error:
             self.note(f"the state of the pruned run was not kept: {error}")
             return Batch()
         return write_kept_state(artifact, self.epoch, len(self.latest))
 
     def remove(self) -> None:
-        """Remove the stored state: the trial has ended."""
-        if self.artifact is not None:
-            remove(self.store, self.artifact)
+        """Remove the stored state, and earlier ones that are left: the trial has ended."""
+        for artifact in (*self._replaced, *([] if self.artifact is None else [self.artifact])):
+            remove(self.store, artifact)
 
-    def _upload(self, previous: list[str]) -> Batch | None:
+    def _upload(self) -> Batch | None:
         waiting, self._waiting = self._waiting, None
         if waiting is None:
             return None
         blob, epoch = waiting
         started = time.monotonic()
         try:
-            artifact = upload_bytes(self.store, blob)
+            artifact = upload_bytes(self.store, blob, self.trial_id)
         except Unavailable as error:  # the next upload follows in a minute; reports should not wait for this one
             self.note(f"state of epoch {epoch} was not stored: {error}")
             return None
         self.took = time.monotonic() - started
         if self.artifact is not None:
-            previous.append(self.artifact)
+            self._replaced.append(self.artifact)
         self.artifact = artifact
         return write_stored_state(artifact, epoch)
 
-    def _remove(self, previous: list[str]) -> None:
-        for artifact in previous:
-            remove(self.store, artifact)
+    def _remove(self) -> None:
+        """Remove the states that later ones have replaced; those that cannot be are tried again with the next."""
+        while self._replaced:
+            try:
+                remove(self.store, self._replaced[0])
+            except Unavailable:  # reports should not wait for a bucket that is out of reach
+                return
+            del self._replaced[0]

@@ -21,7 +21,7 @@ from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.plugins import check_plugins, stored_plugins
-from search.study.pruners import reads_running
+from search.study.pruners import read_of_running
 from search.study.record import (
     BASELINE,
     CHECKPOINT,
@@ -83,7 +83,7 @@ class StudySession:
             patience=patience,
             background=background,
             attributes=NEEDED + (IDENTITY if name.endswith(SEEDS) else ()),
-            live=reads_running(spec),
+            live=read_of_running(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored), EnsemblePlan.of(stored.user_attrs))

@@ -27,7 +27,7 @@ from search.studyfile.space import suggest
 from search.work.context import WorkerContext
 from search.work.device_work import DeviceWork
 from search.work.events import Event
-from search.work.failure import Failure, batch_of, failure_of
+from search.work.failure import Failure, Upload, batch_of, failure_of
 from search.work.history import history_csv
 from search.work.hung import leave
 from search.work.kept import KeptRun, store_kept
@@ -63,7 +63,7 @@ class TrialInProgress:
         frozen = self.storage.own()
         self.number, self.trial_id = frozen.number, trial_id_of(frozen)
         self.attempt = 1 + int(frozen.system_attrs.get(LOSSES, 0))
-        self.resume = ResumeState(self.storage, session.artifacts, stored_state_of(frozen), self._note)
+        self.resume = ResumeState(self.storage, self.trial_id, session.artifacts, stored_state_of(frozen), self._note)
         self.training: TrainingRun | None = None
         self.pruned_at: int | None = None  # the epoch at which the pruner decided, perhaps from the background
 
@@ -201,7 +201,7 @@ class TrialInProgress:
         files = self._files(checkpoint, batch)
 
         def upload() -> Batch:
-            stored = store_files(self.session.artifacts, files)
+            stored = store_files(self.session.artifacts, files, self.trial_id)
             stored.merge(batch)
             return stored
 
@@ -236,7 +236,8 @@ class TrialInProgress:
     def _fail(self, failure: Failure) -> Outcome:
         """Record the failure: reason, history, and the traceback of an unexpected error as an artifact."""
         worst = metric_of(self.context.dataset.schema).lowest
-        self._end(batch_of(failure, self.training, self.session.artifacts, self._file_name, self._note, worst))
+        upload = Upload(self.session.artifacts, self.trial_id, self._file_name)
+        self._end(batch_of(failure, self.training, upload, self._note, worst))
         self._clean_up()
         return Outcome("failed", failure.reason, broken_device=failure.broken_device)
 

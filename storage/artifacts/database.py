@@ -23,13 +23,17 @@ CHUNK = 1 << 20  # bytes a row: small enough for any packet limit, large enough 
 class DatabaseArtifacts(Artifacts):
     """Optuna's artifact protocol over two tables beside Optuna's own, which `open_store` has created.
 
-    Calls wait up to `patience` seconds for a database that cannot be reached.
+    Calls wait up to `patience` seconds for a database that cannot be reached. After a removal, `freed` is called with
+    the engine and the number of bytes: some databases must be told to use their room again.
     """
 
-    def __init__(self, engine: Engine, dialect: Dialect, patience: float) -> None:
+    def __init__(
+        self, engine: Engine, dialect: Dialect, patience: float, freed: Callable[[Engine, int], None] = lambda *_: None
+    ) -> None:
         self.engine = engine
         self.dialect = dialect
         self.patience = patience
+        self.freed = freed
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The bytes as a readable file. Raises `ArtifactNotFound`."""
@@ -68,12 +72,14 @@ class DatabaseArtifacts(Artifacts):
     def remove(self, artifact_id: str) -> None:
         """Delete the artifact. Raises `ArtifactNotFound`."""
 
-        def drop() -> int:
+        def drop() -> int | None:
             with self.engine.begin() as connection:
                 return _delete(connection, artifact_id)
 
-        if not self._retry(drop):
+        size = self._retry(drop)
+        if size is None:
             raise ArtifactNotFound(f"artifact {artifact_id} is not in the database")
+        self.freed(self.engine, size)
 
     def entries(self) -> Iterator[Entry]:
         """Every stored artifact, its age by the database's clock."""
@@ -97,6 +103,9 @@ def _chunk_rows(artifact_id: str, body: bytes) -> Iterator[dict[str, Any]]:
         yield {"artifact_id": artifact_id, "number": number, "body": body[start : start + CHUNK]}
 
 
-def _delete(connection: sa.Connection, artifact_id: str) -> int:
+def _delete(connection: sa.Connection, artifact_id: str) -> int | None:
+    """Delete an artifact; returns its size in bytes, None where there is none."""
+    own = artifacts.c.artifact_id == artifact_id
+    size: int | None = connection.scalar(sa.select(artifacts.c.size).where(own))
     connection.execute(chunks.delete().where(chunks.c.artifact_id == artifact_id))
-    return connection.execute(artifacts.delete().where(artifacts.c.artifact_id == artifact_id)).rowcount
+    return size if connection.execute(artifacts.delete().where(own)).rowcount else None

@@ -189,7 +189,7 @@ class ProxyFleet(Fleet):
         *,
         newest: int,
         running: bool,
-        live: bool = False,
+        live: int = 0,
     ) -> dict[int, FrozenTrial] | None:
         """The trials that differ from `known`; see `storage.store.AskChanges`."""
         terms = {"newest": newest, "running": running, "live": live, "attributes": list(attributes)}

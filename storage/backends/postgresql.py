@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from storage.backends.backend import Backend, Connections
+from storage.backends.postgresql_vacuum import vacuum_if_due
 from storage.backends.sql import SqlDatabase
 from storage.dialect import Dialect
 from storage.errors import UrlError
@@ -32,10 +33,14 @@ CONNECT_ARGS = {
     "application_name": "lobtuna",
 }
 
+ASLEEP = 60.0  # seconds: a laptop that was closed in a transaction holds its locks no longer
+
 DIALECT = Dialect(
     insert=insert,
     now=sa.type_coerce(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float),
     server_start=sa.type_coerce(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Float),
+    # For this transaction alone: it reaches the server with a statement that is sent anyway, also through a pooler.
+    wake_limit=sa.func.set_config("idle_in_transaction_session_timeout", f"{1000 * ASLEEP:.0f}", sa.true()),
 )
 
 
@@ -111,7 +116,7 @@ def _escaped(text: str) -> str:
 
 def open_postgresql(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Connect to the server. Raises `DatabaseUnavailable` where it does not answer within `opening` seconds."""
-    database = SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS)
+    database = SqlDatabase(url, "postgresql+patient", DIALECT, CONNECT_ARGS, freed=vacuum_if_due)
     return database.open(patience=patience, opening=opening, connections=connections)
 
 

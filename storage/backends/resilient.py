@@ -71,7 +71,7 @@ class ResilientStorage(OptunaDatabase):
             nonlocal attempts
             attempts += 1
             with self.session() as session:
-                lock_study(session, study_id)  # a repeat must see what the first try committed
+                lock_study(session, study_id, self.dialect.wake_limit)  # a repeat must see what the first committed
                 row = _already_created(session, claim) if attempts > 1 and claim else None
                 if row is None:
                     row = self.insert_trial(session, study_id, template)

@@ -32,8 +32,8 @@ class CachedStorage(StoreStorage, OptunaCache):
     """The storage of a database store: finished trials are read once."""
 
 
-def _nothing(engine: Engine) -> None:
-    """The default `prepare` step: most databases need none."""
+def _nothing(*_: object) -> None:
+    """The default of `prepare` and `freed`: most databases need neither."""
 
 
 def _require_same_optuna(engine: Engine) -> None:
@@ -54,7 +54,7 @@ class SqlDatabase:
     """One database as its backend describes it.
 
     `driver` is the scheme that SQLAlchemy gets, of a dialect registered by the backend. `prepare` is called with the
-    engine once all tables are there.
+    engine once all tables are there, `freed` with the engine and a number of bytes after an artifact was removed.
     """
 
     url: StorageUrl
@@ -62,6 +62,7 @@ class SqlDatabase:
     dialect: Dialect
     connect_args: Mapping[str, Any]
     prepare: Callable[[Engine], None] = _nothing
+    freed: Callable[[Engine, int], None] = _nothing
     read_only: bool = False  # nothing is created: what is missing cannot be read
 
     def open(self, *, patience: float, opening: float, connections: Connections) -> Store:
@@ -81,7 +82,7 @@ class SqlDatabase:
             raise StorageError(f"{shown}: {describe(error)}; name the study's database with --storage") from error
         except RuntimeError as error:  # what Optuna raises for tables of another version
             raise StorageError(f"{shown}: {redact(str(error))}") from error
-        artifacts = DatabaseArtifacts(database.engine, self.dialect, patience)
+        artifacts = DatabaseArtifacts(database.engine, self.dialect, patience, self.freed)
 
         def identify() -> str:
             made = lambda: of_database(database.engine, self.dialect)  # noqa: E731

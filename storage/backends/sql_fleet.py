@@ -49,7 +49,10 @@ class SqlFleet(Fleet):
         def attempt() -> bool:
             with self.engine.begin() as connection:
                 own = (claims.c.trial_id == trial_id) & (claims.c.token == claim.token)
-                return connection.execute(claims.update().where(own).values(beat=self.dialect.now)).rowcount == 1
+                update = claims.update().where(own).values(beat=self.dialect.now)
+                if self.dialect.wake_limit is None:
+                    return connection.execute(update).rowcount == 1
+                return len(connection.execute(update.returning(self.dialect.wake_limit)).all()) == 1
 
         return with_retry(attempt, BEAT_PATIENCE, what="beat", contact=self.storage.contact)
 
@@ -86,7 +89,9 @@ class SqlFleet(Fleet):
         query = (
             sa.select(trials.c.number)
             .join(claims, claims.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.state == RUNNING, claims.c.beat <= since)
+            .where(trials.c.study_id == study_id, trials.c.state == RUNNING)
+            # After a clock was set back, a worker's last beat before that lies in the future, and shows nothing.
+            .where((claims.c.beat <= since) | (claims.c.beat > self.dialect.now))
             .where(claims.c.worker != NOBODY)  # these get no beats: waiting for them would take an hour
         )
 
@@ -105,7 +110,7 @@ class SqlFleet(Fleet):
 
     def _lock(self, connection: Connection, trial_id: int) -> tuple[TrialState, int, str | None]:
         """State, number and claim token of a trial, which stays locked until the transaction ends."""
-        locked = lock_trial(connection, trial_id)
+        locked = lock_trial(connection, self.dialect, trial_id)
         if locked is None:
             raise ClaimLost("the study was deleted while it was being worked on")
         token: str | None = connection.scalar(sa.select(claims.c.token).where(claims.c.trial_id == trial_id))

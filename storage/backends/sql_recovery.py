@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from storage.backends.resilient import ResilientStorage, put_claim
+from storage.backends.resilient import ResilientStorage
 from storage.backends.sql_rows import apply, attributes_of, last_step, lock_trial
-from storage.claims import DEFAULT_GRACE, FRUITLESS, LOSSES, NOBODY, UNCLAIMED_GRACE, Claim, Losses
+from storage.backends.sql_unclaimed import Unclaimed
+from storage.claims import DEFAULT_GRACE, FRUITLESS, LOSSES, NOBODY, Losses
 from storage.fleet import Recovered
 from storage.optuna_internals import trials
 from storage.stopwatch import SeenBeats, ServerClock
@@ -45,11 +47,12 @@ class SqlRecovery:
     Beats carry the database's clock, which all workers share. Where it is set forward, every worker seems silent until
     its next beat: nobody is judged before this process has been in contact for a grace since. Where it is set back, a
     dead worker seems to have reported in the future: it is judged by how long this process has seen the same beat.
+    Trials without a claim are judged by stopwatches alone.
     """
 
     def __init__(self, storage: ResilientStorage) -> None:
         self.storage = storage
-        self.clock, self.beats = ServerClock(), SeenBeats()
+        self.clock, self.beats, self.unclaimed = ServerClock(), SeenBeats(), Unclaimed(storage)
 
     def recover(self, study_id: int, max_retries: int, may_judge: Callable[[float, float], bool]) -> list[Recovered]:
         """Take back the trials of silent workers. `may_judge(grace, silence)`: whether it counts."""
@@ -57,15 +60,13 @@ class SqlRecovery:
         running = look.running
         self._check_clock(look)
         unchanged = self.beats.unchanged(study_id, {h.trial_id: (str(h.token), h.beat or 0.0) for h in running})
-        for held in running:
-            if held.worker in (None, NOBODY):
-                self.storage.retry(lambda held=held: self._watch(held), "recover")  # type: ignore[misc]
+        unclaimed = {h.trial_id: self._watch(h) for h in running if h.worker in (None, NOBODY)}
         taken = [
-            self.storage.retry(lambda held=held: self._take_back(held, max_retries), "recover")  # type: ignore[misc]
+            self.storage.retry(partial(self._take_back, held, max_retries), "recover")
             for held in running
             if held.silence is not None and held.grace is not None
-            if (silence := max(held.silence, unchanged[held.trial_id])) > held.grace
-            if may_judge(min(held.grace, DEFAULT_GRACE) if held.worker == NOBODY else held.grace, silence)
+            if (silence := unclaimed.get(held.trial_id, max(held.silence, unchanged[held.trial_id]))) > held.grace
+            if may_judge(min(held.grace, DEFAULT_GRACE) if held.trial_id in unclaimed else held.grace, silence)
         ]
         return [trial for trial in taken if trial is not None]
 
@@ -99,24 +100,13 @@ class SqlRecovery:
             now = float(connection.execute(sa.select(self.storage.dialect.now)).scalar_one())
             return Look(running, before, now, time.monotonic())
 
-    def _watch(self, held: Held) -> None:
-        """Give a running trial without a claim one of `NOBODY`, and renew it when the trial has a new report.
-
-        A user's own `study.ask()` makes such trials. They get no beats, so new reports count as beats.
-        """
-        with self.storage.engine.begin() as connection:
-            token = f"step {last_step(connection, held.trial_id)}"
-            if token == held.token:
-                return
-            locked = lock_trial(connection, held.trial_id)
-            if locked is None or locked[0] != TrialState.RUNNING or _token(connection, held.trial_id) != held.token:
-                return  # it ended, or has a claim now
-            claim = Claim(NOBODY, UNCLAIMED_GRACE, token)
-            connection.execute(put_claim(self.storage.dialect, held.trial_id, claim))
+    def _watch(self, held: Held) -> float:
+        """For how many seconds workers have watched a trial without a claim, and seen no new report."""
+        return self.storage.retry(lambda: self.unclaimed.watch(held.trial_id, held.token), "recover")
 
     def _take_back(self, held: Held, max_retries: int) -> Recovered | None:
         with self.storage.engine.begin() as connection:
-            locked = lock_trial(connection, held.trial_id)
+            locked = lock_trial(connection, self.storage.dialect, held.trial_id)
             if locked is None or locked[0] != TrialState.RUNNING or not self._still_silent(connection, held):
                 return None  # it ended, sent a beat, or was taken by another worker
             losses = Losses.of(attributes_of(connection, held.trial_id, LOSSES, FRUITLESS))
@@ -132,8 +122,3 @@ class SqlRecovery:
             claims.c.trial_id == held.trial_id, claims.c.token == held.token, claims.c.beat == held.beat
         )
         return connection.scalar(query.with_for_update()) is not None
-
-
-def _token(connection: Connection, trial_id: int) -> str | None:
-    token: str | None = connection.scalar(sa.select(claims.c.token).where(claims.c.trial_id == trial_id))
-    return token

@@ -48,13 +48,14 @@ def set_trial(connection: Connection, trial_id: int, **values: Any) -> None:
     connection.execute(trials.update().where(trials.c.trial_id == trial_id).values(**values))
 
 
-def lock_trial(connection: Connection, trial_id: int) -> tuple[TrialState, int] | None:
+def lock_trial(connection: Connection, dialect: Dialect, trial_id: int) -> tuple[TrialState, int] | None:
     """State and number of a trial, locked until the transaction ends; None where there is none.
 
     Read anything else that must not change after this call, in a separate statement: under READ COMMITTED, a statement
     that waited for the lock reads the locked row again, but any joined row as it was before it waited.
     """
-    query = sa.select(trials.c.state, trials.c.number).where(trials.c.trial_id == trial_id)
+    limit = [] if dialect.wake_limit is None else [dialect.wake_limit]
+    query = sa.select(trials.c.state, trials.c.number, *limit).where(trials.c.trial_id == trial_id)
     row = connection.execute(query.with_for_update()).one_or_none()
     return None if row is None else (row.state, row.number)
 

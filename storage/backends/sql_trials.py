@@ -45,15 +45,15 @@ def read_changes(
     *,
     newest: int,
     running: bool,
-    live: bool = False,
+    live: int = 0,
 ) -> dict[int, FrozenTrial]:
     """The trials of a study that differ from `known`, by trial id. `newest` is the highest id that was known after the
     last read that included unfinished trials.
 
     A finished trial has its parameters, reports, values and the user attributes named in `attributes`, but no times.
     With `running`, unfinished trials are included, with their attributes and their parameters, which are read once;
-    with `live`, running trials have their reports as well, each read once: what a worker that resumes a trial reports
-    again for the same epochs is seen when the trial has ended.
+    running trials have their reports of steps before `live` as well, each read once: what a worker that resumes a trial
+    reports again for the same epochs is seen when the trial has ended.
     Raises `KeyError` where the study is not in the database.
     """
     unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
@@ -100,7 +100,7 @@ def _fill(
     connection: Connection,
     found: Iterable[FrozenTrial],
     attributes: Sequence[str],
-    live: bool,
+    live: int,
     like: FrozenTrial | None,
 ) -> None:
     """Read parameters, reports, values and attributes of these trials, and set them in place.
@@ -131,7 +131,7 @@ def _fill(
 
 
 def _details(
-    found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: bool, like: FrozenTrial | None
+    found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: int, like: FrozenTrial | None
 ) -> Any:
     """Rows (trial_id, kind, position, name, number, text) of all details that are needed.
 
@@ -149,7 +149,7 @@ def _details(
     attribute = user_attrs.c.trial_user_attribute_id
     parts = [
         _part(PARAM, params, position, name, params.c.param_value, _distribution(like)).where(_among(params, new)),
-        (_report_arrays() if arrays else _report_rows()).where(_new_reports(finished, running)),
+        (_report_arrays() if arrays else _report_rows()).where(_new_reports(finished, running, live)),
         _part(OUTCOME, outcomes, outcomes.c.objective, nothing, outcomes.c.value, kind).where(
             _among(outcomes, finished)
         ),
@@ -175,12 +175,13 @@ def _distribution(like: FrozenTrial | None) -> Any:
     return sa.case((same, sa.null()), else_=params.c.distribution_json)
 
 
-def _new_reports(finished: list[int], running: Mapping[int, FrozenTrial]) -> sa.ColumnElement[bool]:
-    """Every report of finished trials, and of running ones those after the last that is known."""
+def _new_reports(finished: list[int], running: Mapping[int, FrozenTrial], live: int) -> sa.ColumnElement[bool]:
+    """Every report of finished trials, and of running ones those after the last known one and before step `live`."""
     by_last: dict[int, list[int]] = defaultdict(list)
     for trial_id, trial in running.items():
         by_last[max(trial.intermediate_values, default=-1)].append(trial_id)
-    later = [_among(reports, ids) & (reports.c.step > last) for last, ids in by_last.items()]
+    new = {last: ids for last, ids in by_last.items() if last + 1 < live}
+    later = [_among(reports, ids) & reports.c.step.between(last + 1, live - 1) for last, ids in new.items()]
     return sa.or_(_among(reports, finished), *later)
 
 

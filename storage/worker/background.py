@@ -68,8 +68,8 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background`, every call waits for its write; only benchmarks need that.
-    `attributes` names the user attributes that are read of other workers' trials. With `live`, the reports of their
-    running trials are read as well.
+    `attributes` names the user attributes that are read of other workers' trials. Of their running trials, the reports
+    of steps before `live` are read as well.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         patience: float = 60.0,
         background: bool = True,
         attributes: Sequence[str] = (),
-        live: bool = False,
+        live: int = 0,
     ) -> None:
         super().__init__(store.storage)
         self.store = store

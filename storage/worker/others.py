@@ -24,11 +24,11 @@ class Others:
     """
 
     def __init__(
-        self, store: Store, study_id: int, attributes: Sequence[str], patience: float, *, live: bool = False
+        self, store: Store, study_id: int, attributes: Sequence[str], patience: float, *, live: int = 0
     ) -> None:
         self.store, self.study_id, self.patience = store, study_id, patience
         self.attributes = tuple(attributes)
-        self.live = live  # every read includes the reports of running trials
+        self.live = live  # every read includes the reports of running trials before this step; 0: none of them
         self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
         self.version = 0  # counts the reads that found a trial new or in another state
         self._newest = -1  # the highest trial id known after the last read of unfinished trials
@@ -44,7 +44,7 @@ class Others:
             return self._read(running)
 
     def _read(self, running: bool) -> list[FrozenTrial]:
-        running = running or self.live
+        running = running or self.live > 0
         changed, known = self._changes(running), self._known
         if changed is None:
             self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from search.study.pruners import build_pruner, needs_news, read_of_running
+from search.studyfile.spec import StudySpec
 from search.work.resume import RATE
 from search.work.session import NEEDED
 from storage.artifacts import upload_bytes
@@ -23,9 +26,11 @@ from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import Store
 from storage.worker.background import LOOK_EVERY, BackgroundStorage
 from tests.machines import Worker, create, small_study
+from tests.pace import slow_epochs
 from tests.servers import Postgres, TcpProxy
 
 WORKERS, PARAMETERS, EPOCHS = 64, 12, 60
+BEGUN = 10  # epochs of a running trial: halving reads those up to its last rung, 16
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]
 
@@ -61,20 +66,31 @@ def _trial(study: optuna.Study, epochs: int, *, end: bool) -> None:
     )
 
 
-LOOKS = {"median": 3600 / LOOK_EVERY, "halving": 3 * 3600 / (5 * EPOCHS)}  # an hour and worker; its rungs: 1, 4, 16
+PRUNERS = ("median", "halving", "curve")
 
 
-@pytest.mark.parametrize("pruner", LOOKS)
+def _spec(pruner: str) -> StudySpec:
+    return small_study(epochs=EPOCHS, pruner={"name": pruner})
+
+
+def _looks(pruner: str) -> float:
+    """How often in an hour a worker with 5 s epochs reads the others' trials for this pruner."""
+    spec = _spec(pruner)
+    judged = [e for e in range(spec.pruner.warmup_epochs + 1, EPOCHS) if needs_news(build_pruner(spec), e, False)]
+    return len(judged) * 3600 / (5 * EPOCHS) or 3600 / LOOK_EVERY
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     """One look of a pruner and one ask while 64 trials run, by Optuna's cache and by the brief reading."""
-    live = pruner == "halving"
+    live = read_of_running(_spec(pruner))
     url = postgres_server.create_database()
     store = open_store(url)
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(20):
         _trial(study, EPOCHS, end=True)
     for _ in range(WORKERS):
-        _trial(study, EPOCHS // 2, end=False)
+        _trial(study, BEGUN, end=False)
     meter = _Meter(postgres_server.port)
     mine = open_store(url.replace(f":{postgres_server.port}/", f":{meter.port}/"))
     study_id = study_id_of(study)
@@ -98,7 +114,7 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
             _trial(study, EPOCHS, end=True)
         measure(f"a look with {count} more finished, brief", lambda: worker.others.read(running=False))
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        for epoch in range(EPOCHS // 2, EPOCHS // 2 + 6):
+        for epoch in range(BEGUN, BEGUN + 6):
             store.storage.set_trial_intermediate_value(trial_id_of(trial), epoch, random.random())
     measure("a look with 6 more reports of each, brief", lambda: worker.others.read(running=False))
     for name, size in sizes.items():
@@ -108,7 +124,8 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     statement = sizes["a look with 1 more finished, brief"] - each
     report = max(0.0, sizes["a look with 6 more reports of each, brief"] - statement) / (6 * WORKERS)
     hour = (
-        WORKERS * (LOOKS[pruner] * statement + ended * each + ended * EPOCHS * report) + ended * sizes["an ask, brief"]
+        WORKERS * (_looks(pruner) * statement + ended * each + ended * min(EPOCHS, live) * report)
+        + ended * sizes["an ask, brief"]
     )
     before = WORKERS * 720 * sizes["a look, Optuna's cache"]
     print(
@@ -173,7 +190,7 @@ def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp
         sizes["an ask"] = passed() - before
     for name, size in sizes.items():
         print(f"{kind} {name:>35}: {size / 1024:8.1f} KiB")
-    looks, ended = LOOKS["median"], WORKERS * 3600 / (5 * EPOCHS)  # of one worker, of all workers
+    looks, ended = _looks("median"), WORKERS * 3600 / (5 * EPOCHS)  # of one worker, of all workers
     finished = sizes["a look with 1 more finished"] - sizes["a look"]
     report = max(0, sizes["a look with 1 more report of each"] - sizes["a look"]) / WORKERS
     each = looks * sizes["a look"] + ended * finished + (ended * EPOCHS * report if kind == "journal" else 0.0)
@@ -181,14 +198,14 @@ def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp
     print(f"{kind}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {WORKERS * each / 1e6:.0f} MB an hour")
 
 
-@pytest.mark.parametrize("pruner", LOOKS)
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
     """A worker with 5 s epochs beside trials that run: statements an epoch, beats and looks included."""
     store = open_store(postgres_server.create_database())
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(4):
         _trial(study, EPOCHS // 2, end=False)
-    live = pruner == "halving"
+    live, judge = read_of_running(_spec(pruner)), build_pruner(_spec(pruner))
     worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED, live=live)
     mine = optuna.Study(study.study_name, worker, sampler=optuna.samplers.RandomSampler(2))
     mine.ask()
@@ -198,7 +215,7 @@ def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
     epochs = 24
     for epoch in range(epochs):
         worker.put(Batch(intermediate={epoch: 0.1}, user_attrs={"seconds": 5.0 * epoch}))
-        if epoch + 1 in (1, 4, 16) if live else worker.refresh_due():
+        if needs_news(judge, epoch + 1, worker.refresh_due()):
             worker.refresh()
         time.sleep(5.0)
     print(f"{pruner}: {len(statements) / epochs:.2f} statements an epoch")
@@ -222,6 +239,31 @@ def test_the_table_of_states_stays_small(postgres_server: Postgres) -> None:
             query = sa.text("SELECT pg_total_relation_size('lobtuna_artifact_chunks')")
             most = max(most, float(connection.scalar(query) or 0.0))
     print(f"{workers * size / 1e6:.0f} MB live: table of {most / 1e6:.0f} MB at most")
+
+
+def test_time_in_open_transactions(postgres_server: Postgres, small_data: Path, tmp_path: Path) -> None:
+    """A worker with epochs of 5 s, looked at 200 times a second for two minutes: the share of looks at which one of its
+    connections was idle in a transaction, and the longest time that it was."""
+    url = postgres_server.create_database()
+    create(url, small_study(trials=1, epochs=EPOCHS, pruner={"name": "median"}))
+    options: dict[str, Any] = {"grace": 60.0, "checkpoint_every": 60.0}
+    worker = Worker(url, "small", small_data, tmp_path, hook=partial(slow_epochs, 5.0), **options)
+    worker.wait_epoch(0)
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    query = sa.text(
+        "SELECT xact_start FROM pg_stat_activity WHERE application_name = 'lobtuna' AND state LIKE 'idle in trans%'"
+    )
+    looks, open_looks, longest, begun = 0, 0, 0.0, dict[Any, float]()
+    with engine.connect() as connection:
+        end = time.monotonic() + 120.0
+        while (now := time.monotonic()) < end:
+            idle = connection.scalars(query).all()
+            begun = {start: begun.get(start, now) for start in idle}
+            longest = max([longest, *(now - first for first in begun.values())])
+            looks, open_looks = looks + 1, open_looks + bool(idle)
+            time.sleep(0.005)
+    print(f"idle in transaction at {open_looks} of {looks} looks, for {1000 * longest:.0f} ms at most")
+    worker.kill()
 
 
 def test_transactions_of_an_idle_worker(postgres_server: Postgres, small_data: Path, tmp_path: Path) -> None:

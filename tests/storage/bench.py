@@ -18,7 +18,7 @@ class Bench:
     """A study and the means of one worker."""
 
     def __init__(self, url: str, grace: float = 60.0) -> None:
-        self.store = open_store(url)
+        self.url, self.store = url, open_store(url)
         self.inner = self.store.storage
         self.study = optuna.create_study(study_name="s", storage=self.inner, direction="maximize", load_if_exists=True)
         self.storage = BackgroundStorage(self.store, self.study._study_id, Claim("host:1", grace))

@@ -6,9 +6,10 @@ import optuna
 import pytest
 
 from search.errors import SearchError
-from search.study.pruners import PRUNERS, build_pruner, needs_news, reads_running
+from search.study.pruners import PRUNERS, build_pruner, needs_news, read_of_running
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import PrunerSpec
+from storage.store import EVERY_STEP
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -90,10 +91,12 @@ def test_the_percentile_pruner_is_stricter() -> None:
 def test_pruners_that_judge_rarely_see_the_latest() -> None:
     """Halving looks at running trials at its rungs; the others read finished trials whenever they look."""
     halving = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "halving", "warmup_epochs": 0}})
-    assert reads_running(halving)
+    assert read_of_running(halving) == 16
+    by_hours = StudySpec.from_json({**halving.to_json(), "budget": {"hours": 9}})
+    assert read_of_running(by_hours) == EVERY_STEP
     assert [n for n in range(1, 30) if needs_news(build_pruner(halving), n, due=True)] == [1, 4, 16]
     median = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "median"}})
-    assert not reads_running(median)
+    assert read_of_running(median) == 0
     assert all(needs_news(build_pruner(median), n, due) is due for n in (1, 4) for due in (True, False))
 
 

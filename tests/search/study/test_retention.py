@@ -1,11 +1,14 @@
 """The best checkpoints stay, and `gc` removes what nothing refers to."""
 
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import optuna
+import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
+from search.study import retention
 from search.study.open import spec_of
 from search.study.retention import collect, drop_states, make_room
 from search.study.second_look import queue_second_look
@@ -100,7 +103,7 @@ def test_gc_after_a_long_outage(tmp_path: Path) -> None:
     own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
     optuna.Study(small.study.study_name, own).ask()
     left = upload_bytes(small.store, b"of a worker that was killed")
-    batch = store_files(small.store, [("w.safetensors", "application/octet-stream", b"weights")])
+    batch = store_files(small.store, [("w.safetensors", "application/octet-stream", b"weights")], None)
     weights = batch.user_attrs["checkpoint"]
     hours_later(small.url, 5)
     assert collect(small.storage, small.store).removed == 1
@@ -109,6 +112,67 @@ def test_gc_after_a_long_outage(tmp_path: Path) -> None:
     own.end(batch)
     assert collect(small.storage, small.store).removed == 1
     assert small.stored == {weights}
+
+
+@pytest.mark.parametrize("hours", [-48.0, 48.0], ids=["back", "forward"])
+@pytest.mark.parametrize("clock", ["of the database", "of the machine"])
+def test_gc_where_a_clock_was_set(clock: str, hours: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the database or of the machine was set after a worker had stored a state and its weights, which no
+    trial names yet: they stay, whatever their age seems to be. Once the trial has ended, gc keeps what it names."""
+    small = Small(tmp_path)
+    own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
+    optuna.Study(small.study.study_name, own).ask()
+    trial_id = own.own()._trial_id
+    state = upload_bytes(small.store, b"a state that its worker never recorded", trial_id)
+    batch = store_files(small.store, [("w.safetensors", "application/octet-stream", b"weights")], trial_id)
+    weights = batch.user_attrs["checkpoint"]
+    set_clock(clock, hours, small, monkeypatch)
+    assert collect(small.storage, small.store).removed == 0
+    batch.merge(Batch(state=TrialState.COMPLETE, values=[0.1]))
+    own.end(batch)
+    collect(small.storage, small.store)
+    assert weights in small.stored
+    collect(small.storage, small.store, age=float("-inf"))
+    assert small.stored == {weights} and state not in small.stored
+
+
+def set_clock(which: str, hours: float, small: Small, patch: pytest.MonkeyPatch) -> None:
+    """From now on this clock is off by so much: ages are what `collect` makes of it."""
+    if which == "of the database":
+        assert store_of(small.storage).engine is not None
+        with store_of(small.storage).engine.begin() as connection:  # type: ignore[union-attr]
+            connection.execute(artifacts.update().values(created=artifacts.c.created - 3600 * hours))
+        return
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    patch.setattr(retention, "datetime", Clock)
+
+
+def test_gc_beside_a_run_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial records its weights and ends just after gc has looked at what is stored, or at trials: they stay."""
+    for moment in ("longest_run", "needs_of", "ids_in"):
+        (folder := tmp_path / moment).mkdir()
+        small = Small(folder)
+        own = BackgroundStorage(store_of(small.storage), small.study._study_id, Claim("host:1"))
+        optuna.Study(small.study.study_name, own).ask()
+        files = [("w.safetensors", "application/octet-stream", b"weights")]
+        batch = store_files(small.store, files, own.own()._trial_id)
+        batch.merge(Batch(state=TrialState.COMPLETE, values=[0.1]))
+        with monkeypatch.context() as patch:
+            look = getattr(retention, moment)
+
+            def late(*given, own=own, batch=batch, look=look):  # type: ignore[no-untyped-def]
+                if own.running is not None:
+                    own.end(batch)
+                return look(*given)
+
+            patch.setattr(retention, moment, late)
+            collect(small.storage, small.store, age=float("-inf"))
+        assert small.stored == {batch.user_attrs["checkpoint"]}
 
 
 def test_gc_is_not_held_up_by_trials_of_other_programs(tmp_path: Path) -> None:

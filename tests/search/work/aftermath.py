@@ -22,16 +22,18 @@ from storage.backends.registry import open_storage
 from storage.store import artifacts_of
 from tests.machines import CONTEXT, Worker, assert_sound, small_study, trials
 from tests.search.work.planner import complete_replicates
+from tests.search.work.s3_server import Bucket
 
 FOREIGN = "somebody-elses"  # a plain Optuna study in the same database
 FILES = {"notes.txt": b"mine", "other-7.run": b"not a run of ours", "small-old.csv": b"1,2"}  # in the working folder
 
 
 class Foreign:
-    """What is not ours: a plain Optuna study in the same database, and a user's files in the working folder."""
+    """What is not ours: a plain Optuna study in the same database, a user's files in the working folder, and other
+    people's objects in the bucket, if there is one."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+    def __init__(self, url: str, folder: Path, bucket: Bucket | None) -> None:
+        self.url, self.folder, self.bucket = url, folder, bucket
         study = optuna.create_study(study_name=FOREIGN, storage=open_storage(url))
         study.ask()
         study.enqueue_trial({"x": 1.0})
@@ -44,6 +46,13 @@ class Foreign:
         study = optuna.load_study(study_name=FOREIGN, storage=open_storage(self.url))
         assert study.get_trials() == self.trials
         assert {path.name: path.read_bytes() for path in self.folder.iterdir()} == FILES
+        if self.bucket is not None:
+            self.bucket.assert_foreign_untouched()
+
+    @property
+    def artifacts(self) -> set[str]:
+        """The names of other people's objects beside our artifacts."""
+        return set() if self.bucket is None else self.bucket.foreign_names
 
 
 def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
@@ -66,19 +75,22 @@ def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
         "replicates": len(repeated),
         "taken over": again,
         "most attempts": max(attempts),
-        "artifacts": _artifacts(url, done),
+        "artifacts": _artifacts(url, done, foreign.artifacts),
     }
 
 
-def _artifacts(url: str, done: list[FrozenTrial]) -> int:
-    """Each artifact is named by exactly one trial, and each named one is there; what crashes left, gc removes."""
+def _artifacts(url: str, done: list[FrozenTrial], foreign: set[str]) -> int:
+    """Each artifact is named by exactly one trial, and each named one is there; what crashes left, gc removes, and it
+    leaves what is `foreign`."""
     storage = open_storage(url)
     store = artifacts_of(optuna.load_study(study_name="small", storage=storage))
-    collect(storage, store, age=float("-inf"))  # the server's clock was set: an age may be negative
-    stored = Counter(entry.artifact_id for entry in store.entries())
+    swept = collect(storage, store, age=float("-inf"))  # the server's clock was set: an age may be negative
+    found = Counter(entry.artifact_id for entry in store.entries())
+    assert swept.foreign == len(foreign) and foreign <= found.keys()
+    stored = found.keys() - foreign
     named = Counter(key.partition(":")[2] for t in done for key in t.system_attrs if key.startswith("artifacts:"))
     kept = {trial.user_attrs["checkpoint"] for trial in done}
-    assert max(named.values()) == 1 and stored.keys() <= named.keys() and kept <= stored.keys()
+    assert max(named.values()) == max(found.values()) == 1 and stored <= named.keys() and kept <= stored
     for artifact_id in stored:
         download(store, artifact_id)
     return len(stored)

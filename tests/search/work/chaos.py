@@ -8,12 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from search.study.create import create_study
 from search.study.revise import revise
 from search.work.exits import Exit
+from storage.backends.registry import open_store
 from storage.errors import StorageError
-from tests.machines import Worker, create, small_study, trials
+from storage.tables import claims
+from tests.machines import Worker, small_study, trials
 from tests.search.work.injection import GRACE, PATIENCE, Faults
 from tests.search.work.planner import plan_replicates, replicates
+from tests.search.work.s3_server import use
 from tests.search.work.surroundings import Surroundings
 from tests.wallclock import Clock, follow
 
@@ -30,12 +36,15 @@ def spec(budget: int) -> Any:
     return small_study(trials=budget, epochs=EPOCHS, max_retries=1000, **terms)
 
 
-def prepare(clock: Path | None, epoch: float) -> None:
-    """In a worker's process: follow a wall clock of its own, and let an epoch last, so that faults fall into runs."""
+def prepare(clock: Path | None, bucket: dict[str, str] | None, epoch: float) -> None:
+    """In a worker's process: follow a wall clock of its own, reach the bucket, and let an epoch last, so that faults
+    fall into runs."""
     from lobmodels.training.run import TrainingRun
 
     if clock is not None:
         follow(clock)
+    if bucket is not None:
+        use(bucket)
     steps = TrainingRun.steps
 
     def slow(self: TrainingRun) -> Any:
@@ -55,9 +64,9 @@ class Attack:
         self.ended: Counter[str] = Counter()
         self.plans = 0  # plans of replicates that were stored
         self.everybody: list[Worker] = []
-        create(around.direct, spec(1_000_000))
+        create_study(spec(1_000_000), around.direct, artifacts=around.bucket.url if around.bucket else None)
         self.clocks = [Clock(folder / f"clock-{i}") for i in range(workers)] if clocks else []
-        self.faults = Faults(around, self.clocks, seed, self._worker)
+        self.faults = Faults(around, "small", self.clocks, seed, self._worker)
         self.workers, self.leaving = self.faults.workers, self.faults.leaving
         self.workers += [self._worker(i) for i in range(workers)]
 
@@ -90,13 +99,16 @@ class Attack:
     def _plan(self) -> None:
         """A user queues replicates, and a plan for more, where the database can be reached."""
         with contextlib.suppress(StorageError):
-            if not self.faults.broken("server") and plan_replicates(self.around.direct, "small"):
+            blocked = self.faults.broken("server") or self.faults.suspended  # one may hold the study's lock
+            if not blocked and plan_replicates(self.around.direct, "small"):
                 self.plans += 1
 
     # Workers
 
     def _worker(self, index: int) -> Worker:
-        hook = partial(prepare, self.clocks[index].path if self.clocks else None, self.epoch)
+        clock = self.clocks[index].path if self.clocks else None
+        bucket = None if self.around.bucket is None else self.around.bucket.environment
+        hook = partial(prepare, clock, bucket, self.epoch)
         options: dict[str, Any] = {"grace": GRACE, "patience": PATIENCE, "keep_folder": self.around.kept.folder}
         worker = Worker(self.around.url, "small", self.data, self.folder, hook=hook, **options)
         self.everybody.append(worker)
@@ -147,7 +159,7 @@ class Attack:
             revise(spec(len(trials(self.around.direct))), self.around.direct)
             self.workers[:] = [self._worker(0)]
             assert self.workers[0].join(500) == Exit.DONE, self.workers[0].error
-        assert not self._unfinished(), (self._unfinished(), self.workers[0].events)
+        assert not self._unfinished(), (self._unfinished(), claimed(self.around.direct), self.workers[0].events)
         self._judge_leaving()
         for worker in self.workers:
             if worker.process.exitcode != Exit.DONE:  # one may have begun when the database was still away
@@ -156,3 +168,11 @@ class Attack:
     def _unfinished(self) -> list[Any]:
         everything = trials(self.around.direct) + replicates(self.around.direct, "small")
         return [trial for trial in everything if not trial.state.is_finished()]
+
+
+def claimed(url: str) -> list[Any]:
+    """The claims in the database, and its clock: what to look at where a trial is left running."""
+    store = open_store(url)
+    assert store.engine is not None
+    with store.engine.begin() as connection:
+        return [*connection.execute(sa.select(claims)).all(), store.fleet.now()]

@@ -9,7 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+import optuna
+
+from search.study.retention import collect
+from storage.backends.registry import open_storage
+from storage.errors import StorageError
+from storage.store import artifacts_of
 from tests.machines import Worker
+from tests.search.work.s3_server import REFUSALS
 from tests.search.work.surroundings import Surroundings
 from tests.wallclock import Clock
 
@@ -31,17 +38,24 @@ WEIGHTS = {
     "kill_pooler": 2,
     "fill_working_folder": 1,
     "fill_database": 1,
+    "gc": 2,
+    "close_bucket": 4,
+    "refuse_bucket": 5,
+    "slow_bucket": 3,
+    "lose_answers_of_bucket": 6,
 }
 
 
 class Faults:
-    """`counts` has how many faults of each kind were injected into `workers` and what they depend on.
+    """`counts` has how many faults of each kind were injected into `workers` of `study` and what they depend on.
 
     `start(i)` starts a worker in place `i`. `leaving` were asked to end; `full` is until when the working folder was.
     """
 
-    def __init__(self, around: Surroundings, clocks: list[Clock], seed: int, start: Callable[[int], Worker]) -> None:
-        self.around, self.clocks, self.start = around, clocks, start
+    def __init__(
+        self, around: Surroundings, study: str, clocks: list[Clock], seed: int, start: Callable[[int], Worker]
+    ) -> None:
+        self.around, self.study, self.clocks, self.start = around, study, clocks, start
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.workers: list[Worker] = []
@@ -52,6 +66,7 @@ class Faults:
         absent = set() if clocks else {"jump"}
         absent |= set() if around.clock else {"jump_server"}
         absent |= set() if around.pooler else {"kill_pooler"}
+        absent |= set() if around.bucket else {name for name in WEIGHTS if "bucket" in name}
         absent |= set() if around.kept.real else {"fill_working_folder"}
         absent |= set() if around.disk.real else {"fill_database"}
         self.weights = {name: weight for name, weight in WEIGHTS.items() if name not in absent}
@@ -208,3 +223,52 @@ class Faults:
                 self.counts["fill_database that stopped the server"] += 1
                 return
             time.sleep(0.2)
+
+    def gc(self) -> bool:
+        """A user removes what no trial needs, while clocks are wrong and workers are storing artifacts."""
+        if self.broken("server") or self.suspended:  # a suspended worker may hold a lock that this would wait for
+            return False
+        with contextlib.suppress(StorageError):  # the disk may be full
+            storage = open_storage(self.around.direct, patience=2.0)
+            collect(storage, artifacts_of(optuna.load_study(study_name=self.study, storage=storage)))
+        return True
+
+    # Faults of the bucket, where artifacts are in one
+
+    def close_bucket(self) -> bool:
+        """The way to the bucket is closed, and what is on it is lost."""
+        bucket = self.around.bucket
+        if bucket is None or self.broken("bucket"):
+            return False
+        bucket.line.accepting = False
+        bucket.line.cut()
+        seconds = self.random.uniform(0.5, 2.5 * PATIENCE)
+        self._later(seconds, "bucket", lambda: setattr(bucket.line, "accepting", True))
+        return True
+
+    def refuse_bucket(self) -> bool:
+        """The bucket refuses every request: overloaded, broken, or without the right to it."""
+        bucket = self.around.bucket
+        if bucket is None or self.broken("bucket"):
+            return False
+        bucket.faulty.refusal = self.random.choice(REFUSALS)
+        seconds = self.random.uniform(0.5, 2.5 * PATIENCE)
+        self._later(seconds, "bucket", lambda: setattr(bucket.faulty, "refusal", None))
+        return True
+
+    def slow_bucket(self) -> bool:
+        """Every answer of the bucket takes its time."""
+        bucket = self.around.bucket
+        if bucket is None or self.broken("bucket"):
+            return False
+        bucket.faulty.delay = self.random.uniform(0.2, PATIENCE)
+        self._later(2.0 * PATIENCE, "bucket", lambda: setattr(bucket.faulty, "delay", 0.0))
+        return True
+
+    def lose_answers_of_bucket(self) -> bool:
+        """Some requests are carried out, but their answers never come."""
+        bucket = self.around.bucket
+        if bucket is None or self.broken("bucket"):
+            return False
+        bucket.faulty.lost = self.random.randint(1, 5)
+        return True

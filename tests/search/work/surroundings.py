@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.search.work.s3_server import Bucket
 from tests.servers import PgBouncer, Postgres, TcpProxy
 from tests.wallclock import COMPILER, Clock, compile_library
 
@@ -50,11 +51,12 @@ class SmallDisk:
 class Surroundings:
     """Workers use `url`: through a proxy that can be cut, a pooler in transaction mode where there is one, a server.
 
-    `direct` is the database without proxy and pooler. Finished runs are kept in `kept`. `lacking` names what this
-    machine does not have, so that the reader of a result knows what was not tried.
+    `direct` is the database without proxy and pooler. Finished runs are kept in `kept`. Artifacts are in the database,
+    or, `with_bucket`, in `bucket`. `lacking` names what this machine does not have, so that the reader of a result
+    knows what was not tried.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, with_bucket: bool) -> None:
         self.lacking: list[str] = []
         # Not under pytest's own folder: that is closed to the user the server runs as when tests are run by root.
         self._base = Path(tempfile.mkdtemp(prefix="lobtuna-server-"))
@@ -73,6 +75,7 @@ class Surroundings:
         behind = self.pooler.port if self.pooler else self.server.port
         self.proxy = TcpProxy(behind)
         self.url = self.direct.replace(f":{self.server.port}/", f":{self.proxy.port}/")
+        self.bucket = Bucket() if with_bucket else None
         self.lacking += [] if self.pooler else ["pgbouncer"]
         self.lacking += [] if self.clock else ["clocks (a C compiler)"]
         self.lacking += [] if self.kept.real and self.disk.real else ["small disks (root)"]
@@ -80,6 +83,8 @@ class Surroundings:
     def close(self) -> None:
         """Stop the servers and remove their files."""
         self.proxy.close()
+        if self.bucket is not None:
+            self.bucket.close()
         if self.pooler is not None:
             self.pooler.close()
         self.server.close()
@@ -89,9 +94,9 @@ class Surroundings:
 
 
 @contextlib.contextmanager
-def surroundings() -> Iterator[Surroundings]:
+def surroundings(with_bucket: bool) -> Iterator[Surroundings]:
     """`Surroundings` that are taken down at the end, whatever happened."""
-    made = Surroundings()
+    made = Surroundings(with_bucket)
     try:
         yield made
     finally:

@@ -1,6 +1,7 @@
 """Workers under random faults: every trial ends exactly once, with the value it would have had, and nothing is left.
 
-`LOBTUNA_SOAK_SECONDS` sets the length of the long run (600 s; an hour for a release).
+`LOBTUNA_SOAK_SECONDS` sets the length of the long run (600 s; an hour for a release) and of the one with a bucket (two
+minutes), `LOBTUNA_SOAK_SEED` their faults.
 """
 
 import contextlib
@@ -15,29 +16,38 @@ from tests.search.work.surroundings import surroundings
 from tests.wallclock import COMPILER, compile_library, preloaded
 
 LONG = float(os.environ.get("LOBTUNA_SOAK_SECONDS", "600"))
+BUCKET = float(os.environ.get("LOBTUNA_SOAK_SECONDS", "120"))
+SEED = int(os.environ.get("LOBTUNA_SOAK_SEED", "11"))
 SOAK = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 
 @pytest.mark.parametrize(
-    ("workers", "seconds", "pause", "epoch"),
+    ("workers", "seconds", "pause", "epoch", "with_bucket"),
     [
-        (3, 12.0, (0.1, 0.8), 0.1),
-        pytest.param(4, 120.0, (0.5, 3.0), 0.5, marks=SOAK),
-        pytest.param(8, LONG, (0.3, 2.6), 1.0, marks=SOAK),
+        (3, 12.0, (0.1, 0.8), 0.1, False),
+        pytest.param(4, 120.0, (0.5, 3.0), 0.5, False, marks=SOAK),
+        pytest.param(4, BUCKET, (0.3, 2.0), 0.5, True, marks=SOAK),
+        pytest.param(8, LONG, (0.3, 2.6), 1.0, False, marks=SOAK),
     ],
-    ids=["short", "two-minutes", "long"],
+    ids=["short", "two-minutes", "bucket", "long"],
 )
 def test_a_fleet_under_attack(
-    workers: int, seconds: float, pause: tuple[float, float], epoch: float, small_data: Path, tmp_path: Path
+    workers: int,
+    seconds: float,
+    pause: tuple[float, float],
+    epoch: float,
+    with_bucket: bool,
+    small_data: Path,
+    tmp_path: Path,
 ) -> None:
     """kill -9, SIGTERM, SIGSTOP past the grace, clocks that jump, full disks, restarts and crashes of server and
-    pooler, a closed line, cut connections."""
+    pooler, a closed line, cut connections, gc at wrong times; a bucket that is away, refuses, or loses its answers."""
     with contextlib.ExitStack() as stack:
         if COMPILER is not None:
             stack.enter_context(preloaded(compile_library(tmp_path)))
-        around = stack.enter_context(surroundings())
-        foreign = Foreign(around.direct, around.kept.folder)
-        options = {"workers": workers, "seed": 11, "epoch": epoch, "clocks": COMPILER is not None}
+        around = stack.enter_context(surroundings(with_bucket))
+        foreign = Foreign(around.direct, around.kept.folder, around.bucket)
+        options = {"workers": workers, "seed": SEED, "epoch": epoch, "clocks": COMPILER is not None}
         attack = stack.enter_context(contextlib.closing(Attack(around, small_data, tmp_path, **options)))
         attack.run(seconds, pause)
         print(f"faults: {attack.faults.counts.total()} {dict(attack.faults.counts)}; not tried: {around.lacking}")

@@ -59,9 +59,9 @@ def _die_while_uploading() -> None:
 
     upload_all = rescue.upload_all
 
-    def armed(store, items):  # type: ignore[no-untyped-def]
+    def armed(store, items, trial_id):  # type: ignore[no-untyped-def]
         event.listen(store.engine, "after_cursor_execute", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        return upload_all(store, items)
+        return upload_all(store, items, trial_id)
 
     rescue.upload_all = armed
 
@@ -72,8 +72,8 @@ def _die_after_uploading() -> None:
 
     store_files = trial.store_files
 
-    def armed(store, files):  # type: ignore[no-untyped-def]
-        store_files(store, files)
+    def armed(store, files, trial_id):  # type: ignore[no-untyped-def]
+        store_files(store, files, trial_id)
         os.kill(os.getpid(), signal.SIGKILL)
 
     trial.store_files = armed

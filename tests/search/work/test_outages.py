@@ -12,6 +12,9 @@ from optuna.trial import TrialState
 from search.cli import main
 from search.work import kept as kept_runs
 from search.work.exits import Exit
+from storage.backends.registry import open_store
+from storage.claims import Claim
+from storage.tables import claims
 from tests.machines import (
     CONTEXT,
     Worker,
@@ -295,6 +298,19 @@ def _serve(url: str, port: int, ready) -> None:  # type: ignore[no-untyped-def]
     """`lobtuna proxy` in a process of its own."""
     ready.set()
     main(["proxy", "--storage", url, "--port", str(port)])
+
+
+def test_the_last_worker_does_not_leave_a_dead_ones_trial(small_data: Path, tmp_path: Path) -> None:
+    """A worker died with the study's last trial, and then the database's clock was set back by an hour: its last beat
+    lies in the future. The worker that is left waits until it knows, and trains the trial."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study, store = create(url, small_study(trials=1, epochs=1)), open_store(url)
+    store.fleet.seize(study.ask()._trial_id, Claim("gone:1", grace=2.0))
+    assert store.engine is not None
+    with store.engine.begin() as connection:
+        connection.execute(claims.update().values(beat=claims.c.beat + 3600.0))
+    assert Worker(url, "small", small_data, tmp_path).join() == 0
+    assert [trial.state for trial in trials(url)] == [TrialState.COMPLETE]
 
 
 def test_a_fleet_behind_the_proxy(

@@ -13,7 +13,7 @@ from storage.backends.grpc_changes import known_as_json
 from storage.backends.grpc_server import make_server
 from storage.backends.registry import open_store
 from storage.optuna_internals import study_id_of
-from storage.store import Store
+from storage.store import EVERY_STEP, Store
 from storage.worker.others import Others
 
 LR = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
@@ -44,8 +44,8 @@ def seen(others: Others, **terms: bool) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("live", [False, True])
-def test_both_ways_show_the_same(live: bool, stores: tuple[Store, Store]) -> None:
+@pytest.mark.parametrize("live", [0, 3, EVERY_STEP])
+def test_both_ways_show_the_same(live: int, stores: tuple[Store, Store]) -> None:
     """Step by step: trials that begin, report, wait, end in each way; numbers that are none; a trial that is queued
     again and resumed; looks with and without the running ones."""
     behind, proxy = stores
@@ -88,7 +88,7 @@ def test_what_is_known_is_not_sent_again(stores: tuple[Store, Store]) -> None:
     running = study.ask({"lr": LR})
     running.set_user_attr("seconds", 1.0)
     running.report(0.5, 3)
-    others = Others(proxy, study_id_of(study), ("seconds",), 5.0, live=True)
+    others = Others(proxy, study_id_of(study), ("seconds",), 5.0, live=EVERY_STEP)
     known = {trial._trial_id: trial for trial in others.read()}
     assert known_as_json(known, max(known)) == {"unfinished": [[running._trial_id, 3, True]], "finished": []}
     running.report(0.6, 4)

@@ -1,15 +1,18 @@
 """Promises of PostgreSQL's backend: no password in a table, idle connections tested before use, one shared clock."""
 
 import socket
+import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from storage.artifacts import upload
-from storage.backends import postgresql
+from storage.backends import postgresql, resilient, sql_fleet
 from storage.backends.registry import open_store
+from storage.claims import Batch, Claim
 from storage.store import artifacts_of
 from tests.servers import PASSWORD, TcpProxy
 from tests.storage.bench import Bench
@@ -81,3 +84,53 @@ def test_a_resolver_that_fails_for_a_while_is_waited_for(postgres_url: str, monk
     monkeypatch.setattr(socket, "getaddrinfo", away)
     assert store.storage.get_all_studies() == []
     assert time.monotonic() > until
+
+
+SLEEPS: dict[str, tuple[Any, str]] = {  # what a process calls when it falls asleep: it holds a lock then
+    "ask": (resilient.ResilientStorage, "insert_trial"),
+    "write": (sql_fleet, "apply"),
+    "beat": (sa.Connection, "execute"),  # after it
+}
+
+
+@pytest.mark.parametrize("moment", ["ask", "write", "beat"])
+def test_a_sleeping_process_holds_nobody_up(moment: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop is closed in the middle of a transaction: the server ends its connection after a while, and others get
+    on. When it wakes up it tries again, and loses nothing."""
+    monkeypatch.setattr(postgresql, "DIALECT", replace(postgresql.DIALECT, wake_limit=limit_of(1.0)))
+    sleeper, other = Bench(postgres_url), open_store(postgres_url)
+    claim, awake = Claim("host:1", grace=600.0), threading.Event()
+    trial_id = sleeper.study.ask()._trial_id
+    sleeper.store.fleet.seize(trial_id, claim)
+    asleep = threading.Event()
+    call = {
+        "ask": lambda store: store.storage.create_new_trial(sleeper.study._study_id),
+        "write": lambda store: store.fleet.write(trial_id, claim, Batch(user_attrs={"by": "either"})),
+        "beat": lambda store: store.fleet.beat(trial_id, claim),
+    }[moment]
+    owner, name = SLEEPS[moment]
+    real = getattr(owner, name)
+
+    def sleeping(*given: Any, **named: Any) -> Any:
+        first = threading.current_thread() is thread and not asleep.is_set()
+        answer = real(*given, **named) if moment == "beat" else None
+        if first:
+            asleep.set()
+            assert awake.wait(60)
+        return answer if moment == "beat" else real(*given, **named)
+
+    monkeypatch.setattr(owner, name, sleeping)
+    ended: list[Any] = []
+    thread = threading.Thread(target=lambda: ended.append(call(sleeper.store)))
+    thread.start()
+    assert asleep.wait(60)
+    call(other)
+    awake.set()
+    thread.join(60)
+    assert len(ended) == 1
+    assert len(sleeper.study.trials) == (3 if moment == "ask" else 1)
+
+
+def limit_of(seconds: float) -> Any:
+    """The server ends a connection that is idle in a transaction for longer."""
+    return sa.func.set_config("idle_in_transaction_session_timeout", f"{1000 * seconds:.0f}", sa.true())

@@ -12,9 +12,11 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from storage.backends import sql_recovery
+from storage.backends import sql_unclaimed
 from storage.backends.registry import open_store
+from storage.backends.sql_fleet import SqlFleet
 from storage.claims import LOSSES, NOBODY, Batch, Claim
+from storage.contact import Contact
 from storage.errors import ClaimLost, DatabaseUnavailable, StorageError
 from storage.fleet import Recovered
 from storage.optuna_internals import trials
@@ -186,16 +188,17 @@ def shared(request: pytest.FixtureRequest, tmp_path) -> Bench:  # type: ignore[n
 def test_a_trial_without_a_claim_does_not_run_for_ever(shared: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's own `ask` is left alone while it reports, then queued again; nobody waits for its beat; and a worker
     finishes it."""
-    monkeypatch.setattr(sql_recovery, "UNCLAIMED_GRACE", 80.0)
+    monkeypatch.setattr(sql_unclaimed, "UNCLAIMED_GRACE", 80.0)
     connected(shared.store)
     long_up(shared.store)
+    stopwatch = Stopwatch(shared.store)
     plain = shared.study.ask()
     for step in range(4):
         plain.report(0.5, step)
         assert _watch(shared.store, shared, 0.1) == []
-        silence(shared, 60.0)
+        stopwatch.now += 60.0
     assert _watch(shared.store, shared, 0.1) == []
-    silence(shared, 60.0)
+    stopwatch.now += 60.0
     assert shared.store.fleet.unheard(shared.study._study_id, shared.store.fleet.now() + 1.0) == []
     (found,) = _recover(shared.store, shared, max_retries=3)
     assert (found.number, found.worker, found.given_up) == (plain.number, NOBODY, False)
@@ -205,6 +208,70 @@ def test_a_trial_without_a_claim_does_not_run_for_ever(shared: Bench, monkeypatc
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         shared.inner.set_trial_state_values(plain._trial_id, TrialState.COMPLETE, [0.1])
     assert shared.fresh().value == 0.5
+
+
+class Stopwatch:
+    """The stopwatch by which a process watches trials without a claim, in a test's hand."""
+
+    def __init__(self, store: Store) -> None:
+        assert isinstance(store.fleet, SqlFleet)
+        self.now = 0.0
+        store.fleet.recovery.unclaimed.clock = lambda: self.now
+
+
+def test_no_clock_makes_a_trial_without_a_claim_look_old(shared: Bench) -> None:
+    """The database's clock is set forward by two days, and workers come and go: a user's script that trains, and
+    reports once in an hour, keeps its trial."""
+    plain = shared.study.ask()
+    plain.report(0.5, 0)
+    for _ in range(3):
+        worker = open_store(shared.url)
+        assert _watch(worker, shared, 0.1) == []
+        silence(shared, 2 * 86_400.0)
+        connected(worker)
+        long_up(worker)
+        assert _watch(worker, shared, 0.1) == []
+    assert shared.fresh().state == TrialState.RUNNING
+
+
+def test_workers_that_stay_for_minutes_watch_for_an_hour_together(shared: Bench) -> None:
+    """Each watches for 25 minutes: the third may take the trial over, since what they saw is in the database. Two that
+    watch at once count once, and the time of an outage, in which nobody could report, not at all."""
+    plain = shared.study.ask()
+    for passed in (1500.0, 1500.0, 600.0 - 90.0):
+        pair = [open_store(shared.url) for _ in range(2)]
+        watches = [Stopwatch(worker) for worker in pair]
+        assert [_looked(worker, shared) for worker in pair] == [[], []]
+        for watch, worker in zip(watches, pair, strict=True):
+            watch.now += passed
+            assert _looked(worker, shared) == []
+    late = pair[0]
+    late.fleet.storage.contact.failed()  # type: ignore[attr-defined]
+    watches[0].now += 3600.0
+    assert late.fleet.recover(shared.study._study_id, 3) == []
+    watches[0].now += 100.0
+    assert [trial.number for trial in _looked(late, shared)] == [plain.number]
+    assert shared.fresh().state == TrialState.WAITING
+
+
+def _looked(worker: Store, bench: Bench) -> list[Recovered]:
+    """One look of a worker that was in contact with the database for the whole time."""
+    assert isinstance(worker.fleet, SqlFleet)
+    worker.fleet.storage.contact = Contact([float(age) for age in range(3600)])
+    long_up(worker)
+    return worker.fleet.recover(bench.study._study_id, 3)
+
+
+def test_a_beat_in_the_future_is_no_beat(shared: Bench) -> None:
+    """The database's clock was set back by an hour: what a worker has sent before that does not show that it is there;
+    its next beat does."""
+    trial_id, claim, fleet = shared.study.ask()._trial_id, Claim("host:1", grace=60.0), shared.store.fleet
+    fleet.seize(trial_id, claim)
+    silence(shared, -3600.0)
+    since = fleet.now()
+    assert fleet.unheard(shared.study._study_id, since) == [0]
+    assert fleet.beat(trial_id, claim)
+    assert fleet.unheard(shared.study._study_id, since - 1.0) == []
 
 
 def test_a_worker_may_claim_what_was_nobodys(shared: Bench) -> None:
@@ -256,3 +323,20 @@ def test_a_server_whose_clock_is_set(clocked_server: tuple[Postgres, Clock], jum
     assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
     assert _watch(peer, bench, 3.0) == []
     beats[1].stop()
+
+
+@pytest.mark.parametrize("jump", [86_400, -86_400], ids=["forward", "back"])
+def test_a_users_own_trial_where_the_servers_clock_is_set(clocked_server: tuple[Postgres, Clock], jump: int) -> None:
+    """By a day: the user's script keeps its trial, also from a worker that comes after that."""
+    server, clock = clocked_server
+    bench = Bench(server.create_database())
+    plain = bench.study.ask()
+    early, late = open_store(bench.url), open_store(bench.url)
+    assert _watch(early, bench, 0.1) == []
+    clock.jump(jump)
+    for peer in (early, late):
+        assert _watch(peer, bench, 0.1) == []
+        connected(peer)
+        assert _watch(peer, bench, 0.1) == []
+    bench.study.tell(plain, 0.5)
+    assert bench.fresh().value == 0.5

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from storage.backends.registry import open_store
 from storage.backends.sql_trials import read_changes
+from storage.store import EVERY_STEP
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -142,10 +143,10 @@ class counted:
 
 
 def test_a_pruner_that_compares_running_trials_gets_their_reports(url: str) -> None:
-    """With `live` each look brings the reports of trials that run; without it, none."""
+    """Each look brings the reports of trials that run, those before step `live`."""
     store, study = _filled(url)
     arguments = (store.engine, study._study_id, {}, ("seconds",))
-    for live, count in ((True, 5), (False, 0)):
+    for live, count in ((EVERY_STEP, 5), (3, 3), (0, 0)):
         found = read_changes(*arguments, newest=-1, running=True, live=live)
         running = next(trial for trial in found.values() if trial.state == TrialState.RUNNING)
         assert len(running.intermediate_values) == count
@@ -155,7 +156,7 @@ def test_reports_of_a_running_trial_are_read_once(url: str) -> None:
     """A later look adds what is new to what is known, and the trial as it was known before does not change; once the
     trial has ended, all its reports are there."""
     store, study = _filled(url)
-    looks = {"newest": -1, "running": True, "live": True}
+    looks = {"newest": -1, "running": True, "live": EVERY_STEP}
     known = read_changes(store.engine, study._study_id, {}, ("seconds",), **looks)
     store.storage.set_trial_intermediate_value(known_id(known, 3), 5, 0.5)
     store.storage.set_trial_intermediate_value(known_id(known, 3), 0, 9.0)  # by a worker that resumed it

@@ -94,39 +94,46 @@ def postgres_url(postgres_server) -> str:  # type: ignore[no-untyped-def]
     return postgres_server.create_database()
 
 
-# Whole paths through many processes. They go first, or one core would wait for the other at the end of a run.
+# Files with long tests go first, or one core would wait for the other at the end of a run. Each of their tests may run
+# on either core.
 LONG = (
     "test_readme.py",
-    "test_end_to_end.py",
     "test_demo.py",
     "test_first_study_page.py",
-    "test_runtime.py",
-    "test_machine_pages.py",
     "test_chaos.py",
     "test_every_fault.py",
-    "test_notebook.py",
+    "test_outages.py",
     "test_supervisor.py",
+    "test_notebook.py",
     "test_wheel.py",
+    "test_sql_recovery.py",
+    "test_faults.py",
+    "test_lane.py",
+    "test_own_parts.py",
+    "test_runtime.py",
 )
-# Files whose fixtures take longer than what they share: one process makes them once.
-TOGETHER = (
-    "test_end_to_end.py",
-    "test_data_page.py",
-    "test_machine_pages.py",
-    "test_plugins_page.py",
-    "test_python_page.py",
-    "test_readme.py",
-    "test_submission.py",
-    "test_task.py",
-)
-TOGETHER_BELOW = ("browser",)  # folders likewise: one browser, which compiles the pages' scripts once
+# All other files run on one core each, which makes their fixtures once; these begin first.
+LONG_TOGETHER = ("test_end_to_end.py", "test_plugins_page.py", "test_machine_pages.py", "test_data_page.py")
+FOLDERS_TOGETHER = ("browser",)  # likewise whole folders: one browser, which compiles the pages' scripts once
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
-    items.sort(key=lambda item: item.path.name not in LONG)
-    for item in items:
-        path = item.path
-        group = path.parent.name if path.parent.name in TOGETHER_BELOW else path.name if path.name in TOGETHER else ""
-        if group and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _turn(item.path))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.name not in LONG:
+                item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+def _turn(path: Path) -> int:
+    """When a file's tests begin: those that keep one core busy for long first."""
+    if path.parent.name in FOLDERS_TOGETHER or path.name in LONG_TOGETHER:
+        return 0
+    return 1 if path.name in LONG else 2
+
+
+def _group(path: Path) -> str:
+    own = path.parent if path.parent.name in FOLDERS_TOGETHER else path.with_suffix("")
+    return own.relative_to(Path(__file__).parent).as_posix()

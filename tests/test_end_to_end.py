@@ -93,9 +93,7 @@ def test_running_again_does_nothing_more(lobtuna: Lobtuna, twice: tuple[Path, Pa
     assert sum(status["trials"].values()) == 6
 
 
-def test_failures_are_one_line(
-    lobtuna: Lobtuna, twice: tuple[Path, Path], small_data: Path, tmp_path: Path
-) -> None:
+def test_failures_are_one_line(lobtuna: Lobtuna, twice: tuple[Path, Path], small_data: Path, tmp_path: Path) -> None:
     """What goes wrong as expected ends with exit code 1 and one line that says what to do."""
     folder = twice[0]
     for arguments, said in (

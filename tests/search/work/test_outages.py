@@ -83,7 +83,7 @@ def test_an_outage_longer_than_patience(
     for worker in fleet:
         worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     kept = sorted(path.name for path in tmp_path.glob("*.run"))
-    time.sleep(4.0)
+    time.sleep(2.0)
     own_postgres.start()
     assert kept == ["small-0.run", "small-1.run"]
     assert [worker.join() for worker in fleet] == [0, 0], [worker.error for worker in fleet]
@@ -235,7 +235,8 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
     proxy = TcpProxy(postgres_server.port)
     url = direct.replace(f":{postgres_server.port}/", f":{proxy.port}/")
     create(direct, small_study(trials=6, epochs=4))
-    hook = partial(each, partial(slow_epochs, 0.25), partial(stand_still, 0, gate))
+    enough = tmp_path / "enough"
+    hook = partial(each, partial(slow_epochs, 0.1), partial(stand_still, 0, gate), partial(stand_still, 2, enough))
     workers = [Worker(url, "small", small_data, tmp_path, hook=hook, grace=60.0) for _ in range(2)]
     for worker in workers:
         worker.wait_for(lambda event: event.kind == "start")
@@ -245,6 +246,8 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
         time.sleep(0.15)
         proxy.cut()
         cuts += 1
+        if cuts > 10:
+            enough.touch()
     assert [worker.join() for worker in workers] == [0, 0], [worker.error for worker in workers]
     assert cuts > 10
     assert_sound(direct)

@@ -9,10 +9,16 @@ import hypothesis
 import pytest
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
-hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
-)
-hypothesis.settings.load_profile("unhurried")
+# Each run has the same examples, so that none fails by chance; `make soak` looks for new ones.
+for name, repeated in (("repeated", True), ("exploring", False)):
+    hypothesis.settings.register_profile(
+        name,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        print_blob=True,
+        derandomize=repeated,
+    )
+hypothesis.settings.load_profile("repeated")
 
 # One thread a test process: two of them share two cores, and child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

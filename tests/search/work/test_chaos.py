@@ -21,7 +21,7 @@ SOAK = [pytest.mark.soak, pytest.mark.timeout(0)]
 @pytest.mark.parametrize(
     ("workers", "seconds", "pause", "epoch"),
     [
-        (3, 12.0, (0.1, 0.8), 0.1),
+        pytest.param(3, 12.0, (0.1, 0.8), 0.1, marks=SOAK),
         pytest.param(4, 120.0, (0.5, 3.0), 0.5, marks=SOAK),
         pytest.param(8, LONG, (0.3, 2.6), 1.0, marks=SOAK),
     ],

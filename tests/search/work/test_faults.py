@@ -79,7 +79,7 @@ def _die_after_uploading() -> None:
     trial.store_files = armed
 
 
-@pytest.mark.parametrize("hook", [_die_while_uploading, _die_after_uploading])
+@pytest.mark.parametrize("hook", [pytest.param(_die_while_uploading, marks=pytest.mark.soak), _die_after_uploading])
 def test_killed_around_the_upload(hook, undisturbed, small_data: Path, sqlite_url: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A worker that dies while it stores a finished run leaves no half-written checkpoint, and the run is finished by
     another with the same result; bytes that nothing refers to are swept up."""

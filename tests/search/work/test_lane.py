@@ -127,7 +127,13 @@ def test_one_is_pruned_and_the_others_go_on(small_data: Path, sqlite_url: str, m
     assert_as_alone(sqlite_url, small_data)
 
 
-@pytest.mark.parametrize("error", [TrainingError("training loss is nan"), ZeroDivisionError("division by zero")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingError("training loss is nan"),
+        pytest.param(ZeroDivisionError("division by zero"), marks=pytest.mark.soak),
+    ],
+)
 def test_one_fails_and_the_others_go_on(
     error: Exception, small_data: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

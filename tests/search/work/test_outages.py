@@ -67,6 +67,7 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
+@pytest.mark.soak
 def test_an_outage_longer_than_patience(
     own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:

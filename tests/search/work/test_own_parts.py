@@ -90,6 +90,7 @@ def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, files: tup
     assert_as_alone(sqlite_url, small_data)
 
 
+@pytest.mark.soak
 def test_a_signal_hands_all_three_back(
     small_data: Path, sqlite_url: str, files: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ def test_a_study_of_one_configuration_repeats_it_as_trials(small_data: Path, sql
     assert work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"complete": 3}
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "journal"])
+@pytest.mark.parametrize("backend", ["postgresql", pytest.param("journal", marks=pytest.mark.soak)])
 def test_several_workers_repeat_nothing_as_new(
     backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

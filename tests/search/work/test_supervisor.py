@@ -91,6 +91,7 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
     assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
 
 
+@pytest.mark.soak
 def test_a_closed_terminal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
     """The terminal of a running supervisor goes away (SIGHUP, and every further line is an error): the trial is handed
     back, exit 0."""

@@ -49,7 +49,7 @@ def shown_by_the_dashboard(url: str) -> dict[int, str]:
     study_id = study_id_of(open_study(url, "small"))
     with listening(open_store(url), Settings(port=0)) as server:
         threading.Thread(target=server.run, daemon=True).start()
-        with urllib.request.urlopen(f"{server.url}/api/studies/{study_id}?after=0", timeout=60) as answer:
+        with urllib.request.urlopen(f"{server.url}/api/studies/{study_id}?after=0", timeout=300) as answer:
             document: dict[str, Any] = json.load(answer)
     attributes = {trial["number"]: trial["user_attrs"] for trial in document["trials"]}
     reasons = {n: {a["key"]: a["value"] for a in found}.get("reason") for n, found in attributes.items()}

@@ -320,14 +320,14 @@ def test_a_fleet_behind_the_proxy(
     peer = Worker(url, "small", small_data, tmp_path, hook=partial(stand_still, 3, gate, trial=0), grace=60.0)
     peer.wait_for(lambda event: event.kind == "resume" and event.trial == 0)
     proxy.kill()
-    proxy.join(60)
+    proxy.join(300)
     gate.touch()
     proxy = _start_proxy(postgres_url, port)
     assert peer.join() == 0, peer.error
     assert_sound(url)
     assert (outcome_of(postgres_url), list(weights_of(postgres_url))) == undisturbed
     proxy.terminate()
-    proxy.join(60)
+    proxy.join(300)
     assert proxy.exitcode == 0
 
 

@@ -153,7 +153,7 @@ class TestEveryBackend:
         answers: list[bool] = []
 
         def held_beat(trial_id: int, claim: Claim) -> bool:
-            assert ended.wait(60)
+            assert ended.wait(300)
             answers.append(beat(trial_id, claim))
             return answers[-1]
 
@@ -161,7 +161,7 @@ class TestEveryBackend:
             write(trial_id, claim, batch)
             if batch.state is not None:
                 ended.set()
-                answered.wait(60)
+                answered.wait(300)
 
         bench.store.fleet.beat = held_beat  # type: ignore[method-assign]
         bench.store.fleet.write = write_then_wait  # type: ignore[method-assign]

@@ -15,8 +15,9 @@ from search.report.start import StartReader
 from search.studyfile.spec import StudySpec
 from storage.artifacts import upload
 from storage.backends.registry import open_storage
+from storage.dashboard import start
 from storage.dashboard.server import Ours, Settings, listening
-from storage.dashboard.start import Listing
+from storage.dashboard.start import PERIOD, SCRIPT, Listing
 from storage.errors import DashboardError
 from tests.browser.conftest import NARROW, WIDE, Visit
 from tests.made_study import SPEC, make_study
@@ -52,8 +53,10 @@ def test_the_start_page(visit: Callable[..., Visit], served: str, width: int) ->
     assert all(url.startswith(served) or url.startswith(("data:", "blob:")) for url in found.requests)
 
 
-def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path) -> None:
+def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open start page shows a new study by itself; while the database is away it says so and keeps what it shows."""
+    assert SCRIPT.count(f"{PERIOD} * 1000") == 1
+    monkeypatch.setattr(start, "SCRIPT", SCRIPT.replace(f"{PERIOD} * 1000", "300"))
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     reader, away = StartReader(storage), threading.Event()
 

@@ -123,6 +123,11 @@ LONG_TOGETHER = ("test_end_to_end.py", "test_plugins_page.py", "test_machine_pag
 FOLDERS_TOGETHER = ("browser",)  # likewise whole folders: one browser, which compiles the pages' scripts once
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out groups in the order given below; it would sort them by the number of their tests."""
+    config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""

@@ -118,9 +118,10 @@ LONG = (
     "test_own_parts.py",
     "test_runtime.py",
 )
-# All other files run on one core each, which makes their fixtures once; these begin first.
+# All other files run on one core each, which makes their fixtures once. These begin first.
 LONG_TOGETHER = ("test_end_to_end.py", "test_plugins_page.py", "test_machine_pages.py", "test_data_page.py")
-FOLDERS_TOGETHER = ("browser",)  # likewise whole folders: one browser, which compiles the pages' scripts once
+# Likewise whole folders: one browser, which compiles the pages' scripts once; one study with its report.
+FOLDERS_TOGETHER = ("browser", "report")
 
 
 def pytest_configure(config: pytest.Config) -> None:

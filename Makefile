@@ -47,8 +47,11 @@ bench-search: $(STAMP)
 bench-selection: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.selection.arms --data $(DATA) --output selection --seconds $(or $(SECONDS_EACH),3600)
 
+# What takes minutes, and the variants of what `make test` shows once: both widths of the pages, more kinds of faults and
+# outages, an attack on a fleet, new environments, checks of a GPU on a made one; new examples for the property tests.
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -s -p no:xdist
+	$(BIN)/python -m pytest -m 'hypothesis and not bench and not gpu' --hypothesis-profile=exploring -p no:xdist
 
 notebook: $(STAMP)
 	$(BIN)/python -m tests.docs.make_notebook docs/python.ipynb

@@ -9,10 +9,16 @@ import hypothesis
 import pytest
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
-hypothesis.settings.register_profile(
-    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
-)
-hypothesis.settings.load_profile("unhurried")
+# Each run has the same examples, so that none fails by chance; `make soak` looks for new ones.
+for name, repeated in (("repeated", True), ("exploring", False)):
+    hypothesis.settings.register_profile(
+        name,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        print_blob=True,
+        derandomize=repeated,
+    )
+hypothesis.settings.load_profile("repeated")
 
 # One thread a test process: two of them share two cores, and child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -94,39 +100,52 @@ def postgres_url(postgres_server) -> str:  # type: ignore[no-untyped-def]
     return postgres_server.create_database()
 
 
-# Whole paths through many processes. They go first, or one core would wait for the other at the end of a run.
+# Files with long tests go first, or one core would wait for the other at the end of a run. Each of their tests may run
+# on either core.
 LONG = (
     "test_readme.py",
-    "test_end_to_end.py",
     "test_demo.py",
     "test_first_study_page.py",
-    "test_runtime.py",
-    "test_machine_pages.py",
     "test_chaos.py",
     "test_every_fault.py",
-    "test_notebook.py",
+    "test_outages.py",
     "test_supervisor.py",
+    "test_notebook.py",
     "test_wheel.py",
+    "test_sql_recovery.py",
+    "test_faults.py",
+    "test_lane.py",
+    "test_own_parts.py",
+    "test_runtime.py",
 )
-# Files whose fixtures take longer than what they share: one process makes them once.
-TOGETHER = (
-    "test_end_to_end.py",
-    "test_data_page.py",
-    "test_machine_pages.py",
-    "test_plugins_page.py",
-    "test_python_page.py",
-    "test_readme.py",
-    "test_submission.py",
-    "test_task.py",
-)
-TOGETHER_BELOW = ("browser",)  # folders likewise: one browser, which compiles the pages' scripts once
+# All other files run on one core each, which makes their fixtures once. These begin first.
+LONG_TOGETHER = ("test_end_to_end.py", "test_plugins_page.py", "test_machine_pages.py", "test_data_page.py")
+# Likewise whole folders: one browser, which compiles the pages' scripts once; one study with its report.
+FOLDERS_TOGETHER = ("browser", "report")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let xdist hand out groups in the order given below; it would sort them by the number of their tests."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order and group tests for a run on several cores."""
-    items.sort(key=lambda item: item.path.name not in LONG)
-    for item in items:
-        path = item.path
-        group = path.parent.name if path.parent.name in TOGETHER_BELOW else path.name if path.name in TOGETHER else ""
-        if group and config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _turn(item.path))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.path.name not in LONG:
+                item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+def _turn(path: Path) -> int:
+    """When a file's tests begin: those that keep one core busy for long first."""
+    if path.parent.name in FOLDERS_TOGETHER or path.name in LONG_TOGETHER:
+        return 0
+    return 1 if path.name in LONG else 2
+
+
+def _group(path: Path) -> str:
+    own = path.parent if path.parent.name in FOLDERS_TOGETHER else path.with_suffix("")
+    return own.relative_to(Path(__file__).parent).as_posix()

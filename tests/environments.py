@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -39,13 +40,15 @@ class Environment:
         return done
 
 
-def beside_the_tests(folder: Path) -> Environment:
+def beside_the_tests(folder: Path, without: Sequence[str] = ()) -> Environment:
     """A new environment in which the packages of the tests' own are found, lobtuna excepted; made in a moment.
 
     A path in a .pth file is searched, but the .pth files in it are not read: the checkout, which was installed by one,
-    stays out.
+    stays out. The packages named in `without` cannot be imported there.
     """
     venv.create(folder, with_pip=False)
+    for name in without:
+        (_packages(folder) / f"{name}.py").write_text("raise ImportError('there is none here')\n")
     others = {sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))}
     (_packages(folder) / "others.pth").write_text("".join(f"{path}\n" for path in sorted(others)))
     return Environment(folder)

@@ -1,6 +1,7 @@
 """Real servers that tests start themselves: PostgreSQL from a wheel, and a TCP proxy that delays or cuts the line."""
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -22,14 +23,26 @@ SLOW = 120.0  # seconds that a step of a server may take on a busy machine
 PASSWORD = "s3cr3t-pass/word@{1}"  # every sign that has broken a URL somewhere
 
 
+def _ports() -> Iterator[int]:
+    """Ports below the range of Linux's own, in the order of chance: every eighth, by the number of the test process."""
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    ports = [port for port in range(13_001, 32_768) if port % 8 == own]
+    random.SystemRandom().shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
     """A port nobody listens on, and that the system gives to nobody.
 
     Connections begin at ports of a range of their own: a server that is down could not start again on such a port once
-    a client has it, and a client that knocks there may even be connected with itself.
+    a client has it, and a client that knocks there may even be connected with itself. Each test process has ports of
+    its own, none of them twice, and 13000 is left to the page whose command names it.
     """
     while True:
-        port = random.SystemRandom().randrange(11_000, 32_768)  # below that range, as Linux has it
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

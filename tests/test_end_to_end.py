@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.forked import lobtuna_in
+
+Lobtuna = Callable[..., subprocess.CompletedProcess[str]]
 
 STUDY = """
 # Does the path hold?
@@ -30,16 +34,22 @@ budget: {trials: 6}
 """
 
 
-def lobtuna(*arguments: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own; it must end with `code`."""
-    command = [sys.executable, "-c", "from search.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"})
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+@pytest.fixture(scope="module")
+def lobtuna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lobtuna]:
+    """Runs the command line in a process of its own; it must end with `code`."""
+    with lobtuna_in(tmp_path_factory.mktemp("bin")) as script:
+
+        def run(*arguments: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+            command, environment = [script, *map(str, arguments)], {**os.environ, "COLUMNS": "80"}
+            done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment)
+            assert done.returncode == code, done.stdout + done.stderr
+            return done
+
+        yield run
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tuple[Path, Path]:
+def twice(lobtuna: Lobtuna, tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> tuple[Path, Path]:
     """The same study run by one CPU worker in two folders, each exported."""
     folders = []
     for name in ("first", "second"):
@@ -64,7 +74,7 @@ def test_repeatable(twice: tuple[Path, Path]) -> None:
     assert (twice[0] / "submission.zip").read_bytes() == (twice[1] / "submission.zip").read_bytes()
 
 
-def test_status_and_score_as_json(twice: tuple[Path, Path], small_data: Path) -> None:
+def test_status_and_score_as_json(lobtuna: Lobtuna, twice: tuple[Path, Path], small_data: Path) -> None:
     """`--json` of status and score carries what a script reads."""
     status = json.loads(lobtuna("status", "path", "--json", cwd=twice[0]).stdout)
     assert set(status["trials"]) >= {"complete", "pruned", "failed", "running", "waiting"}
@@ -76,14 +86,14 @@ def test_status_and_score_as_json(twice: tuple[Path, Path], small_data: Path) ->
     assert {"us_per_step", "seconds_for_1500", "megabytes"} <= set(score)
 
 
-def test_running_again_does_nothing_more(twice: tuple[Path, Path], small_data: Path) -> None:
+def test_running_again_does_nothing_more(lobtuna: Lobtuna, twice: tuple[Path, Path], small_data: Path) -> None:
     """A study whose budget is spent takes no further trial, however often it is run."""
     lobtuna("run", "path.yaml", "--data", small_data, cwd=twice[1])
     status = json.loads(lobtuna("status", "path", "--json", cwd=twice[1]).stdout)
     assert sum(status["trials"].values()) == 6
 
 
-def test_failures_are_one_line(twice: tuple[Path, Path], small_data: Path, tmp_path: Path) -> None:
+def test_failures_are_one_line(lobtuna: Lobtuna, twice: tuple[Path, Path], small_data: Path, tmp_path: Path) -> None:
     """What goes wrong as expected ends with exit code 1 and one line that says what to do."""
     folder = twice[0]
     for arguments, said in (

@@ -1,6 +1,7 @@
 """Rules of the source tree: who imports whom, what lies where, how long things are, what has a test and a reason."""
 
 import ast
+import functools
 import re
 import statistics
 import subprocess
@@ -118,6 +119,7 @@ def test_looking_at_a_study_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@functools.cache
 def imported_modules(name: str) -> set[str]:
     """Modules of the project that the module `name` imports anywhere, in functions and for type checking too."""
     found: set[str] = set()

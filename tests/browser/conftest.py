@@ -20,6 +20,10 @@ FLAGS = (
     "--disable-sync",
 )
 
+# Both widths of a page are looked at: one of them in every run, the other by `make soak`.
+WIDE = pytest.param(1280, marks=pytest.mark.soak)
+NARROW = pytest.param(400, marks=pytest.mark.soak)
+
 # Two frames: what the page does with what came into its window is done in the first.
 FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 DRAWN = "() => [...document.querySelectorAll('.plot')].every(p => p.querySelector('.main-svg'))"

@@ -16,6 +16,7 @@ from search.report import write_report
 from search.report.compare import compare
 from search.report.write import write_comparison
 from search.studyfile.spec import StudySpec
+from tests.browser.conftest import WIDE
 from tests.made_study import SPEC, make_study
 
 SERIOUS = ("serious", "critical")
@@ -34,7 +35,7 @@ def pages(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> d
     }
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 @pytest.mark.parametrize("name", ["report", "comparison", "profile"])
 def test_axe_finds_nothing_serious(chromium: Any, pages: dict[str, Path], name: str, width: int) -> None:
     """No element of the page fails a rule of axe-core whose impact is serious or critical."""

@@ -15,10 +15,11 @@ from search.report.start import StartReader
 from search.studyfile.spec import StudySpec
 from storage.artifacts import upload
 from storage.backends.registry import open_storage
+from storage.dashboard import start
 from storage.dashboard.server import Ours, Settings, listening
-from storage.dashboard.start import Listing
+from storage.dashboard.start import PERIOD, SCRIPT, Listing
 from storage.errors import DashboardError
-from tests.browser.conftest import Visit
+from tests.browser.conftest import NARROW, WIDE, Visit
 from tests.made_study import SPEC, make_study
 
 EVIL = "Which <img src=x onerror=alert(1)> recipe *wins*? [here](javascript:alert(2)) | # $x$"
@@ -36,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 def test_the_start_page(visit: Callable[..., Visit], served: str, width: int) -> None:
     """The address itself shows each study's first lines, fits the window, and its link leads to the study's page."""
     found = visit(f"{served}/", width)
@@ -52,8 +53,10 @@ def test_the_start_page(visit: Callable[..., Visit], served: str, width: int) ->
     assert all(url.startswith(served) or url.startswith(("data:", "blob:")) for url in found.requests)
 
 
-def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path) -> None:
+def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open start page shows a new study by itself; while the database is away it says so and keeps what it shows."""
+    assert SCRIPT.count(f"{PERIOD} * 1000") == 1
+    monkeypatch.setattr(start, "SCRIPT", SCRIPT.replace(f"{PERIOD} * 1000", "300"))
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     reader, away = StartReader(storage), threading.Event()
 
@@ -73,7 +76,7 @@ def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path) -> 
         assert found.page.get_by_role("link", name="joint", exact=True).is_visible()
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 def test_axe_finds_nothing_serious_on_the_start_page(chromium: Any, served: str, width: int) -> None:
     """No element of the start page fails a rule of axe-core whose impact is serious or critical."""
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -86,7 +89,7 @@ def test_axe_finds_nothing_serious_on_the_start_page(chromium: Any, served: str,
     assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, NARROW])
 def test_the_study_page(visit: Callable[..., Visit], served: str, width: int) -> None:
     """Optuna's plots and ours are drawn, without a console error, under our content security policy."""
     found = visit(f"{served}/dashboard/studies/1", width)
@@ -192,7 +195,7 @@ def controls(found: Visit, url: str) -> set[str]:
     return {"choice" if listed.fullmatch(name) else name for name in found.page.evaluate(CONTROLS)}
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, NARROW])
 def test_nothing_that_changes_is_shown(visit: Callable[..., Visit], served: str, running: str, width: int) -> None:
     """No page of a read-only dashboard shows a control that would change something; a new one in a new version of
     optuna-dashboard fails this test. Each page leads to the start page and to the reason."""

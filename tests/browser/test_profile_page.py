@@ -8,7 +8,7 @@ import pytest
 from lobmodels.data import Dataset
 from lobmodels.profile import profile_dataset
 from search.profile import write_profile
-from tests.browser.conftest import Visit
+from tests.browser.conftest import WIDE, Visit
 from tests.browser.rendered import check_axes, read_figures
 
 
@@ -18,7 +18,7 @@ def page_path(small_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) 
     return write_profile(profile_dataset(small_dataset), tmp_path_factory.mktemp("profile"))[0]
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 def test_every_figure_is_drawn_without_a_network(visit: Callable[..., Visit], page_path: Path, width: int) -> None:
     """Offline, every figure is drawn, the console stays free of errors, nothing is wider than the window."""
     found = visit(page_path.as_uri(), width, offline=True)

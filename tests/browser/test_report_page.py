@@ -8,7 +8,7 @@ from optuna.storages import InMemoryStorage
 
 from search.report import write_report
 from search.studyfile.spec import StudySpec
-from tests.browser.conftest import Visit
+from tests.browser.conftest import WIDE, Visit
 from tests.browser.rendered import check_axes, read_figures
 from tests.made_study import SPEC, make_study
 
@@ -30,7 +30,7 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(study, tmp_path_factory.mktemp("report"))
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 def test_every_figure_is_drawn_without_a_network(visit: Callable[..., Visit], page_path: Path, width: int) -> None:
     """Offline, on a wide and on a narrow window: all figures drawn, no console error, nothing wider than the window."""
     found = visit(page_path.as_uri(), width, offline=True)

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import NARROW, WIDE, Visit
 from tests.docs.make_site import MENU, build
 from tests.docs.pages import PAGES
 
@@ -64,7 +64,7 @@ def test_no_link_leads_nowhere(site: Path) -> None:
     assert broken == [] and len(pages) > 20
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [WIDE, 400])
 def test_pages_can_be_read(visit: Callable[..., Visit], site: Path, width: int) -> None:
     """No page is wider than its window, none asks a network for anything, none has an error."""
     found = visit((site / "index.html").as_uri(), width)
@@ -92,7 +92,7 @@ def test_the_search_finds(visit: Callable[..., Visit], site: Path) -> None:
     assert found.errors == []
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, NARROW])
 def test_axe_finds_nothing_serious(visit: Callable[..., Visit], site: Path, width: int) -> None:
     """Start page, commands, a page of tables and the notebook fail no rule of axe-core that is serious or critical."""
     axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")

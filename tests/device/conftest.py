@@ -13,6 +13,10 @@ from tests.lobmodels.training.fake_cuda import FakeCuda
 REAL = pytest.param("real", marks=[pytest.mark.gpu, pytest.mark.timeout(600)])
 
 
+# `make gpu` runs these checks where they say something; that they can run at all is a long check.
+LONG = pytest.mark.parametrize("gpu", [pytest.param("fake", marks=pytest.mark.soak), REAL], indirect=True)
+
+
 @pytest.fixture(params=["fake", REAL])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """`fake`, a GPU made of host memory, or `real`, which skips where there is none."""

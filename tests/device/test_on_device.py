@@ -18,6 +18,7 @@ from lobmodels.training.run import TrainingRun
 from search.work.events import Event
 from search.work.options import WorkOptions
 from search.work.worker import work
+from tests.device.conftest import LONG
 from tests.device.ratios import REAL, TINY, ratios, show
 from tests.device.recorded_steps import record
 from tests.lobmodels.training.short_data import short_dataset
@@ -145,6 +146,7 @@ def _short_of_memory(step: Any, size: int) -> Any:
     return limited
 
 
+@LONG
 def test_runs_at_once(gpu: torch.device, is_real: bool, small_data: Path, tmp_path: Path) -> None:
     """A worker trains several runs at once, each on a stream of its own; each ends near the run alone: exactly there
     where the kernels are the host's."""
@@ -228,6 +230,7 @@ def several(count: int, recorded: bool, alone: TrainingRun) -> str:
     return f"{sum(d > 0 for d in far)} of {count} differ, at most by {max(far):.2g}; {seconds / count:.3f} s a run"
 
 
+@LONG
 def test_ratios(gpu: torch.device, is_real: bool) -> None:
     """Prints the table. On a real GPU the figures are worth reading; elsewhere they only have to be there."""
     size = REAL if is_real else TINY

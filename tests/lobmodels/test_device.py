@@ -1,7 +1,5 @@
 """A device is resolved once to the name its tensors say; what cannot be used is refused in one line."""
 
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import torch
 
 from lobmodels.device import float32_arithmetic, memory_errors, resolve_device, select_device
 from lobmodels.errors import DeviceError, DeviceMemoryError
+from search.cli import main
 
 T4 = {"capability": (7, 5), "built": ["sm_70", "sm_75", "sm_80", "sm_90", "compute_90"]}
 
@@ -100,15 +99,17 @@ def test_selected_is_current(gpus: dict) -> None:
 
 
 @pytest.mark.parametrize("device", ["cuda", "foo"])
-def test_the_command_says_it_in_one_line(device: str, small_data: Path, tmp_path: Path) -> None:
+def test_the_command_says_it_in_one_line(
+    device: str, small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`lobtuna work --device` with a device that is not there ends with exit 1 and one line, no traceback."""
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     command = ["work", "any", "--storage", f"sqlite:///{tmp_path / 'x.db'}", "--data", str(small_data)]
-    code = "from search.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *command, "--device", device], capture_output=True, text=True)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--device", device])
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lobtuna: device ")
 
 

@@ -51,7 +51,7 @@ BOOK = replace(FIXED, features=("c0", "v8", "p6", "c1", "p0", "v2"))  # what the
 
 @pytest.mark.parametrize(
     ("schema", "groups"),
-    [(VARIABLE, {}), (BOOK, {"interaction": True})],
+    [pytest.param(VARIABLE, {}, marks=pytest.mark.soak), (BOOK, {"interaction": True})],
     ids=["variable lengths, ten columns, one target", "three targets, features of columns in another order"],
 )
 def test_the_whole_way(schema: Schema, groups: dict[str, bool], tmp_path: Path) -> None:

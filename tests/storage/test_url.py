@@ -53,10 +53,10 @@ def test_a_malformed_url_is_refused_at_once_without_its_password(url: str) -> No
 
     started = time.monotonic()
     with pytest.raises(StorageError) as refused:
-        open_store(url, patience=200.0)
+        open_store(url, patience=800.0)
     assert "s3" not in str(refused.value) and "cret" not in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert time.monotonic() - started < 100  # of imports; nothing is waited for
+    assert time.monotonic() - started < 400  # of imports; nothing is waited for
 
 
 def test_what_the_driver_refuses_is_not_waited_for(postgres_url: str) -> None:
@@ -66,6 +66,6 @@ def test_what_the_driver_refuses_is_not_waited_for(postgres_url: str) -> None:
     for option in ("sslmode=bogus", "target_session_attrs=bogus", "nooption=1"):
         started = time.monotonic()
         with pytest.raises(StorageError, match=r"bogus|nooption") as refused:
-            open_store(f"{postgres_url}?{option}", patience=600.0)
-        assert time.monotonic() - started < 300
+            open_store(f"{postgres_url}?{option}", patience=800.0)
+        assert time.monotonic() - started < 400
         assert "s3cr3t" not in str(refused.value) and "\n" not in str(refused.value)

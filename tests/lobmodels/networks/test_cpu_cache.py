@@ -13,7 +13,8 @@ import pytest
 from lobmodels.networks import cpu_cache
 from lobmodels.networks.cpu_cache import compiled_once, machine_code_folder
 
-CODE = (
+# What two processes run: the project's kernels, which take ten seconds to compile, and a module of one small function.
+KERNELS = (
     "import torch, sys\n"
     "from lobmodels.networks.cpu_recurrent import compiled_kernels, recurrent_on_cpu\n"
     "gru = torch.nn.GRU(3, 4)\n"
@@ -22,12 +23,21 @@ CODE = (
     "kernels = compiled_kernels()\n"
     "print(sum(f.stats.cache_hits[s] for f in (kernels.forward, kernels.backward) for s in f.stats.cache_hits))\n"
 )
+SMALL = (
+    "from lobmodels.networks import cpu_cache\n"
+    "cpu_cache.CODE = 'import doubled'\n"
+    "with cpu_cache.compiled_once():\n"
+    "    import doubled\n"
+    "assert doubled.doubled(4) == 8\n"
+    "print(sum(doubled.doubled.stats.cache_hits.values()))\n"
+)
+DOUBLED = "import numba\n\n\n@numba.njit('i8(i8)', cache=True)\ndef doubled(x):\n    return 2 * x\n"
 
 
-def start(**environment: str) -> subprocess.Popen[str]:
+def start(code: str, **environment: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("LOBTUNA_CACHE", "NUMBA_CACHE_DIR")}
     return subprocess.Popen(
-        [sys.executable, "-c", CODE], env=kept | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code], env=kept | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
@@ -39,12 +49,18 @@ def hits(process: subprocess.Popen[str]) -> int:
     return int(out)
 
 
-def test_one_process_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "functions"),
+    [pytest.param(KERNELS, 2, id="kernels", marks=pytest.mark.soak), pytest.param(SMALL, 1, id="small")],
+)
+def test_one_process_compiles(code: str, functions: int, tmp_path: Path) -> None:
     """Two processes that start together on a fresh machine both load what one child process has compiled: code that
     runs where it was compiled would round other digits."""
-    both = [start(LOBTUNA_CACHE=str(tmp_path)) for _ in range(2)]
-    assert [hits(process) for process in both] == [2, 2]
-    assert len(list(tmp_path.rglob("*.nbc"))) == 2
+    (tmp_path / "doubled.py").write_text(DOUBLED)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(Path(__file__).parents[3]))])
+    both = [start(code, LOBTUNA_CACHE=str(tmp_path / "cache"), PYTHONPATH=path) for _ in range(2)]
+    assert [hits(process) for process in both] == [functions] * 2
+    assert len(list(tmp_path.rglob("*.nbc"))) == functions
 
 
 def test_where_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

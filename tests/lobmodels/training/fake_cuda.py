@@ -17,6 +17,7 @@ Not covered: the kernels themselves, their speed, and how memory is allocated.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -24,7 +25,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # the optimiser imports it at its first use, which must not be while torch is patched
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
@@ -50,6 +50,8 @@ class FakeCuda:
     """`count` GPUs with `free` bytes each, of which the one numbered `current` is current. A context manager."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 2, free: int = 1 << 34, current: int = 0) -> None:
+        importlib.import_module("torch._dynamo")  # the optimiser does at its first use: not while torch is patched
+
         self.count, self.free = count, free
         self.streams = Streams(current)
         self.syncs: list[str] = []

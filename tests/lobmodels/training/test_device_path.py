@@ -105,7 +105,16 @@ def walk(recipe: str, lies: str) -> Walk:
         return Walk(run, checkpoint, devices, waits, between, checkpoint.predict(dataset().valid.features, GPU))
 
 
-every_walk = [pytest.param(recipe, lies, id=f"{recipe}, {lies}") for recipe in RECIPES for lies in LIES]
+# In every run each recipe with its data on the GPU, and half of them with data that is streamed.
+every_walk = [
+    pytest.param(
+        *(recipe, lies),
+        id=f"{recipe}, {lies}",
+        marks=[] if lies == "resident" or "amp" in recipe else pytest.mark.soak,
+    )
+    for recipe in RECIPES
+    for lies in LIES
+]
 
 
 def test_every_choice_is_walked() -> None:

@@ -92,12 +92,12 @@ def test_jobs_are_dropped_while_a_step_hangs() -> None:
 
     def hangs() -> Job[str]:
         hanging.set()
-        assert free.wait(100)
+        assert free.wait(300)
         return "over"
         yield
 
     def drops() -> None:
-        assert hanging.wait(100)
+        assert hanging.wait(300)
         turns.drop("it hangs")
 
     def other() -> Job[None]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -31,25 +28,14 @@ def test_check_of_a_folder(small_data: Path, capsys: pytest.CaptureFixture[str],
     assert max(len(line) for line in output.splitlines()) <= 80
 
 
-def test_check_narrow(small_data: Path) -> None:
+def test_check_narrow(small_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A 60-column terminal still shows every figure of the size table."""
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from search.cli import main; main()",
-            "data",
-            "check",
-            str(small_data / "valid.parquet"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "60"},
-        timeout=400,
-    )
-    assert result.returncode == 0 and result.stderr == ""
-    assert max(len(line) for line in result.stdout.splitlines()) <= 60
-    assert "10,812" in result.stdout
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run("data", "check", str(small_data / "valid.parquet")) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert max(len(line) for line in output.out.splitlines()) <= 60
+    assert "10,812" in output.out
 
 
 def test_check_json(small_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lobmodels.files import zip_bytes
+from lobmodels.scoring import submission as scoring
 from tests.search.cli.calls import Run
 
 SOURCE = """
@@ -24,8 +25,11 @@ def zips(run: Run) -> None:
         Path(f"{name}.zip").write_bytes(zip_bytes({"solution.py": SOURCE.format(column).encode()}))
 
 
-def test_one_submission(run: Run, exportable: str, small_data: Path) -> None:
-    """Selection and report sequences apart, time and size against the limits; a warning where selection is seen."""
+def test_one_submission(run: Run, exportable: str, small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Selection and report sequences apart, time and size against the limits; a warning where selection is seen.
+    Scored without numba, to save its start-up."""
+    job = scoring.host_job
+    monkeypatch.setattr(scoring, "host_job", lambda *a: job(*a) | {"absent": ["numba"]})
     assert run("export", "joint", "--top", "2", "--storage", exportable)[0] == 0
     data = ("--data", small_data, "--sequences", "6")
     out = run("score", "submission.zip", *data)[1]

@@ -194,6 +194,7 @@ def test_its_commands_work_in_their_order(database: tuple[Postgres, str], small_
     assert_sound(full, "joint")
 
 
+@pytest.mark.soak
 def test_a_study_revised_since_is_enough(database: tuple[Postgres, str], small_data: Path, tmp_path: Path) -> None:
     """Another definition under the name: create refuses, and the service ends well because the study is there."""
     _, url = database

@@ -90,7 +90,7 @@ def test_installed_it_works_elsewhere_and_packs_itself_again(packed: Wheel, tmp_
     """Installed without the checkout, lobtuna trains a small study in another folder and packs the very same wheel."""
     wheel = tmp_path / packed.name
     wheel.write_bytes(packed.content)
-    made = beside_the_tests(tmp_path / "environment")
+    made = beside_the_tests(tmp_path / "environment", without=("numba",))  # new copies of the kernels compile for long
     made.run(made.python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel), cwd=tmp_path)
     work = tmp_path / "work"
     work.mkdir()

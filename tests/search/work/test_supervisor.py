@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
+from search.cli import main
 from search.errors import RunNotStoredError, SearchError
 from search.work import supervisor
 from search.work.events import Event
@@ -24,24 +24,26 @@ from search.work.options import WorkOptions, WorkSummary
 from search.work.repeats import MOST
 from search.work.stopping import Stop
 from search.work.supervisor import Slot, pause_after, plan, supervise
-from tests.machines import assert_sound, create, small_study, trials
+from tests.machines import CONTEXT, assert_sound, create, small_study, trials
 
 COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
 
 
 class Supervised:
-    """`lobtuna work --slots N` as a process; its log is a file."""
+    """`lobtuna work --slots N` as a process, a fork of one that has torch loaded; its log is a file."""
 
     def __init__(self, url: str, data: Path, folder: Path, *options: str) -> None:
         self.log = folder / "supervisor.log"
-        environment = {**os.environ, "LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[3])}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "work", "small", "--data", str(data), "--grace", "5", "--checkpoint-every", "0", *options],
-                env=environment,
-                stderr=log,
-                cwd=folder,
-            )
+        self.log.touch()
+        arguments = ["work", "small", "--data", str(data), "--grace", "5", "--checkpoint-every", "0", *options]
+        self.process = CONTEXT.Process(target=_command, args=(arguments, url, folder, self.log), daemon=True)
+        self.process.start()
+
+    def ended(self) -> int:
+        """Its exit code, once it has ended."""
+        self.process.join(400)
+        assert self.process.exitcode is not None, self.log.read_text()
+        return self.process.exitcode
 
     def slots(self) -> list[psutil.Process]:
         """The processes of the slots."""
@@ -51,8 +53,15 @@ class Supervised:
         """Wait until the log shows `pattern`."""
         end = time.monotonic() + timeout
         while not re.search(pattern, self.log.read_text()):
-            assert time.monotonic() < end and self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < end and self.process.is_alive(), self.log.read_text()
             time.sleep(0.05)
+
+
+def _command(arguments: list[str], url: str, folder: Path, log: Path) -> None:
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
+    os.environ |= {"LOBTUNA_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[3])}
+    os.chdir(folder)
+    main(arguments)
 
 
 @pytest.fixture
@@ -71,7 +80,7 @@ def test_slots_share_a_study_and_a_killed_one_returns(url: str, small_data: Path
     assert "sqlite" not in arguments, "the URL is not for everyone who can run ps"
     supervised.slots()[0].kill()
     supervised.wait_for("crashed .signal SIGKILL.: starting again")
-    assert supervised.process.wait(400) == 0, supervised.log.read_text()
+    assert supervised.ended() == 0, supervised.log.read_text()
     assert_sound(url)
     *once, twice = sorted(trial.user_attrs["attempt"] for trial in trials(url))
     assert twice == 2 and set(once) == {1} and len(once) in (1, 2)  # two slots may exceed the budget by one trial
@@ -85,12 +94,13 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
     supervised.wait_for(r"\[0\] small #\d")
     supervised.wait_for(r"\[1\] small #\d")
     slots = supervised.slots()
-    supervised.process.send_signal(signal.SIGTERM)
-    assert supervised.process.wait(400) == 0, supervised.log.read_text()
+    supervised.process.terminate()
+    assert supervised.ended() == 0, supervised.log.read_text()
     assert not any(slot.is_running() for slot in slots)
     assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
 
 
+@pytest.mark.soak
 def test_a_closed_terminal_stops_all_slots_well(url: str, small_data: Path, tmp_path: Path) -> None:
     """The terminal of a running supervisor goes away (SIGHUP, and every further line is an error): the trial is handed
     back, exit 0."""
@@ -115,7 +125,7 @@ def test_slots_do_not_outlive_their_supervisor(url: str, small_data: Path, tmp_p
     supervised.wait_for(r"small #\d")
     (slot,) = supervised.slots()
     supervised.process.kill()
-    supervised.process.wait()
+    supervised.ended()
     slot.wait(400)
     assert [trial.state for trial in trials(url)] == [TrialState.WAITING]
 
@@ -124,7 +134,7 @@ def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: P
     """Every slot fails for a reason told in one line: no restart, exit 1."""
     create(url, small_study())
     supervised = Supervised(url, tmp_path / "nowhere", tmp_path, "--slots", "1")
-    assert supervised.process.wait(400) == 1
+    assert supervised.ended() == 1
     log = supervised.log.read_text()
     assert log.startswith("lobtuna: ") and "nowhere" in log and log.count("\n") == 1
 

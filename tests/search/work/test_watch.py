@@ -1,6 +1,7 @@
 """Running workers follow what the study says: a stop on every machine, and changed terms."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from search.study.halt import StopRequest, request_stop
 from search.study.open import open_study
 from search.study.revise import revise
 from tests.machines import Worker, assert_sound, create, outcome_of, small_study, trials
+from tests.pace import stand_still
 
 
-@pytest.mark.parametrize("now", [False, True], ids=["stop", "now"])
+@pytest.mark.parametrize("now", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["stop", "now"])
 def test_a_stop_reaches_every_worker_and_work_goes_on_after_it(
     now: bool,
     small_data: Path,
@@ -51,9 +53,11 @@ def test_a_stop_is_read_while_replicates_run(small_data: Path, sqlite_url: str, 
 def test_a_changed_budget_reaches_a_running_worker(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
     """A lower budget ends the worker after its present trial, a higher one lets it go on; the spec stays otherwise."""
     create(sqlite_url, small_study(trials=1000, epochs=4))
-    worker = Worker(sqlite_url, "small", small_data, tmp_path)
+    gate = tmp_path / "gate"
+    worker = Worker(sqlite_url, "small", small_data, tmp_path, hook=partial(stand_still, 2, gate))
     worker.wait_epoch(0, trial=0)
     revise(small_study(trials=2, epochs=4, max_retries=7), sqlite_url)
+    gate.touch()
     note = worker.wait_for(lambda event: event.kind == "note")
     assert note.text == "follows the changed study: budget, max_retries"
     assert worker.join() == 0

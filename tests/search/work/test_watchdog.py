@@ -53,7 +53,7 @@ def test_a_step_that_does_not_end_is_noticed_once(limits: pytest.MonkeyPatch) ->
     """`hung` is called after the limit, and not again."""
     hung = Hung()
     with Watchdog(hung) as dog, dog.watch():
-        assert hung.called.wait(60)
+        assert hung.called.wait(300)
         time.sleep(0.4)
     assert len(hung.waited) == 1 and hung.waited[0] > 0.2
 
@@ -81,7 +81,7 @@ def test_after_a_signal_a_step_has_less_time(limits: pytest.MonkeyPatch) -> None
         time.sleep(0.6)
         assert hung.waited == []
         asked.set()
-        assert hung.called.wait(60)
+        assert hung.called.wait(300)
 
 
 def test_the_limit_follows_the_slowest_epoch() -> None:

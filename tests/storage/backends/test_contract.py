@@ -121,7 +121,7 @@ class TestEveryBackend:
 
     def test_a_beating_worker_keeps_its_trial(self, url: str) -> None:
         """Beats alone, without a report, keep a trial far beyond its grace."""
-        bench = Bench(url, grace=1.5)
+        bench = Bench(url, grace=0.8)
         beaten, beat = [0.0], bench.store.fleet.beat
 
         def noted(trial_id: int, claim: Claim) -> bool:
@@ -134,11 +134,11 @@ class TestEveryBackend:
         assert bench.storage.running is not None
         beaten[0] = time.monotonic()
         claim, peer = bench.storage.running.claim, open_store(url).fleet
-        while time.monotonic() < beaten[0] + 3.0:
-            if time.monotonic() > beaten[-1] + 0.6:  # this machine is so busy that the thread's beat is late
+        while time.monotonic() < beaten[0] + 2.0:
+            if time.monotonic() > beaten[-1] + 0.3:  # this machine is so busy that the thread's beat is late
                 assert bench.store.fleet.beat(trial._trial_id, claim)
             assert peer.recover(bench.study._study_id, max_retries=3) == []
-            time.sleep(0.1)
+            time.sleep(0.05)
         assert len(beaten) > 4
         bench.mine.tell(trial, 1.0)
 
@@ -153,7 +153,7 @@ class TestEveryBackend:
         answers: list[bool] = []
 
         def held_beat(trial_id: int, claim: Claim) -> bool:
-            assert ended.wait(60)
+            assert ended.wait(300)
             answers.append(beat(trial_id, claim))
             return answers[-1]
 
@@ -161,7 +161,7 @@ class TestEveryBackend:
             write(trial_id, claim, batch)
             if batch.state is not None:
                 ended.set()
-                answered.wait(60)
+                answered.wait(300)
 
         bench.store.fleet.beat = held_beat  # type: ignore[method-assign]
         bench.store.fleet.write = write_then_wait  # type: ignore[method-assign]
@@ -212,7 +212,7 @@ class TestEveryBackend:
         assert download(store, artifact_id) == data
         (entry,) = store.entries()
         assert (entry.artifact_id, entry.size) == (artifact_id, len(data))
-        assert -1 < entry.age < 60
+        assert -1 < entry.age < 600
         meta = optuna.artifacts.get_all_artifact_meta(bench.fresh(), storage=bench.inner)
         assert [(m.artifact_id, m.filename) for m in meta] == [(artifact_id, "weights.safetensors")]
         store.remove(artifact_id)
@@ -254,7 +254,7 @@ class TestEveryBackend:
 
 def _recover(fleet: Fleet, study_id: int, max_retries: int) -> list[tuple[int, int, bool]]:
     """Look until something was found; the first look may be what starts an observer's stopwatch."""
-    end = time.monotonic() + 60.0
+    end = time.monotonic() + 300.0
     while time.monotonic() < end:
         found = fleet.recover(study_id, max_retries)
         if found:

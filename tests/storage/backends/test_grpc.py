@@ -18,7 +18,7 @@ def test_an_absent_proxy_is_one_line() -> None:
     started = time.monotonic()
     with pytest.raises(DatabaseUnavailable, match="is `lobtuna proxy` running there") as caught:
         open_store(f"grpc://127.0.0.1:{free_port()}", patience=0.5)
-    assert time.monotonic() - started < 100.0
+    assert time.monotonic() - started < 400.0
     assert "\n" not in str(caught.value)
 
 

@@ -43,7 +43,7 @@ class Blocked:
 
         self.thread = threading.Thread(target=run)
         self.thread.start()
-        end = time.monotonic() + 60.0
+        end = time.monotonic() + 300.0
         assert bench.store.engine is not None
         with bench.store.engine.connect() as connection:
             waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -53,7 +53,7 @@ class Blocked:
                 time.sleep(0.01)
 
     def join(self) -> None:
-        self.thread.join(60)
+        self.thread.join(300)
         assert not self.thread.is_alive()
 
 
@@ -130,23 +130,23 @@ def test_nobody_is_robbed_after_an_outage_of_the_line(
     beats, held = [], []
     for number in range(3):
         trial_id = bench.study.ask()._trial_id
-        claim, own = Claim(f"host:{number}", grace=3.0), open_store(far, patience=0.5).fleet
+        claim, own = Claim(f"host:{number}", grace=2.0), open_store(far, patience=0.5).fleet
         own.seize(trial_id, claim)
         held.append((own, trial_id, claim))
-        beats.append(Heartbeat(lambda own=own, t=trial_id, c=claim: own.beat(t, c), 3.0, lambda: None))  # type: ignore[misc]
-    assert _watch(peer, bench, 3.5) == []
+        beats.append(Heartbeat(lambda own=own, t=trial_id, c=claim: own.beat(t, c), claim.grace, lambda: None))  # type: ignore[misc]
+    assert _watch(peer, bench, 2.4) == []
     for line in lines:
         line.accepting = False
         line.cut()
     beats[0].stop()  # host:0 dies in the outage
     with pytest.raises(DatabaseUnavailable):
         _watch(peer, bench, 1.0)
-    time.sleep(4.0)
+    time.sleep(2.5)
     lines[0].accepting = True
-    assert _watch(peer, bench, 0.7) == []
+    assert _watch(peer, bench, 0.6) == []
     lines[1].accepting = True
-    assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
-    assert _watch(peer, bench, 4.0) == []
+    assert [trial.worker for trial in _watch(peer, bench, 300.0)] == ["host:0"]
+    assert _watch(peer, bench, 2.6) == []
     for beat in beats:
         beat.stop()
     for own, trial_id, claim in held[1:]:
@@ -169,7 +169,7 @@ def test_progress_keeps_a_trial_from_being_given_up(postgres_url: str) -> None:
 
 
 def _recover(peer: Store, bench: Bench, max_retries: int) -> list[Recovered]:
-    end = time.monotonic() + 60.0
+    end = time.monotonic() + 300.0
     while time.monotonic() < end:
         found = peer.fleet.recover(bench.study._study_id, max_retries)
         if found:
@@ -300,29 +300,29 @@ def clocked_server() -> Iterator[tuple[Postgres, Clock]]:
         server.close()
 
 
-@pytest.mark.parametrize("jump", [86_400, -86_400], ids=["forward", "back"])
-def test_a_server_whose_clock_is_set(clocked_server: tuple[Postgres, Clock], jump: int) -> None:
-    """By a day, forward or back: no living worker loses its trial, and a dead one's is taken back within seconds."""
+def test_a_server_whose_clock_is_set(clocked_server: tuple[Postgres, Clock]) -> None:
+    """By a day, forward and back: no living worker loses its trial, and a dead one's is taken back within seconds."""
     server, clock = clocked_server
     url = server.create_database()
     bench, peer = Bench(url), open_store(url)
     beats = []
-    for number in range(2):
+    for number in range(3):
         trial_id = bench.study.ask()._trial_id
         claim = Claim(f"host:{number}", grace=2.0)
         bench.store.fleet.seize(trial_id, claim)
         beat = lambda t=trial_id, c=claim: bench.store.fleet.beat(t, c)  # noqa: E731
         beats.append(Heartbeat(beat, claim.grace, lambda: None))
-    assert _watch(peer, bench, 3.0) == []
-    before = peer.fleet.now()
-    clock.jump(jump)
-    assert abs(peer.fleet.now() - before - jump) < 60.0
-    assert _watch(peer, bench, 3.0) == []
-    beats[0].stop()
-    clock.jump(0)
-    assert [trial.worker for trial in _watch(peer, bench, 20.0)] == ["host:0"]
-    assert _watch(peer, bench, 3.0) == []
-    beats[1].stop()
+    assert _watch(peer, bench, 2.6) == []
+    for number, jump in enumerate((86_400, -86_400)):
+        before = peer.fleet.now()
+        clock.jump(jump)
+        assert abs(peer.fleet.now() - before - jump) < 600.0
+        assert _watch(peer, bench, 2.6) == []
+        beats[number].stop()
+        clock.jump(0)
+        assert [trial.worker for trial in _watch(peer, bench, 300.0)] == [f"host:{number}"]
+        assert _watch(peer, bench, 2.6) == []
+    beats[2].stop()
 
 
 @pytest.mark.parametrize("jump", [86_400, -86_400], ids=["forward", "back"])

@@ -1,13 +1,14 @@
 """Promises of the background channel: order, one commit for neighbours, nothing lost in an outage, failures told."""
 
 import threading
-import time
 
 import pytest
 
 from storage.claims import Batch
 from storage.errors import ClaimLost, DatabaseUnavailable
+from storage.worker import channel as module
 from storage.worker.channel import Channel
+from tests.machines import wait_until
 
 
 def test_jobs_are_done_in_order_and_neighbours_together() -> None:
@@ -17,31 +18,30 @@ def test_jobs_are_done_in_order_and_neighbours_together() -> None:
 
     def write(batch: Batch) -> None:
         begun.set()
-        gate.wait(60)
+        gate.wait(300)
         written.append(dict(batch.intermediate))
 
     channel = Channel(write)
     channel.put(Batch(intermediate={0: 0.0}))
-    assert begun.wait(60)
+    assert begun.wait(300)
     for epoch in (1, 2):
         channel.put(Batch(intermediate={epoch: float(epoch)}))
     channel.put(lambda: Batch(intermediate={99: 99.0}))
     channel.put(Batch(intermediate={3: 3.0}))
     gate.set()
-    channel.flush(60)
+    channel.flush(300)
     assert written == [{0: 0.0}, {1: 1.0, 2: 2.0}, {99: 99.0}, {3: 3.0}]
     channel.close()
 
 
 def test_an_outage_loses_nothing() -> None:
     """While writes fail for want of a database they are tried again; what a function returned is not made twice."""
-    failures, failed = [2], threading.Event()
+    back, failed = threading.Event(), threading.Event()
     written: list[int] = []
     uploads: list[int] = []
 
     def write(batch: Batch) -> None:
-        if failures[0]:
-            failures[0] -= 1
+        if not back.is_set():
             failed.set()
             raise DatabaseUnavailable("away")
         written.extend(batch.intermediate)
@@ -52,10 +52,11 @@ def test_an_outage_loses_nothing() -> None:
 
     channel = Channel(write)
     channel.put(upload)
-    assert failed.wait(60)
+    assert failed.wait(300)
     with pytest.raises(DatabaseUnavailable, match="away"):
         channel.flush(0.3)
-    channel.flush(60)
+    back.set()
+    channel.flush(300)
     assert (written, uploads) == ([1], [1])
     channel.close()
 
@@ -69,7 +70,7 @@ def test_another_failure_reaches_the_next_call() -> None:
     channel = Channel(write)
     channel.put(Batch(intermediate={0: 0.0}))
     with pytest.raises(ClaimLost):
-        channel.flush(60)
+        channel.flush(300)
     with pytest.raises(ClaimLost):
         channel.put(Batch(intermediate={1: 0.0}))
     channel.close()
@@ -80,32 +81,31 @@ def test_the_queue_is_bounded() -> None:
     gate = threading.Event()
     channel = Channel(lambda batch: None, capacity=2)
     for _ in range(3):
-        channel.put(lambda: gate.wait(60) and None)
+        channel.put(lambda: gate.wait(300) and None)
     blocked = threading.Thread(target=lambda: channel.put(Batch(intermediate={0: 0.0})))
     blocked.start()
     blocked.join(0.2)
     assert blocked.is_alive()
     gate.set()
-    blocked.join(60)
+    blocked.join(300)
     assert not blocked.is_alive()
-    channel.flush(60)
+    channel.flush(300)
     channel.close()
 
 
-def test_hurry_shortens_the_pauses() -> None:
-    """A job that is tried again after long pauses is tried again within a second from then on."""
-    tries: list[float] = []
+def test_hurry_shortens_the_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that would be tried again after an hour is tried again within a moment from then on."""
+    monkeypatch.setattr(module, "PAUSE", 3600.0)
+    tries: list[Batch] = []
 
     def write(batch: Batch) -> None:
-        tries.append(time.monotonic())
+        monkeypatch.setattr(module, "PAUSE", 0.01)  # the pause after this try is an hour, and this of it is left
+        tries.append(batch)
         raise DatabaseUnavailable("away")
 
     channel = Channel(write)
     channel.put(Batch(intermediate={0: 0.0}))
-    while len(tries) < 3:
-        time.sleep(0.02)
+    wait_until(lambda: len(tries) == 1, "the first try")
     channel.hurry()
-    while len(tries) < 4:
-        time.sleep(0.02)
+    wait_until(lambda: len(tries) > 1, "another try")
     channel.close()
-    assert tries[3] - tries[2] < 4.0, tries  # seconds: the pause that was due

@@ -10,7 +10,7 @@ from storage.errors import DatabaseUnavailable
 from storage.worker.heartbeat import BEATS_PER_GRACE, Heartbeat
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 300.0) -> bool:
     """Whether `condition` comes true within `seconds`."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

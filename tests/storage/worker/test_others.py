@@ -39,14 +39,14 @@ def test_ten_short_epochs_cost_two_commits(tmp_path: Path) -> None:
     trial = bench.mine.ask()
     trial.suggest_float("x", 0, 1)
     assert bench.storage.running is not None
-    bench.storage.running.channel.flush(60)
+    bench.storage.running.channel.flush(300)
     statements: list[str] = []
     assert bench.store.engine is not None
     sa.event.listen(bench.store.engine, "before_cursor_execute", lambda *event: statements.append(_kind(event)))
     for epoch in range(10):
         bench.storage.put(Batch(intermediate={epoch: 0.1 * epoch}, user_attrs={"seconds": epoch}))
         assert not bench.storage.refresh_due()
-    bench.storage.running.channel.flush(60)
+    bench.storage.running.channel.flush(300)
     assert len(statements) <= 2 * 3, statements  # a lock, the reports, the attributes
     stored = bench.fresh()
     assert len(stored.intermediate_values) == 10 and stored.user_attrs == {"seconds": 9}

@@ -61,13 +61,3 @@ def test_a_wrong_file_lists_every_problem(run: Run, tmp_path: Path) -> None:
     lines = err.splitlines()
     assert status == 1 and lines[0] == "lobtuna: bad.yaml has 2 problems:"
     assert [line.split(":")[0] for line in lines[1:]] == ["  line 4", "  line 8"]
-
-
-def test_create_says_what_gp_draws_at_random(run: Run, tmp_path: Path) -> None:
-    """A parameter that not every trial has is named where the study is made, not found in the results."""
-    conditional = "  loss: {choices: [mse, huber]}\n  huber_delta: {float: [0.1, 2.0]}\n"
-    text = FILE.replace("  num_layers:", conditional + "  num_layers:", 1).replace("- {lr:", "- {loss: mse, lr:")
-    (tmp_path / "tiny.yaml").write_text(text + "sampler: {name: gp}\n")
-    code, _, err = run("create", "tiny.yaml")
-    assert code == 0 and "sampler gp learns 3 of 4 parameters" in " ".join(err.split()), err
-    assert "huber_delta" in err

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -129,14 +130,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order and group tests for a run on several cores."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests for a run on several cores."""
     items.sort(key=lambda item: _turn(item.path))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.path.name not in LONG:
-                item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole groups. Marks of `xdist_group` would do nothing: xdist 3.8 writes them to a name of a test that
+    pytest 9.2 does not read any more."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Grouped(config, log)
 
 
 def _turn(path: Path) -> int:
@@ -146,6 +155,9 @@ def _turn(path: Path) -> int:
     return 1 if path.name in LONG else 2
 
 
-def _group(path: Path) -> str:
-    own = path.parent if path.parent.name in FOLDERS_TOGETHER else path.with_suffix("")
-    return own.relative_to(Path(__file__).parent).as_posix()
+def _group(nodeid: str) -> str:
+    """What the test belongs to: itself, its file, or its folder."""
+    path = Path(nodeid.partition("::")[0])
+    if path.name in LONG:
+        return nodeid
+    return str(path.parent if path.parent.name in FOLDERS_TOGETHER else path)

@@ -12,13 +12,10 @@ from tests.search.cli.calls import Run
 
 def test_demo(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`lobtuna demo` goes the whole path in a folder it names and ends with three commands that exist. With a quarter
-    of its sequences and four of its trials; all of them have their turn in the test of the published wheel."""
+    of its sequences; all of them have their turn in the test of the published wheel."""
     full = "--train {train} --valid {valid}".format(**demo.SEQUENCES)
     assert sum(full in step for step in demo.STEPS) == 1
-    steps = [step.replace(full, "--train 40 --valid 16") for step in demo.STEPS]
-    steps = [f"{step} --trials 2" if step.endswith("--slots 2") else step for step in steps]
-    assert "--trials 2" in steps[1]
-    monkeypatch.setattr(demo, "STEPS", steps)
+    monkeypatch.setattr(demo, "STEPS", [step.replace(full, "--train 40 --valid 16") for step in demo.STEPS])
     folder = tmp_path / "demo"
     status, out, err = run("demo", "--output", folder)
     assert status == 0, out + err

@@ -124,6 +124,18 @@ def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], H
     return withdrawn
 
 
+def is_duplicate_of_earlier(study: optuna.Study, number: int, identity: Callable[[FrozenTrial], Hashable]) -> bool:
+    """Whether an earlier trial, neither failed nor withdrawn, has the `identity` of trial `number`.
+
+    Asked by a worker that has taken the trial: it may be one that its finder had no time to withdraw. An earlier
+    number was committed earlier, so that of two workers one always sees the other's.
+    """
+    earlier = [trial for trial in study.get_trials(deepcopy=False) if trial.number <= number]
+    (own,) = [trial for trial in earlier if trial.number == number]
+    valid = [trial for trial in earlier if state_of(trial) not in ("failed", "withdrawn")]
+    return any(identity(trial) == identity(own) for trial in valid if trial.number < number)
+
+
 def _withdraw(fleet: Fleet, trial_id: int) -> bool:
     """Fail a queued trial; False where another process has taken it, to run it or to withdraw it.
 

@@ -46,6 +46,8 @@ UNRESOLVED = (
     "name resolution",
     "no address associated with hostname",
 )
+# The server ended this connection and said why. It may say so before the driver sees that the line is closed.
+ENDED = "terminating connection due to"
 FULL = ("disk is full", "no space left", "readonly database", "read-only transaction", "disk quota")
 
 
@@ -68,6 +70,8 @@ def is_transient(error: BaseException, connected: bool = True) -> bool:
     """Whether the same call may succeed a little later. `connected`: this process has had a connection before."""
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
+        return True
+    if isinstance(cause, sqlalchemy.exc.DBAPIError) and ENDED in str(cause).lower():
         return True
     if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
         return True  # the connection broke earlier in this transaction, and Optuna went on with another query
@@ -92,7 +96,7 @@ def translate(error: BaseException) -> StorageError | None:
     if any(phrase in text for phrase in FULL):
         return DatabaseFull(f"the database cannot be written: {describe(error)}; free space and start again")
     expected = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
-    if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False):
+    if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False) or ENDED in text:
         return DatabaseUnavailable(f"the database does not answer: {describe(error)}")
     return None
 

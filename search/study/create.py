@@ -105,7 +105,7 @@ def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:
     return len(missing)
 
 
-def duplicates(trials: Iterable[FrozenTrial], identity: Callable[[FrozenTrial], Hashable | None]) -> list[FrozenTrial]:
+def _duplicates(trials: Iterable[FrozenTrial], identity: Callable[[FrozenTrial], Hashable | None]) -> list[FrozenTrial]:
     """The queued trials whose `identity` an earlier trial has as well (None: unique)."""
     seen: set[Hashable] = set()
     found = []
@@ -121,13 +121,25 @@ def duplicates(trials: Iterable[FrozenTrial], identity: Callable[[FrozenTrial], 
 
 
 def withdraw_duplicates(study: optuna.Study, identity: Callable[[FrozenTrial], Hashable | None]) -> int:
-    """Fail each of the `duplicates` of a study; returns how many.
+    """Fail each queued trial of a study whose `identity` an earlier one has as well; returns how many.
 
     Two processes that queue the same trials at the same moment do not see each other's; called after queueing, this
     sees both.
     """
-    found = duplicates(study.get_trials(deepcopy=False), identity)
+    found = _duplicates(study.get_trials(deepcopy=False), identity)
     return sum(_withdraw(store_of(study).fleet, trial_id_of(trial)) for trial in found)
+
+
+def is_duplicate_of_earlier(study: optuna.Study, number: int, identity: Callable[[FrozenTrial], Hashable]) -> bool:
+    """Whether an earlier trial, neither failed nor withdrawn, has the `identity` of trial `number`.
+
+    Asked by a worker that has taken the trial: it may be one that its finder had no time to withdraw. An earlier
+    number was committed earlier, so that of two workers one always sees the other's.
+    """
+    earlier = [trial for trial in study.get_trials(deepcopy=False) if trial.number <= number]
+    (own,) = [trial for trial in earlier if trial.number == number]
+    valid = [trial for trial in earlier if state_of(trial) not in ("failed", "withdrawn")]
+    return any(identity(trial) == identity(own) for trial in valid if trial.number < number)
 
 
 def _withdraw(fleet: Fleet, trial_id: int) -> bool:

@@ -15,7 +15,7 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset
 from search.errors import SearchError, StudyDeletedError
 from search.study.budget import spent, without_end
-from search.study.create import CHANGEABLE, bind_data, duplicates, withdraw_duplicates
+from search.study.create import CHANGEABLE, bind_data, is_duplicate_of_earlier
 from search.study.feasible import require_trainable
 from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
@@ -28,6 +28,7 @@ from search.study.record import (
     CONFIGURATION,
     CONTINUES,
     DEVICE,
+    DUPLICATE,
     FAILURE,
     FINGERPRINT,
     FOLD,
@@ -46,7 +47,7 @@ from search.studyfile.spec import StudySpec
 from search.studyfile.terms import BudgetSpec
 from search.work.events import Emit, Event
 from storage.artifacts import Artifacts
-from storage.claims import REASON, Claim
+from storage.claims import REASON, Batch, Claim
 from storage.fleet import Recovered
 from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
@@ -193,19 +194,17 @@ class StudySession:
             raise StudyDeletedError(f"study {self.name!r} was deleted while this worker worked on it") from None
 
     def take(self) -> optuna.Trial | None:
-        """Take the first queued trial, or None. Unlike `ask`, never begins a new one: replicates are only queued.
+        """Take the first queued replicate, or None. Unlike `ask`, never begins a new one: replicates are only queued.
 
-        Of replicates that two workers queued at the same moment the later is withdrawn, not run a second time.
+        Two processes may queue the same one at once, and be killed before one of the two is withdrawn: the worker that
+        has taken the later one withdraws it.
         """
-        trials = self.trials()
-        again = {trial.number for trial in duplicates(trials, identity)}
-        if again:
-            withdraw_duplicates(load_study(self.storage.inner, self.name), identity)
-        for trial in trials:
-            if trial.state != TrialState.WAITING or trial.number in again:
+        for trial in [trial for trial in self.trials() if trial.state == TrialState.WAITING]:
+            if not self.storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
                 continue
-            if self.storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
+            if not is_duplicate_of_earlier(load_study(self.storage.inner, self.name), trial.number, identity):
                 return optuna.Trial(self.study, trial_id_of(trial))
+            self.storage.end(Batch(user_attrs={REASON: DUPLICATE}, state=TrialState.FAIL))
         return None
 
 

@@ -8,7 +8,7 @@ from optuna.exceptions import StorageInternalError
 
 from storage import retry
 from storage.errors import DatabaseFull, DatabaseUnavailable
-from storage.retry import with_retry
+from storage.retry import is_transient, translate, with_retry
 
 
 def _error(text: str) -> StorageInternalError:
@@ -57,6 +57,15 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         with_retry(call, 5.0)
     assert clock.now == pytest.approx(5.0) and len(clock.slept) > 3
     assert "secret" not in str(caught.value)
+
+
+def test_a_connection_that_the_server_ended_is_replaced() -> None:
+    """The server says so in words before the driver finds the line closed: another try may succeed, and if there is
+    none left, it is an outage."""
+    text = "terminating connection due to idle-in-transaction timeout"
+    error = sqlalchemy.exc.InternalError("SELECT secret", {}, Exception(text))
+    assert is_transient(error)
+    assert isinstance(translate(error), DatabaseUnavailable)
 
 
 @pytest.mark.parametrize("text", ["password authentication failed for user x", "no such table: trials"])

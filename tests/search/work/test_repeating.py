@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search.study.open import open_study
-from search.study.record import read_trial
-from search.study.replication import rank_study
+from search.study.open import open_study, spec_of
+from search.study.record import is_duplicate, read_trial
+from search.study.replication import choose, enqueue_replicate, open_replicates, rank_study
 from search.work.options import WorkOptions
 from search.work.worker import work
 from tests.machines import Worker, create, small_study, trials
@@ -76,3 +76,18 @@ def test_several_workers_repeat_nothing_as_new(
     assert len(complete) == 4 and max(complete.values()) <= len(workers)  # each may draw the same at the same moment
     used_up = any("space holds hardly any other" in worker.events[-1].text for worker in workers)
     assert sum(complete.values()) + len(replicates) >= 10 or used_up
+
+
+def test_a_replicate_that_was_queued_twice_runs_once(small_data: Path, sqlite_url: str) -> None:
+    """Two processes queued the same replicates and were killed before they could withdraw one of each pair: the worker
+    that takes the later one withdraws it."""
+    study = create(sqlite_url, small_study(trials=1, epochs=1))
+    assert work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"complete": 1}
+    target, (run,) = open_replicates(study), choose(study)
+    for _ in range(3):
+        for seed in (1_000_000, 1_000_001):
+            enqueue_replicate(target, spec_of(study), run, (seed, None))
+    assert work(sqlite_url, "small", small_data, options=WorkOptions(device="cpu")).outcomes == {"complete": 2}
+    repeated = trials(sqlite_url, "small.seeds")
+    assert [trial.user_attrs["seed"] for trial in repeated if trial.state.name == "COMPLETE"] == [1_000_000, 1_000_001]
+    assert [is_duplicate(trial) for trial in repeated] == [False, False, True, True, True, True]

@@ -139,9 +139,9 @@ def export(
     members: Sequence[Any] = (),
     **options: Any,
 ) -> Exported:
-    """`lobtuna export`: write runs of a study as one submission, by default the uniform average of its best.
+    """`lobtuna export`: write runs of a study as one submission, by default those whose average is expected to be best.
 
-    `members` are runs or their names; `options` are the fields of `search.ship.export.Request`: `top`,
+    `members` are runs or their names; `options` are the fields of `search.ship.export.Request`: `best`, `top`,
     `configurations`, `seeds`, `weights`, `max_mb`, `max_seconds`, `candidates`, `onnx`, `force`, ... Raises
     `SearchError` where runs are missing, `BundleError` where options, limits or data do not fit.
     """

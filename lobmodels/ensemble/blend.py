@@ -120,8 +120,7 @@ def from_json(path: Path, names: Sequence[str], targets: Sequence[str], variant:
     """
     document = _weights_document(path, variant)
     per_target = [document[name] for name in targets] if set(document) == set(targets) else None
-    given = {name for part in per_target for name in part} if per_target else set(document)
-    unknown = sorted(given - set(names))
+    unknown = sorted(set(named_in(path, targets, variant)) - set(names))
     if unknown:
         raise BundleError(f"{path} names {', '.join(unknown)}, but the members are {', '.join(names)}")
     try:
@@ -132,6 +131,13 @@ def from_json(path: Path, names: Sequence[str], targets: Sequence[str], variant:
     except (TypeError, ValueError):
         raise BundleError(f"{path}: a weight is a number, or a list of one for each of {', '.join(targets)}") from None
     return _checked(np.array(rows), names, targets)
+
+
+def named_in(path: Path, targets: Sequence[str], variant: str | None = None) -> tuple[str, ...]:
+    """Names of the members in such a file, in its order. Raises `BundleError` where it cannot be read."""
+    document = _weights_document(path, variant)
+    parts = [document[name] for name in targets] if set(document) == set(targets) else [document]
+    return tuple(dict.fromkeys(str(name) for part in parts for name in part))
 
 
 def _one_each(value: Any, targets: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import lzma
-from textwrap import dedent, fill
+from textwrap import dedent
 from typing import Any
 
 from search.launch.job import SECRET, Job
@@ -87,15 +87,16 @@ def notebook(job: Job, input_folder: str = INPUT, packages: str = PACKAGES) -> d
 
 def _install_cell(package: Package, packages: str) -> str:
     """The wheel as text, unpacked beside its requirements and installed. Without a secret: that is read afterwards."""
-    text = base64.b64encode(lzma.compress(package.wheel.content, preset=9)).decode()
+    text = base64.b85encode(lzma.compress(package.wheel.content, preset=9)).decode()  # a quarter longer than the bytes
+    lines = "\n".join(text[i : i + 120] for i in range(0, len(text), 120))
     return (
         "import base64, lzma, tempfile\n"
         f'REQUIREMENTS = """\n{package.requirements_text}"""\n'
-        f'WHEEL = """\n{fill(text, 120)}\n"""\n'
+        f'WHEEL = """\n{lines}\n"""\n'
         f"packages = Path({packages!r})\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         f"    wheel, requirements = Path(folder, {package.wheel.name!r}), Path(folder, 'requirements.txt')\n"
-        "    wheel.write_bytes(lzma.decompress(base64.b64decode(WHEEL)))\n"
+        '    wheel.write_bytes(lzma.decompress(base64.b85decode("".join(WHEEL.split()))))\n'
         "    requirements.write_text(REQUIREMENTS)\n"
         f"    install(wheel, {package.wheel.sha256!r}, requirements, target=packages)\n"
     )

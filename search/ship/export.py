@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,19 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import load_sequences, member_paths
 from lobmodels.ensemble import blend
 from lobmodels.ensemble.bundle import MEGABYTE, SIZE_LIMIT_MB, Bundle, Expected, write_submission
-from lobmodels.ensemble.cost import graph_microseconds
 from lobmodels.errors import BundleError
 from lobmodels.files import write_atomically
 from lobmodels.scoring.limits import members_within_size, members_within_time
 from search.ship.gains import Predictions
 from search.ship.members import Choice, choose, load_members, open_pool, weights_by_target
+from search.ship.remarks import remarks_on
 from search.ship.validation import Validation, judge, validate
+from search.study.open import schema_of
 from search.study.plugins import require_code
 from search.study.runs import Run
+
+if TYPE_CHECKING:
+    import optuna
 
 CANDIDATES = {"conservative": "uniform", "optimised": "optimised", "shrunk": "shrunk"}
 
@@ -123,7 +127,7 @@ def ship(
     study = open_pool(url, name)
     require_code(study, request.plugins, request.trust_plugins)
     alike = None if data is None else Predictions(load_sequences(member_paths(data)[1])).correlations
-    runs = choose(study, request.choice, alike)
+    runs = choose(study, _choice(study, request), alike)
     members = load_members(study, runs)
     known = validate(members, data, progress) if data is not None else None
     pool = _Pool(runs, list(known.members) if known is not None else members, known)
@@ -133,6 +137,14 @@ def ship(
         text = json.dumps({"study": name, "candidates": documents}, indent=2, allow_nan=False) + "\n"
         write_atomically(_named(output, "candidates").with_suffix(".json"), text)
     return shipments
+
+
+def _choice(study: optuna.Study, request: Request) -> Choice:
+    """How members are chosen: a file of weights names them, unless they are chosen otherwise."""
+    path, _, variant = request.weights.partition("#")
+    if request.choice.ways() or not path.endswith(".json"):
+        return request.choice
+    return Choice(members=blend.named_in(Path(path), schema_of(study).targets, variant or None))
 
 
 def _check(request: Request, data: Path | None) -> None:
@@ -205,7 +217,7 @@ def _ship_one(pool: _Pool, how: str, request: Request, output: Path) -> Shipment
         remarks.append(f"not shipped, because they weigh nothing: {', '.join(idle)}")
     how = "each target's" if request.by_target else how
     judgement = judge(chosen, bundle, how, pool.known)
-    remarks += (*judgement.remarks, *_scale_remarks(chosen), *_refit_remarks(chosen), *_graph_remarks(bundle))
+    remarks += (*judgement.remarks, *remarks_on(chosen, bundle))
     if pool.known is not None:
         bundle = replace(bundle, expected=Expected(pool.known.fingerprint, judgement.expected))
     size = write_submission(output, bundle, request.max_mb or SIZE_LIMIT_MB)
@@ -223,39 +235,6 @@ def _weighing(
     """The members that weigh something for a target, and their weights."""
     used = np.flatnonzero(weights.sum(1) > 0).tolist()
     return [members[k] for k in used], weights[used]
-
-
-def _scale_remarks(members: Sequence[Checkpoint]) -> list[str]:
-    """What to say where members could not be brought to one scale."""
-    unknown = [member.name for member in members if not member.prediction_std]
-    if not unknown or len(members) < 2:
-        return []
-    return [
-        f"{', '.join(unknown)}: trained by an older lobtuna, which did not store how large a run's predictions are. "
-        "Members are averaged as they are; --data brings them to one scale"
-    ]
-
-
-def _graph_remarks(bundle: Bundle) -> list[str]:
-    """What the members cost that the runtime does not compute by itself."""
-    costs = graph_microseconds(bundle)
-    if not costs:
-        return []
-    measured = ", ".join(f"{name} {cost:.1f} us a step here" for name, cost in costs.items())
-    return [f"parts of plugins run as ONNX graphs beside the fused step and need onnxruntime there: {measured}"]
-
-
-def _refit_remarks(members: Sequence[Checkpoint]) -> list[str]:
-    """What to say where members were trained on the sequences that would have validated them."""
-    refits = [member for member in members if not member.rule.validated]
-    if not refits:
-        return []
-    said = f"{len(refits)} of {len(members)} members are refits, not validated themselves: their configurations were"
-    if any(member.report_fraction == 0 for member in refits):
-        said += (
-            "; they were trained on the report sequences too, so no score of this submission on this data means much"
-        )
-    return [said]
 
 
 def _weights(pool: _Pool, members: Sequence[Checkpoint], how: str, request: Request) -> NDArray[np.float64]:

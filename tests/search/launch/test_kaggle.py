@@ -58,10 +58,10 @@ def test_names_it_would_not_take_are_refused(tmp_path: Path) -> None:
 def test_a_wheel_too_large_for_a_notebook_is_refused(tmp_path: Path) -> None:
     """Kaggle takes notebooks up to a size: told here, not by the push."""
     large = job()
-    wheel = replace(large.package.wheel, content=os.urandom(900_000))
+    wheel = replace(large.package.wheel, content=os.urandom(960_000))
     wheel.__dict__["metadata"] = large.package.wheel.metadata
     large = replace(large, package=replace(large.package, wheel=wheel))
-    with pytest.raises(SearchError, match=r"the notebook has 1,2.* bytes, with the wheel of 900,000 in it"):
+    with pytest.raises(SearchError, match=r"the notebook has 1,2.* bytes, with the wheel of 960,000 in it"):
         kaggle.kernel(large, 1, "me", "me/lob", "NvidiaL4", tmp_path)
 
 

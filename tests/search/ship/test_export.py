@@ -163,3 +163,16 @@ def test_old_members_are_averaged_as_they_are(tmp_path: Path, small_dataset: Dat
     (scaled,) = ship(url, "joint", Request(top=2), tmp_path / "b.zip", small_data)
     stds = np.array([member.prediction_std for member in scaled.bundle.members])
     assert scaled.remarks == () and stds[0] == pytest.approx(stds[1]) and (scaled.bundle.factors != 1).all()
+
+
+def test_a_file_of_weights_names_the_members(url: str, tmp_path: Path) -> None:
+    """Those that it weighs are shipped, whichever the default would be; other ways to choose are not overruled."""
+    path = tmp_path / "weights.json"
+    path.write_text(json.dumps({"joint#0": 0.25, "joint#4": 0.75}))
+    (shipment,) = ship(url, "joint", Request(weights=str(path)), tmp_path / "a.zip")
+    assert {m.name: w[0] for m, w in zip(shipment.bundle.members, shipment.bundle.weights, strict=True)} == {
+        "joint#0": 0.25,
+        "joint#4": 0.75,
+    }
+    with pytest.raises(BundleError, match=r"names joint#0, joint#4, but the members are"):
+        ship(url, "joint", Request(weights=str(path), top=1), tmp_path / "b.zip")

@@ -73,7 +73,9 @@ def test_refits_are_members_that_say_what_they_are(url: str, tmp_path: Path, sma
     (last,) = ship(url, "small", Request(refit=True, with_report=True), tmp_path / "last.zip", small_data)
     assert "trained on the report sequences too" in last.remarks[-1] and last.scores == {}
     (usual,) = ship(url, "small", Request(), tmp_path / "usual.zip", small_data)
-    assert len(usual.bundle.members) == 6 and usual.remarks == ()
+    assert all(member.rule.validated for member in usual.bundle.members) and usual.remarks == ()
+    (wide,) = ship(url, "small", Request(configurations=2), tmp_path / "wide.zip", small_data)
+    assert len(wide.bundle.members) == 6 and wide.remarks == ()
     for request, said in (
         (Request(refit=True, weights="shrunk"), "a refit holds none out"),
         (Request(with_report=True), "says which refits to take"),

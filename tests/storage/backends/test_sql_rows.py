@@ -20,8 +20,8 @@ def test_a_batch_is_read_back(tmp_path: Path) -> None:
     assert engine is not None
     dialect = bench.store.fleet.dialect  # type: ignore[attr-defined]
     with engine.begin() as connection:
-        assert sql_rows.lock_trial(connection, trial_id) == (TrialState.RUNNING, 0)
-        assert sql_rows.lock_trial(connection, trial_id + 1) is None
+        assert sql_rows.lock_trial(connection, dialect, trial_id) == (TrialState.RUNNING, 0)
+        assert sql_rows.lock_trial(connection, dialect, trial_id + 1) is None
         assert sql_rows.last_step(connection, trial_id) == -1
         batch = Batch(intermediate={0: 0.1, 7: 0.2}, system_attrs={"a": [1], "b": 2})
         sql_rows.apply(connection, dialect, trial_id, batch)

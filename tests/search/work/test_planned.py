@@ -135,7 +135,7 @@ def test_a_plan_through_the_grpc_server(small_data: Path, tmp_path: Path) -> Non
 
 
 def test_a_plan_over_folds(small_data: Path, tmp_path: Path) -> None:
-    """The search selects on fold 0, replicates on the others first, each with its own seed; all folds are in the zip."""
+    """The search selects on fold 0, replicates on the others first, each with its own seed; all folds are shipped."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     _file(tmp_path, validation={"folds": 3})
     command = _plan_command(url, small_data, tmp_path)

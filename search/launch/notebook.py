@@ -36,6 +36,8 @@ DATA_CELL = """
              if (p.parent / "valid.parquet").is_file()]
     assert found, "no folder with train.parquet and valid.parquet under {input_folder}: add the data set"
     data = str(found[0])
+    if len(found) > 1:
+        print(f"{{len(found)}} data sets; this is used: {{data}}")
     data
     """
 GPU_CELL = """

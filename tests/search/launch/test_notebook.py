@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,18 @@ def image(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) ->
     return session
 
 
-def test_the_notebook_runs_headless(image: Path, postgres_url: str, small_data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def inputs(small_data: Path, tmp_path: Path) -> Path:
+    """The folder of a session's data sets, with one in it."""
+    shutil.copytree(small_data, tmp_path / "input" / "lob")
+    return tmp_path / "input"
+
+
+def test_the_notebook_runs_headless(image: Path, postgres_url: str, inputs: Path, tmp_path: Path) -> None:
     """It installs its own wheel, reads the secret, finds the data and works to the end of the study."""
     create(postgres_url, small_study(trials=2, epochs=1))
     packages = tmp_path / "packages"
-    document = notebook(job("small", time_limit="10m"), str(small_data.parent), str(packages))
+    document = notebook(job("small", time_limit="10m"), str(inputs), str(packages))
     (tmp_path / "kaggle" / "numba.py").write_text(NO_NUMBA)
     assert "small #0  complete" in execute(document, image)
     assert [trial.state for trial in trials(postgres_url)] == [TrialState.COMPLETE] * 2
@@ -66,20 +74,29 @@ def test_the_notebook_runs_headless(image: Path, postgres_url: str, small_data: 
 
 def run_cells(document: dict[str, Any], *numbers: int) -> None:
     """Run these cells one after another in this process: Jupyter takes seconds to start."""
-    names: dict[str, Any] = {"subprocess": subprocess}
+    names: dict[str, Any] = {"subprocess": subprocess, "Path": Path}
     for number in numbers:
         exec(compile(document["cells"][number]["source"], f"cell {number}", "exec"), names)
 
 
-def test_a_notebook_whose_wheel_was_exchanged_installs_nothing(small_data: Path, tmp_path: Path) -> None:
+def test_a_notebook_whose_wheel_was_exchanged_installs_nothing(inputs: Path, tmp_path: Path) -> None:
     """Other bytes under the same digest end the notebook before pip runs."""
     packages = tmp_path / "packages"
     small = job("small")
-    document = notebook(small, str(small_data.parent), str(packages))
+    document = notebook(small, str(inputs), str(packages))
     document["cells"][2]["source"] = document["cells"][2]["source"].replace(small.package.wheel.sha256, "0" * 64)
     with pytest.raises(Exception, match=r"has SHA-256 .* it was damaged or exchanged"):
         run_cells(document, 1, 2)
     assert not packages.exists()
+
+
+def test_of_several_data_sets_the_first_is_taken_and_said(
+    inputs: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session may have the competition's data and one's own: which is used is printed."""
+    shutil.copytree(small_data, inputs / "own")
+    run_cells(notebook(job("small"), str(inputs)), 4)
+    assert capsys.readouterr().out.splitlines() == [f"2 data sets; this is used: {inputs / 'lob'}"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +140,7 @@ def kernel_of(made: Environment, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
 def test_a_clean_machine_joins_a_study_through_the_notebook(
-    image: Path, postgres_url: str, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: Path, postgres_url: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image of torch and Jupyter alone, no checkout: the notebook installs from the index and ends a trial."""
     create(postgres_url, small_study("joint", trials=1, epochs=1))
@@ -134,7 +151,7 @@ def test_a_clean_machine_joins_a_study_through_the_notebook(
     done = CliRunner().invoke(app, arguments, env={"LOBTUNA_STORAGE": postgres_url})
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / "lobtuna-joint-1" / "lobtuna-joint-1.ipynb").read_text()
-    text = text.replace("/kaggle/input", str(small_data.parent)).replace("/kaggle/tmp", str(tmp_path / "tmp"))
+    text = text.replace("/kaggle/input", str(inputs)).replace("/kaggle/tmp", str(tmp_path / "tmp"))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     printed = execute(text, image, kernel_of(made, tmp_path, monkeypatch), timeout=1200)
     assert "joint #0  complete" in printed

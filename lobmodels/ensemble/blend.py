@@ -134,9 +134,11 @@ def from_json(path: Path, names: Sequence[str], targets: Sequence[str], variant:
 
 
 def named_in(path: Path, targets: Sequence[str], variant: str | None = None) -> tuple[str, ...]:
-    """Names of the members in such a file, in its order. Raises `BundleError` where it cannot be read."""
+    """Names of the members in such a file, in its order. Raises `BundleError` for a file that holds something else."""
     document = _weights_document(path, variant)
     parts = [document[name] for name in targets] if set(document) == set(targets) else [document]
+    if not all(isinstance(part, dict) for part in parts):
+        raise BundleError(f"{path} holds no weights for {', '.join(targets)}: expected an object of members for each")
     return tuple(dict.fromkeys(str(name) for part in parts for name in part))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lobmodels.data import Sequences
 from search.ship.best import USUAL_SAME, WORTHLESS
 from search.ship.members import candidates, load_members
+from search.ship.validation import require_same_data
 from search.study.plan import CONFIGURATIONS, MEMBERS, EnsemblePlan, chosen_runs, seeds_of
 from search.study.ranking import RankedConfiguration, is_replicate
 from search.study.replication import rank_study
@@ -39,12 +40,18 @@ class Predictions:
     _known: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def correlations(self, study: optuna.Study, runs: Sequence[Run]) -> Floats:
-        """(R, R): correlation of the runs' predictions, the mean over the targets."""
+        """(R, R): correlation of the runs' predictions, the mean over the targets; 0 with a constant one.
+
+        Raises `BundleError` where a run was validated on other sequences.
+        """
         missing = [run for run in runs if run.name not in self._known]
         for run, member in zip(missing, load_members(study, missing), strict=True):
+            require_same_data(member, self.data)
             self._known[run.name] = self._standardised(member)
         rows = np.stack([self._known[run.name] for run in runs])  # (R, K, rows)
-        return np.asarray(np.einsum("ikn,jkn->ij", rows, rows, optimize=True) / rows.shape[1], dtype=np.float64)
+        found = np.asarray(np.einsum("ikn,jkn->ij", rows, rows, optimize=True) / rows.shape[1], dtype=np.float64)
+        np.fill_diagonal(found, 1.0)  # a constant run as well: no average of it would seem free of noise
+        return found
 
     def _standardised(self, member: Checkpoint) -> NDArray[np.float32]:
         """(K, rows), each row of mean 0 and length 1; a constant prediction stays 0."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP = 10
 DEFAULT_BEST = 20  # the average of fewer is taken where more are not expected to add anything
-DEFAULT_CONFIGURATIONS, DEFAULT_SEEDS = 5, 4  # once something was repeated
+DEFAULT_CONFIGURATIONS, DEFAULT_SEEDS = 5, 4  # of refits, and where the metric is no correlation
 MEMBER = re.compile(r"(?:(?P<study>[^#]*)#)?(?P<number>[0-9]+)")
 
 

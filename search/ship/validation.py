@@ -87,7 +87,8 @@ def validate(
     valid = load_sequences(path)
     fraction = members[0].report_fraction
     for member in members:
-        _same_data(member, valid, fraction)
+        require_same_data(member, valid)
+        _require_same_fraction(member, fraction)
     select, report = validation_split(len(valid), fraction)
     if any(member.rule.kind != FIXED for member in members):
         select = select[:0]
@@ -106,13 +107,17 @@ def validate(
     )
 
 
-def _same_data(member: Checkpoint, valid: Sequences, fraction: float) -> None:
+def require_same_data(member: Checkpoint, valid: Sequences) -> None:
+    """Raise `BundleError` where a run was validated on other sequences."""
     if member.valid_fingerprint != valid.fingerprint:
         raise BundleError(
             f"{member.name} was validated on other data ({member.valid_fingerprint[:12]}) than {valid.source} "
             f"({valid.fingerprint[:12]}); name the study's own data with `data`",
             arguments=["data"],
         )
+
+
+def _require_same_fraction(member: Checkpoint, fraction: float) -> None:
     if member.report_fraction != fraction:
         raise BundleError(
             f"{member.name} set {member.report_fraction:.0%} of the validation sequences aside, others {fraction:.0%}; "

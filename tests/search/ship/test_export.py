@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lobmodels.data import Dataset
+from lobmodels.data.synthetic import write_dataset
 from lobmodels.ensemble.bundle import read_submission
 from lobmodels.errors import BundleError
 from search.errors import SearchError
@@ -176,3 +177,21 @@ def test_a_file_of_weights_names_the_members(url: str, tmp_path: Path) -> None:
     }
     with pytest.raises(BundleError, match=r"names joint#0, joint#4, but the members are"):
         ship(url, "joint", Request(weights=str(path), top=1), tmp_path / "b.zip")
+
+
+def test_other_data_is_refused_before_anything_is_predicted(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How alike runs predict is measured on the study's own data alone."""
+    write_dataset(tmp_path / "other", train=2, valid=4, seed=8)
+    monkeypatch.setattr("lobmodels.checkpoint.Checkpoint.predict", None)
+    with pytest.raises(BundleError, match="was validated on other data"):
+        ship(url, "joint", Request(), tmp_path / "a.zip", tmp_path / "other")
+
+
+def test_a_file_with_numbers_for_the_targets_is_refused(url: str, tmp_path: Path) -> None:
+    """In one line: it names no member."""
+    path = tmp_path / "weights.json"
+    path.write_text(json.dumps({"t0": 0.5, "t1": 0.5}))
+    with pytest.raises(BundleError, match="holds no weights for t0, t1"):
+        ship(url, "joint", Request(weights=str(path)), tmp_path / "a.zip")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.ship.best import best_average
 from search.ship.gains import MEMBERS, Outlook, Predictions, by_configuration
 
 
@@ -58,6 +59,7 @@ class _Untouched:
     """Four sequences of six steps that hold no targets."""
 
     features, schema = np.zeros((4, 6, 3)), SimpleNamespace(warmup_steps=2, variable_length=False)
+    fingerprint = "these"
 
     def __len__(self) -> int:
         return 4
@@ -74,7 +76,7 @@ def test_predictions_are_compared_without_targets(monkeypatch: pytest.MonkeyPatc
             asked.append(name)
             return 3.0 * raw[name] + 1.0
 
-        return SimpleNamespace(predict=predict)
+        return SimpleNamespace(predict=predict, valid_fingerprint="these")
 
     monkeypatch.setattr("search.ship.gains.load_members", lambda _, runs: [member(run.name) for run in runs])
     predictions = Predictions(_Untouched())  # type: ignore[arg-type]
@@ -85,3 +87,18 @@ def test_predictions_are_compared_without_targets(monkeypatch: pytest.MonkeyPatc
     assert found == pytest.approx(np.array([[1.0, expected], [expected, 1.0]]), abs=1e-6)
     predictions.correlations(None, runs)  # type: ignore[arg-type]
     assert asked == ["a", "b"]
+
+
+def test_a_constant_run_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collapsed network correlates with nothing, and is as noisy as any other: no average prefers it."""
+    rng = np.random.default_rng(3)
+    rows = {"good": rng.normal(size=(4, 6, 2)), "flat": np.zeros((4, 6, 2))}
+
+    def member(name: str) -> Any:
+        return SimpleNamespace(predict=lambda *_: rows[name], valid_fingerprint="these")
+
+    monkeypatch.setattr("search.ship.gains.load_members", lambda _, runs: [member(run.name) for run in runs])
+    runs = [SimpleNamespace(name=name) for name in rows]
+    found = Predictions(_Untouched()).correlations(None, runs)  # type: ignore[arg-type]
+    assert found == pytest.approx(np.eye(2))
+    assert best_average(np.array([0.3, 0.001]), found, 2) == [0]

@@ -84,6 +84,16 @@ def test_runs_that_failed_badly_do_not_shape_the_others() -> None:
     assert among[40:].max() < among[:40].min()
 
 
+def test_a_configuration_of_which_all_runs_failed_badly() -> None:
+    """It has a worth too, the lowest."""
+    random = np.random.default_rng(7)
+    value = np.r_[random.normal(0.27, 0.005, 30), 0.0, 0.01]
+    configuration = np.r_[np.arange(30), 30, 30]
+    for noise in (None, SamplingNoise(0.003**2, 0.003**2)):
+        worth = expected_worth(value, configuration, np.zeros(32, np.int64), noise)
+        assert np.isfinite(worth).all() and worth[30:].max() < worth[:30].min()
+
+
 def test_equal_runs_do_not_break_it() -> None:
     """Degenerate pools give the runs' own value."""
     same = expected_worth(np.full(4, 0.25), np.array([0, 0, 1, 2]), np.zeros(4, np.int64), None)

@@ -72,16 +72,22 @@ def stand_still(
     _hold(epoch, over)
 
 
-def stand_still_until_stopped(epoch: int) -> None:
-    """Runs stand still in the middle of epoch `epoch` (from 0) until their worker has been asked to stop."""
+def stand_still_until_stopped(epoch: int, reached: Path | None = None) -> None:
+    """Runs stand still in the middle of epoch `epoch` (from 0) until their worker has been asked to stop. The file
+    `reached` is written when the first one stands still: before that, a signal may come between two epochs."""
     asked, ask = threading.Event(), Stop.ask
 
     def heard(stop: Stop, reason: str) -> None:
         ask(stop, reason)
         asked.set()
 
+    def over(run: TrainingRun) -> bool:
+        if reached is not None:
+            reached.touch()
+        return asked.is_set()
+
     Stop.ask = heard  # type: ignore[method-assign]
-    _hold(epoch, lambda run: asked.is_set())
+    _hold(epoch, over)
 
 
 def _hold(epoch: int, over: Callable[[TrainingRun], bool]) -> None:

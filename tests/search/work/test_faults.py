@@ -20,6 +20,7 @@ from tests.machines import (
     small_study,
     trials,
     wait_stored,
+    wait_until,
     weights_of,
 )
 from tests.pace import each, stand_still, stand_still_until_stopped
@@ -130,9 +131,10 @@ def test_a_signal_hands_the_trial_back(undisturbed, small_data: Path, sqlite_url
     """SIGTERM ends the epoch, stores it, queues the trial and exits 0 without waiting for any grace; the next worker
     goes on, to the same result, and no attempt is counted."""
     create(sqlite_url, small_study(trials=2, epochs=4))
-    options = {"hook": partial(stand_still_until_stopped, 1), "grace": 600.0, "checkpoint_every": 600.0}
+    reached = tmp_path / "reached"
+    options = {"hook": partial(stand_still_until_stopped, 1, reached), "grace": 600.0, "checkpoint_every": 600.0}
     leaving = Worker(sqlite_url, "small", small_data, tmp_path, **options)
-    leaving.wait_epoch(0, trial=0)
+    wait_until(reached.exists, "the middle of the second epoch")
     leaving.terminate()
     assert leaving.join() == 0
     (trial,) = trials(sqlite_url)

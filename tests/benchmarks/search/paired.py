@@ -13,6 +13,7 @@ Line = dict[str, Any]
 BUDGETS = ("seconds", "epochs", "half the seconds", "half the epochs")
 MEASURES = ("ensemble", "configuration", "ensemble_later", "configuration_later")
 OURS = "ours"
+CHOSEN = {"expected": "`--best 20`", "twenty": "`--top 20`"}  # other members of the same study, beside `--top 10`
 LEVEL = 0.95
 
 
@@ -48,6 +49,8 @@ def tables(lines: Sequence[Line]) -> str:
     parts = [_means(whole, arms, budget) for budget in BUDGETS[:2]] if whole else []
     if OURS in arms:
         parts += [_differences(lines, [arm for arm in arms if arm != OURS], budget) for budget in BUDGETS]
+    if all("expected" in line["at"][budget] for line in lines for budget in BUDGETS):
+        parts += [_members(lines, arms, budget) for budget in BUDGETS]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,3 +72,29 @@ def _differences(lines: Sequence[Line], others: Sequence[str], budget: str) -> s
         found = [differences(lines, OURS, arm, budget, measure) for measure in MEASURES]
         rows.append(f"| {arm} | {len(found[0])} | {' | '.join(map(cell, found))} |")
     return "\n".join(rows)
+
+
+def _members(lines: Sequence[Line], arms: Sequence[str], budget: str) -> str:
+    """What other members of one study gain on its `--top 10`, for each arm and for the mean of a pair's arms."""
+    heads = [f"{label}{part}" for label in CHOSEN.values() for part in ("", ", later")]
+    rows = [
+        f"Minus `--top 10` of the same study, at {budget}, 1e-4",
+        "",
+        "| arm | members | " + " | ".join(heads) + " |",
+    ]
+    rows.append("|---" * (2 + len(heads)) + "|")
+    for arm in [*arms, "all"]:
+        own = [line for line in lines if arm in (line["arm"], "all")]
+        members = np.mean([line["at"][budget]["members"] for line in own])
+        cells = [cell(gains(own, budget, name, part)) for name in CHOSEN for part in ("", "_later")]
+        rows.append(f"| {arm} | {members:.1f} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def gains(lines: Sequence[Line], budget: str, name: str, part: str) -> np.ndarray[Any, Any]:
+    """What `name` scores more than `--top 10`, the mean over the arms of each pair, in units of 1e-4."""
+    by_pair: dict[int, list[float]] = {}
+    for line in lines:
+        at = line["at"][budget]
+        by_pair.setdefault(line["pair"], []).append(at[name + part] - at["ensemble" + part])
+    return 1e4 * np.array([np.mean(found) for found in by_pair.values()])

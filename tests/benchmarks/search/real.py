@@ -33,9 +33,13 @@ from lobmodels.metric import weighted_pearson
 from lobmodels.training.batches import RunData
 from lobmodels.training.host import tune_host
 from lobmodels.training.run import TrainingRun
+from search.ship.best import CONSIDERED, WORTHLESS, best_average
+from search.ship.members import DEFAULT_BEST
 from search.study.pruners import build_pruner
 from search.study.record import DIVERGED, FAILURE, SECONDS, WORST
+from search.study.resampling import resampled_scores
 from search.study.samplers import build_sampler
+from search.study.worth import expected_worth, sampling_noise
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec, load_spec
 from search.studyfile.terms import BudgetSpec, PrunerSpec, SamplerSpec
@@ -204,6 +208,7 @@ class Judge:
         self.real, self.pair = real, real.pair
         self._fresh: dict[str, tuple[float, float]] = {}
         self._predicted: dict[int, NDArray[np.float32]] = {}  # by trial
+        self._selecting: dict[int, NDArray[np.float32]] = {}  # by trial, on the sequences that select
 
     def at(self, epochs: float = np.inf, seconds: float = np.inf, *, configuration: bool = True) -> dict[str, Any]:
         """Scores with the trials that had ended when so much was spent: of the uniform top ten and, if asked for, of
@@ -221,9 +226,36 @@ class Judge:
             "seconds": sum(t.seconds for t in done),
         }
         found["ensemble"], found["ensemble_later"] = self._ensemble(best[:MEMBERS])
+        found["twenty"], found["twenty_later"] = self._ensemble(best[:DEFAULT_BEST])
+        expected = self._expected_best(best)
+        found["members"] = len(expected)
+        found["expected"], found["expected_later"] = self._ensemble(expected)
         if configuration:
             found["configuration"], found["configuration_later"] = self._under_fresh_seeds(best[0].config)
         return found
+
+    def _expected_best(self, complete: Sequence[Ended]) -> list[Ended]:
+        """The members that `export --best --data` would choose of `complete`, best first on selection."""
+        keys = list(dict.fromkeys(t.config.key() for t in complete))
+        configuration = np.array([keys.index(t.config.key()) for t in complete])
+        fold = np.zeros(len(complete), dtype=np.int64)
+        sums = [t.checkpoint.sequence_sums["select"].astype(np.float64) for t in complete if t.checkpoint is not None]
+        noise = sampling_noise(resampled_scores(sums), configuration, fold) if len(sums) > 1 else None
+        worth = expected_worth(np.array([max(t.curve) for t in complete]), configuration, fold, noise)
+        order = np.argsort(-worth, kind="stable")[: CONSIDERED * DEFAULT_BEST]
+        alike = self._correlations([complete[i] for i in order])
+        chosen = best_average(np.maximum(worth[order], WORTHLESS), alike, DEFAULT_BEST)
+        return [complete[order[i]] for i in chosen]
+
+    def _correlations(self, runs: Sequence[Ended]) -> NDArray[np.float64]:
+        """How alike runs predict the sequences that select, (R, R), the mean over the targets."""
+        selecting, warmup = self.pair.dataset.valid.features, self.pair.dataset.schema.warmup_steps
+        for run in runs:
+            if run.number not in self._selecting and run.checkpoint is not None:
+                self._selecting[run.number] = run.checkpoint.predict(selecting)[:, warmup:]
+        rows = np.stack([self._selecting[run.number] for run in runs])
+        found = [np.atleast_2d(np.corrcoef(rows[..., k].reshape(len(rows), -1))) for k in range(rows.shape[-1])]
+        return np.nan_to_num(np.mean(found, axis=0))
 
     def _ensemble(self, chosen: Sequence[Ended]) -> tuple[float, float]:
         """Scores of the uniform average, each member brought to one scale as an export does."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lobmodels.bootstrap import SUMS
 from lobmodels.config import RunConfig
@@ -22,11 +23,13 @@ from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
+from lobmodels.networks.mixture import Mixture, Part
 from lobmodels.schema import Schema
 from lobmodels.serialization import pack, unpack
 
 FORMAT = 1
-PREFIX = "network."
+PREFIX = "network."  # before the names of the weights
+PARTS = "part."  # before those of a run that keeps several epochs, and the epoch's number
 
 
 @cache
@@ -60,11 +63,12 @@ def git_revision() -> str | None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The best weights of a run with all that is needed to predict with them and to know where they come from.
+    """The kept weights of a run with all that is needed to predict with them and to know where they come from.
 
     `scores` holds the score of each target and their mean on the `select` sequences and, where some were set aside, on
     the `report` sequences, which no decision of the run has seen. A refit has no `select` scores: it is trained on
-    these sequences. `weights` are CPU float32 tensors by parameter name.
+    these sequences. `weights` are CPU float32 tensors by parameter name. A run that keeps several epochs has `parts`
+    instead, two or more, and no `weights`; its scores and measurements are those of what the parts predict together.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
+    parts: tuple[Part, ...] = ()
     split: dict[str, Any] | None = None  # `SplitRule.document` of the rule by which the sequences were divided
     valid_fingerprint: str = ""  # of the validation sequences alone: tells whether data has the same split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
@@ -90,11 +95,45 @@ class Checkpoint:
         """The schema of the data it was trained on."""
         return self.pipeline.schema
 
+    @property
+    def singles(self) -> tuple[Checkpoint, ...]:
+        """The run's parts, each a checkpoint of one network named NAME@eEPOCH, from 1; the run itself if it has none.
+
+        How large a part's predictions are is not known: `prediction_std` is that of all parts together.
+        """
+        if not self.parts:
+            return (self,)
+        return tuple(
+            replace(self, name=f"{self.name}@e{part.epoch + 1}", weights=part.weights, parts=(), prediction_std=None)
+            for part in self.parts
+        )
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """(P, K): what each of `singles` weighs in the run's prediction of each target."""
+        if not self.parts:
+            return np.ones((1, len(self.schema.targets)))
+        return np.array([part.shares for part in self.parts], np.float64)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the weights of all its networks."""
+        return sum(tensor.numel() for single in self.singles for tensor in single.weights.values())
+
     def network(self) -> Network:
-        """The network with these weights, in evaluation mode on the CPU."""
-        network = build_network(self.config, len(self.pipeline.names), len(self.schema.targets))
+        """The network of a run without parts, in evaluation mode on the CPU. Raises `CheckpointError` for another."""
+        if self.parts:
+            raise CheckpointError(f"{self.name} keeps {len(self.parts)} epochs, each a network: take one of `singles`")
+        network = self._built()
         network.load_state_dict(self.weights)
         return network.eval()
+
+    def module(self) -> nn.Module:
+        """What maps inputs (T, B, F) to the run's predictions (T, B, K), in evaluation mode on the CPU."""
+        return Mixture(self._built(), self.parts).eval() if self.parts else self.network()
+
+    def _built(self) -> Network:
+        return build_network(self.config, len(self.pipeline.names), len(self.schema.targets))
 
     def predict(
         self, features: NDArray[np.float32], device: torch.device | str = "cpu", batch: int = 128
@@ -104,7 +143,7 @@ class Checkpoint:
         Raises `DeviceError` for a device that is not there.
         """
         device = resolve_device(device)
-        network, prepare = self.network().to(device), self.pipeline.on(device)
+        network, prepare = self.module().to(device), self.pipeline.on(device)
         parts = []
         with torch.inference_mode(), float32_arithmetic():
             for i in range(0, len(features), batch):
@@ -138,7 +177,10 @@ class Checkpoint:
         }
         if not self.schema.is_challenge:
             document["schema"] = self.schema.document()
+        if self.parts:
+            document["parts"] = [[part.epoch, list(part.shares)] for part in self.parts]
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
+        tensors |= {f"{PARTS}{part.epoch}.{name}": t for part in self.parts for name, t in part.weights.items()}
         tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
         if self.pipeline.normalizer is not None:
             tensors["normalizer.mean"] = torch.from_numpy(self.pipeline.normalizer.mean)
@@ -181,21 +223,16 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     if list(pipeline.names) != document["features"]:
         raise CheckpointError(f"{what} was trained on other feature columns than this version of lobtuna computes")
     std = document.get("prediction_std")  # checkpoints of the first versions do not hold it
-    weights = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
     with torch.device("meta"):
         expected = build_network(config, len(pipeline.names), len(schema.targets)).state_dict()
-    wrong = sorted(
-        set(expected) ^ set(weights)
-        | {name for name in set(expected) & set(weights) if expected[name].shape != weights[name].shape}
-    )
-    if wrong:
-        raise CheckpointError(f"{what} has missing, unknown or misshapen tensors: {', '.join(wrong)}")
+    weights, parts = _networks(tensors, document.get("parts", ()), expected, what)
     return Checkpoint(
         name=document["name"],
         config=config,
         seed=document["seed"],
         pipeline=pipeline,
         weights=weights,
+        parts=parts,
         history=document["history"],
         best_epoch=document["best_epoch"],
         scores=document["scores"],
@@ -209,3 +246,32 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
         versions=document["versions"],
         git_revision=document["git_revision"],
     )
+
+
+def _networks(
+    tensors: dict[str, Tensor], listed: Sequence[tuple[int, list[float]]], expected: dict[str, Tensor], what: str
+) -> tuple[dict[str, Tensor], tuple[Part, ...]]:
+    """The weights, or the parts `listed` by epoch and shares. Raises `CheckpointError` where there are more tensors, or
+    others, than the `expected` ones of each network, or the shares of a target do not sum to 1."""
+    prefixes = [f"{PARTS}{epoch}." for epoch, _ in listed] or [PREFIX]
+    found = [_below(prefix, tensors) for prefix in prefixes]
+    stray = [name for name in tensors if name.startswith((PREFIX, PARTS)) and not name.startswith(tuple(prefixes))]
+    wrong = set(stray).union(*(_wrong_tensors(weights, expected) for weights in found))
+    if wrong:
+        raise CheckpointError(f"{what} has missing, unknown or misshapen tensors: {', '.join(sorted(wrong))}")
+    if not listed:
+        return found[0], ()
+    parts = tuple(Part(epoch, weights, tuple(shares)) for (epoch, shares), weights in zip(listed, found, strict=True))
+    sums = np.sum([part.shares for part in parts], axis=0)
+    if not np.allclose(sums, 1):
+        raise CheckpointError(f"{what} has epochs whose shares sum to {sums.tolist()}, not to 1 for each target")
+    return {}, parts
+
+
+def _wrong_tensors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> set[str]:
+    both = set(expected) & set(found)
+    return set(expected) ^ set(found) | {name for name in both if expected[name].shape != found[name].shape}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

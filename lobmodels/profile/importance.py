@@ -97,7 +97,7 @@ def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", s
     if len(indices) > RUN_SEQUENCES:
         which += f", {RUN_SEQUENCES} of them evenly spaced"
         indices = indices[np.linspace(0, len(indices) - 1, RUN_SEQUENCES).astype(np.int64)]
-    network = checkpoint.network().to(device)
+    network = checkpoint.module().to(device)
     raw = as_tensor(np.array(valid.features[indices]))
     x = torch.cat([checkpoint.pipeline(raw[i : i + BATCH]) for i in range(0, len(raw), BATCH)])  # (n, T, F)
     warmup = valid.schema.warmup_steps

@@ -100,7 +100,7 @@ def walk(recipe: str, lies: str) -> Walk:
         result = run.result("gpu")
         assert {weight.device for weight in result.weights.values()} == {CPU}
         checkpoint = Checkpoint.from_bytes(result.to_bytes())
-        weights = [*run.network.parameters(), *run.averages.evaluated.parameters(), *run.best_weights.values()]
+        weights = [*run.network.parameters(), *run.averages.evaluated.parameters(), *run.kept.tensors().values()]
         devices = {weight.device for weight in weights}
         return Walk(run, checkpoint, devices, waits, between, checkpoint.predict(dataset().valid.features, GPU))
 
@@ -192,7 +192,7 @@ def test_a_state_goes_on_elsewhere(
         assert moved.history == stored.history and moved.schedule.lr == stored.schedule.lr
         before, after = (unpack(run.state(), "it")[0] for run in (stored, moved))
         assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-        held = [*moved.network.parameters(), *moved.best_weights.values(), *moved.averages.evaluated.parameters()]
+        held = [*moved.network.parameters(), *moved.kept.tensors().values(), *moved.averages.evaluated.parameters()]
         held += [value for slots in moved.optimizer.state.values() for value in slots.values()]
         assert {tensor.device for tensor in held} == {then}
         for run in (stored, moved):

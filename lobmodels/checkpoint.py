@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -178,7 +177,7 @@ class Checkpoint:
         if not self.schema.is_challenge:
             document["schema"] = self.schema.document()
         if self.parts:
-            document["parts"] = [[part.epoch, list(part.shares)] for part in self.parts]
+            document["parts"] = [{"epoch": part.epoch, "shares": list(part.shares)} for part in self.parts]
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
         tensors |= {f"{PARTS}{part.epoch}.{name}": t for part in self.parts for name, t in part.weights.items()}
         tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
@@ -225,7 +224,11 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     std = document.get("prediction_std")  # checkpoints of the first versions do not hold it
     with torch.device("meta"):
         expected = build_network(config, len(pipeline.names), len(schema.targets)).state_dict()
-    weights, parts = _networks(tensors, document.get("parts", ()), expected, what)
+    listed = {entry["epoch"]: tuple(entry["shares"]) for entry in document.get("parts", ())}
+    sums = [sum(shares) for shares in zip(*listed.values(), strict=False)]
+    if any(len(shares) != len(schema.targets) for shares in listed.values()) or not np.allclose(sums, 1):
+        raise CheckpointError(f"{what} has epochs whose shares sum to {sums}, not to 1 for each target")
+    weights, parts = _networks(tensors, listed, expected, what)
     return Checkpoint(
         name=document["name"],
         config=config,
@@ -249,11 +252,11 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
 
 
 def _networks(
-    tensors: dict[str, Tensor], listed: Sequence[tuple[int, list[float]]], expected: dict[str, Tensor], what: str
+    tensors: dict[str, Tensor], listed: dict[int, tuple[float, ...]], expected: dict[str, Tensor], what: str
 ) -> tuple[dict[str, Tensor], tuple[Part, ...]]:
-    """The weights, or the parts `listed` by epoch and shares. Raises `CheckpointError` where there are more tensors, or
-    others, than the `expected` ones of each network, or the shares of a target do not sum to 1."""
-    prefixes = [f"{PARTS}{epoch}." for epoch, _ in listed] or [PREFIX]
+    """The weights, or the parts whose shares are `listed` by epoch. Raises `CheckpointError` where a network does not
+    have the `expected` tensors, or there are tensors of no network."""
+    prefixes = [f"{PARTS}{epoch}." for epoch in listed] or [PREFIX]
     found = [_below(prefix, tensors) for prefix in prefixes]
     stray = [name for name in tensors if name.startswith((PREFIX, PARTS)) and not name.startswith(tuple(prefixes))]
     wrong = set(stray).union(*(_wrong_tensors(weights, expected) for weights in found))
@@ -261,11 +264,7 @@ def _networks(
         raise CheckpointError(f"{what} has missing, unknown or misshapen tensors: {', '.join(sorted(wrong))}")
     if not listed:
         return found[0], ()
-    parts = tuple(Part(epoch, weights, tuple(shares)) for (epoch, shares), weights in zip(listed, found, strict=True))
-    sums = np.sum([part.shares for part in parts], axis=0)
-    if not np.allclose(sums, 1):
-        raise CheckpointError(f"{what} has epochs whose shares sum to {sums.tolist()}, not to 1 for each target")
-    return {}, parts
+    return {}, tuple(Part(epoch, weights, listed[epoch]) for epoch, weights in zip(listed, found, strict=True))
 
 
 def _wrong_tensors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> set[str]:

@@ -34,7 +34,7 @@ class Mixture(nn.Module):
         self.network = network
         self.weights = [part.weights for part in parts]
         where = next(network.parameters()).device
-        self.register_buffer("shares", torch.tensor([part.shares for part in parts], device=where))  # (P, K)
+        self.register_buffer("shares", torch.tensor([part.shares for part in parts]).to(where))  # (P, K)
 
     def forward(self, x: Tensor) -> Tensor:
         predictions = []

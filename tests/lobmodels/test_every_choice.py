@@ -43,6 +43,8 @@ RECIPES: dict[tuple[str, Any], dict[str, Any]] = {
     ("ema_decay", 0.9): {},
     ("ema_ramp", True): {"ema_decay": 0.9},
     ("swa_epochs", 2): {},
+    ("snapshots", 2): {"lr": 3e-2},
+    ("epoch_per_target", True): {"lr": 3e-2},
     ("conv_kernel", 1): {"input_block": "convolution"},
     ("conv_kernel", 12): {"input_block": "convolution", "derived": True, "normalizer": "zscore"},
 }

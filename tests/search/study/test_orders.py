@@ -49,4 +49,7 @@ def test_an_order_survives_the_database() -> None:
     """Read back it is the same; what somebody else wrote there is no order."""
     order = RefitOrder((EarlierRun(0, 7, (1e-3, 5e-4)), EarlierRun(None, 9)), 0.31, with_report=True)
     assert RefitOrder.from_json(order.to_json()) == order
+    assert order.to_json()["runs"] == [[0, 7, [1e-3, 5e-4]], [None, 9, []]]  # as earlier versions read it
+    own = RefitOrder((EarlierRun(0, 7, (), (3, 7)),), 0.31)
+    assert RefitOrder.from_json(own.to_json()) == own
     assert [RefitOrder.from_json(other) for other in (None, 3, {}, {"runs": [1]})] == [None] * 4

@@ -22,13 +22,13 @@ from lobmodels.device import float32_arithmetic, resolve_device
 from lobmodels.errors import CheckpointError, ConfigError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
-from lobmodels.networks.mixture import Mixture, Part
+from lobmodels.networks.mixture import KeptEpoch, Mixture
 from lobmodels.schema import Schema
 from lobmodels.serialization import pack, unpack
 
 FORMAT = 1
 PREFIX = "network."  # before the names of the weights
-PARTS = "part."  # before those of a run that keeps several epochs, and the epoch's number
+EPOCH = "epoch."  # before those of a run that keeps several epochs, and the number of each
 
 
 @cache
@@ -66,8 +66,8 @@ class Checkpoint:
 
     `scores` holds the score of each target and their mean on the `select` sequences and, where some were set aside, on
     the `report` sequences, which no decision of the run has seen. A refit has no `select` scores: it is trained on
-    these sequences. `weights` are CPU float32 tensors by parameter name. A run that keeps several epochs has `parts`
-    instead, two or more, and no `weights`; its scores and measurements are those of what the parts predict together.
+    these sequences. `weights` are CPU float32 tensors by parameter name. A run that keeps several has `epochs`
+    instead, two or more, and no `weights`; its scores and measurements are those of what these predict together.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Checkpoint:
     scores: dict[str, dict[str, float] | None]
     data_fingerprint: str
     report_fraction: float
-    parts: tuple[Part, ...] = ()
+    epochs: tuple[KeptEpoch, ...] = ()
     split: dict[str, Any] | None = None  # `SplitRule.document` of the rule by which the sequences were divided
     valid_fingerprint: str = ""  # of the validation sequences alone: tells whether data has the same split
     prediction_std: tuple[float, ...] | None = None  # per target, over scored train rows; None: an older lobtuna
@@ -96,23 +96,23 @@ class Checkpoint:
 
     @property
     def singles(self) -> tuple[Checkpoint, ...]:
-        """The run's parts, each a checkpoint of one network named NAME@eEPOCH, from 1; the run itself if it has none.
+        """The kept epochs, each a run of one network named NAME@eEPOCH, from 1; the run itself where it keeps one.
 
-        How large a part's predictions are is not known: `prediction_std` is that of all parts together.
+        How large the predictions of one epoch are is not known: `prediction_std` is that of all together.
         """
-        if not self.parts:
+        if not self.epochs:
             return (self,)
         return tuple(
-            replace(self, name=f"{self.name}@e{part.epoch + 1}", weights=part.weights, parts=(), prediction_std=None)
-            for part in self.parts
+            replace(self, name=f"{self.name}@e{kept.epoch + 1}", weights=kept.weights, epochs=(), prediction_std=None)
+            for kept in self.epochs
         )
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """(P, K): what each of `singles` weighs in the run's prediction of each target."""
-        if not self.parts:
+        """(E, K): what each of `singles` weighs in the run's prediction of each target."""
+        if not self.epochs:
             return np.ones((1, len(self.schema.targets)))
-        return np.array([part.shares for part in self.parts], np.float64)
+        return np.array([kept.shares for kept in self.epochs], np.float64)
 
     @property
     def parameters(self) -> int:
@@ -120,16 +120,16 @@ class Checkpoint:
         return sum(tensor.numel() for single in self.singles for tensor in single.weights.values())
 
     def network(self) -> Network:
-        """The network of a run without parts, in evaluation mode on the CPU. Raises `CheckpointError` for another."""
-        if self.parts:
-            raise CheckpointError(f"{self.name} keeps {len(self.parts)} epochs, each a network: take one of `singles`")
+        """The network in evaluation mode on the CPU. Raises `CheckpointError` for a run that keeps several epochs."""
+        if self.epochs:
+            raise CheckpointError(f"{self.name} keeps {len(self.epochs)} epochs, each a network: take one of `singles`")
         network = self._built()
         network.load_state_dict(self.weights)
         return network.eval()
 
     def module(self) -> nn.Module:
         """What maps inputs (T, B, F) to the run's predictions (T, B, K), in evaluation mode on the CPU."""
-        return Mixture(self._built(), self.parts).eval() if self.parts else self.network()
+        return Mixture(self._built(), self.epochs).eval() if self.epochs else self.network()
 
     def _built(self) -> Network:
         return build_network(self.config, len(self.pipeline.names), len(self.schema.targets))
@@ -176,10 +176,10 @@ class Checkpoint:
         }
         if not self.schema.is_challenge:
             document["schema"] = self.schema.document()
-        if self.parts:
-            document["parts"] = [{"epoch": part.epoch, "shares": list(part.shares)} for part in self.parts]
+        if self.epochs:
+            document["epochs"] = [{"epoch": kept.epoch, "shares": list(kept.shares)} for kept in self.epochs]
         tensors = {PREFIX + name: tensor for name, tensor in self.weights.items()}
-        tensors |= {f"{PARTS}{part.epoch}.{name}": t for part in self.parts for name, t in part.weights.items()}
+        tensors |= {f"{EPOCH}{kept.epoch}.{name}": t for kept in self.epochs for name, t in kept.weights.items()}
         tensors |= {SUMS + part: torch.from_numpy(sums) for part, sums in self.sequence_sums.items()}
         if self.pipeline.normalizer is not None:
             tensors["normalizer.mean"] = torch.from_numpy(self.pipeline.normalizer.mean)
@@ -224,18 +224,18 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
     std = document.get("prediction_std")  # checkpoints of the first versions do not hold it
     with torch.device("meta"):
         expected = build_network(config, len(pipeline.names), len(schema.targets)).state_dict()
-    listed = {entry["epoch"]: tuple(entry["shares"]) for entry in document.get("parts", ())}
+    listed = {entry["epoch"]: tuple(entry["shares"]) for entry in document.get("epochs", ())}
     sums = [sum(shares) for shares in zip(*listed.values(), strict=False)]
     if any(len(shares) != len(schema.targets) for shares in listed.values()) or not np.allclose(sums, 1):
         raise CheckpointError(f"{what} has epochs whose shares sum to {sums}, not to 1 for each target")
-    weights, parts = _networks(tensors, listed, expected, what)
+    weights, epochs = _networks(tensors, listed, expected, what)
     return Checkpoint(
         name=document["name"],
         config=config,
         seed=document["seed"],
         pipeline=pipeline,
         weights=weights,
-        parts=parts,
+        epochs=epochs,
         history=document["history"],
         best_epoch=document["best_epoch"],
         scores=document["scores"],
@@ -253,18 +253,18 @@ def _read(tensors: dict[str, Tensor], document: dict[str, Any], what: str) -> Ch
 
 def _networks(
     tensors: dict[str, Tensor], listed: dict[int, tuple[float, ...]], expected: dict[str, Tensor], what: str
-) -> tuple[dict[str, Tensor], tuple[Part, ...]]:
-    """The weights, or the parts whose shares are `listed` by epoch. Raises `CheckpointError` where a network does not
-    have the `expected` tensors, or there are tensors of no network."""
-    prefixes = [f"{PARTS}{epoch}." for epoch in listed] or [PREFIX]
+) -> tuple[dict[str, Tensor], tuple[KeptEpoch, ...]]:
+    """The weights, or the kept epochs whose shares are `listed` by epoch. Raises `CheckpointError` where a network does
+    not have the `expected` tensors, or there are tensors of no network."""
+    prefixes = [f"{EPOCH}{epoch}." for epoch in listed] or [PREFIX]
     found = [_below(prefix, tensors) for prefix in prefixes]
-    stray = [name for name in tensors if name.startswith((PREFIX, PARTS)) and not name.startswith(tuple(prefixes))]
+    stray = [name for name in tensors if name.startswith((PREFIX, EPOCH)) and not name.startswith(tuple(prefixes))]
     wrong = set(stray).union(*(_wrong_tensors(weights, expected) for weights in found))
     if wrong:
         raise CheckpointError(f"{what} has missing, unknown or misshapen tensors: {', '.join(sorted(wrong))}")
     if not listed:
         return found[0], ()
-    return {}, tuple(Part(epoch, weights, listed[epoch]) for epoch, weights in zip(listed, found, strict=True))
+    return {}, tuple(KeptEpoch(epoch, weights, listed[epoch]) for epoch, weights in zip(listed, found, strict=True))
 
 
 def _wrong_tensors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> set[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lobmodels.checkpoint import Checkpoint
-from lobmodels.networks.mixture import Part
+from lobmodels.networks.mixture import KeptEpoch
 
 RUN = "run"  # of a network's entry in the manifest, where its run has several
 Floats = NDArray[np.float64]
@@ -38,13 +38,13 @@ def placed(members: Sequence[Checkpoint], weights: Floats, factors: Floats) -> t
     """The networks of `members` with weights and factors (K, targets). An epoch that weighs nothing is left out."""
     found = []
     for member, weight, factor in zip(members, weights, factors, strict=True):
-        if not member.parts:
+        if not member.epochs:
             found.append(Placed(member, weight, factor, None))
             continue
-        for single, part in zip(member.singles, member.parts, strict=True):
-            if any(weight * part.shares > 0):
-                run = {"name": member.name, "epoch": part.epoch, "shares": list(part.shares), "weight": weight.tolist()}
-                found.append(Placed(single, weight * part.shares, factor, run))
+        for single, kept in zip(member.singles, member.epochs, strict=True):
+            if any(weight * kept.shares > 0):
+                run = {"name": member.name, "epoch": kept.epoch, "shares": list(kept.shares), "weight": weight.tolist()}
+                found.append(Placed(single, weight * kept.shares, factor, run))
     return tuple(found)
 
 
@@ -73,9 +73,9 @@ def joined(networks: Sequence[Checkpoint], entries: Sequence[Mapping[str, Any]])
             found.append(first)
             continue
         runs = [entries[place][RUN] for place in places]
-        parts = tuple(
-            Part(run["epoch"], networks[place].weights, tuple(run["shares"]))
+        epochs = tuple(
+            KeptEpoch(run["epoch"], networks[place].weights, tuple(run["shares"]))
             for run, place in zip(runs, places, strict=True)
         )
-        found.append(dataclasses.replace(first, name=name, weights={}, parts=parts))
+        found.append(dataclasses.replace(first, name=name, weights={}, epochs=epochs))
     return found

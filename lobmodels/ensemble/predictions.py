@@ -100,6 +100,6 @@ def digest(member: Checkpoint) -> str:
         for name in sorted(single.weights):
             found.update(name.encode())
             found.update(single.weights[name].numpy().tobytes())
-    if member.parts:
+    if member.epochs:
         found.update(member.shares.tobytes())
     return found.hexdigest()

@@ -60,10 +60,10 @@ def rescaled(member: Checkpoint, factor: Floats) -> Checkpoint:
         return member
     by = torch.from_numpy(np.asarray(factor, np.float64))
     weights = _scaled(member, member.weights, by) if member.weights else {}
-    parts = tuple(dataclasses.replace(part, weights=_scaled(member, part.weights, by)) for part in member.parts)
+    epochs = tuple(dataclasses.replace(kept, weights=_scaled(member, kept.weights, by)) for kept in member.epochs)
     std = member.prediction_std
     known = None if std is None else tuple(float(s * f) for s, f in zip(std, factor, strict=True))
-    return dataclasses.replace(member, weights=weights, parts=parts, prediction_std=known)
+    return dataclasses.replace(member, weights=weights, epochs=epochs, prediction_std=known)
 
 
 def _scaled(member: Checkpoint, weights: Weights, by: torch.Tensor) -> Weights:

@@ -12,10 +12,10 @@ Weights = dict[str, Tensor]  # by parameter name
 
 
 @dataclass(frozen=True)
-class Part:
+class KeptEpoch:
     """One epoch of a run: its weights, and its share of the run's prediction of each target.
 
-    Over the parts of a run the shares of each target sum to 1.
+    Over the epochs of a run the shares of each target sum to 1.
     """
 
     epoch: int  # from 0
@@ -24,17 +24,17 @@ class Part:
 
 
 class Mixture(nn.Module):
-    """Maps sequences (T, B, F) to the sum (T, B, K) of what `network` predicts with the weights of each part, times the
-    part's share. Each call leaves the last part's weights in `network`."""
+    """Maps sequences (T, B, F) to the sum (T, B, K) of what `network` predicts with the weights of each
+    epoch, times its share. Each call leaves the weights of the last one in `network`."""
 
     shares: Tensor
 
-    def __init__(self, network: nn.Module, parts: Sequence[Part]) -> None:
+    def __init__(self, network: nn.Module, epochs: Sequence[KeptEpoch]) -> None:
         super().__init__()
         self.network = network
-        self.weights = [part.weights for part in parts]
+        self.weights = [epoch.weights for epoch in epochs]
         where = next(network.parameters()).device
-        self.register_buffer("shares", torch.tensor([part.shares for part in parts]).to(where))  # (P, K)
+        self.register_buffer("shares", torch.tensor([epoch.shares for epoch in epochs]).to(where))  # (E, K)
 
     def forward(self, x: Tensor) -> Tensor:
         predictions = []

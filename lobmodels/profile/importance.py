@@ -13,7 +13,6 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, validation_split
 from lobmodels.errors import DataError
 from lobmodels.inputs import as_tensor
-from lobmodels.networks import Network
 from lobmodels.profile.chunks import column_groups
 
 Array = NDArray[np.float64]
@@ -132,7 +131,7 @@ def _sequences_for(checkpoint: Checkpoint, valid: Sequences) -> tuple[NDArray[np
     return select, "selection sequences, on which its best epoch was chosen, so the score is too high"
 
 
-def _forecast(network: Network, x: torch.Tensor, device: str) -> NDArray[np.float32]:
+def _forecast(network: torch.nn.Module, x: torch.Tensor, device: str) -> NDArray[np.float32]:
     """(n, T, K) forecasts for inputs (n, T, F)."""
     parts = []
     with torch.inference_mode():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
-from lobmodels.networks.mixture import Mixture, Part, Weights
+from lobmodels.networks.mixture import KeptEpoch, Mixture, Weights
 from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.refit import RefitPlan
 
@@ -53,20 +53,20 @@ class KeptEpochs:
         end = min(trained, self.plan.by_target[target] if self.plan.by_target else self.plan.epochs)
         return list(range(max(0, end - self.config.snapshots), end))
 
-    def parts(self, history: Sequence[EpochRecord]) -> list[Part]:
+    def result(self, history: Sequence[EpochRecord]) -> list[KeptEpoch]:
         """The kept epochs in their order, each with its share per target."""
         chosen = self.chosen(history)
         return [
-            Part(epoch, self.weights[epoch], tuple((epoch in epochs) / len(epochs) for epochs in chosen))
+            KeptEpoch(epoch, self.weights[epoch], tuple((epoch in epochs) / len(epochs) for epochs in chosen))
             for epoch in sorted(set().union(*chosen))
         ]
 
     def on(self, network: nn.Module, history: Sequence[EpochRecord]) -> nn.Module:
         """What the run predicts with, computed by `network`, whose weights are replaced."""
-        parts = self.parts(history)
-        if len(parts) > 1:
-            return Mixture(network, parts)
-        network.load_state_dict(parts[0].weights)
+        kept = self.result(history)
+        if len(kept) > 1:
+            return Mixture(network, kept)
+        network.load_state_dict(kept[0].weights)
         return network
 
     def tensors(self) -> dict[str, Tensor]:

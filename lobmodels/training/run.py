@@ -212,17 +212,17 @@ class TrainingRun(Resumable):
             raise TrainingError("a run without an epoch has no result")
         with memory_errors(self.device):
             scores, buckets, measured = self._judge()
-        parts = [
-            dataclasses.replace(part, weights={k: v.float().cpu() for k, v in part.weights.items()})
-            for part in self.kept.parts(self.history)
+        kept = [
+            dataclasses.replace(epoch, weights={k: v.float().cpu() for k, v in epoch.weights.items()})
+            for epoch in self.kept.result(self.history)
         ]
         return Checkpoint(
             name=name,
             config=self.config,
             seed=self.seed,
             pipeline=self.data.pipeline,
-            weights=parts[0].weights if len(parts) == 1 else {},
-            parts=tuple(parts) if len(parts) > 1 else (),
+            weights=kept[0].weights if len(kept) == 1 else {},
+            epochs=tuple(kept) if len(kept) > 1 else (),
             history=[record.document() for record in self.history],
             best_epoch=self.best_epoch,
             scores=scores,
@@ -251,8 +251,8 @@ class TrainingRun(Resumable):
         """Scores of the kept weights on the selection sequences: of one epoch they are known."""
         if self.plan is not None:
             return None
-        parts = self.kept.parts(self.history)
-        if len(parts) > 1:
+        kept = self.kept.result(self.history)
+        if len(kept) > 1:
             return self._named(self._evaluate(self.data.select, network))
-        best = self.history[parts[0].epoch]
+        best = self.history[kept[0].epoch]
         return {**best.scores, "mean": best.mean}

@@ -170,7 +170,7 @@ def test_each_choice_changes_something(trained: dict[tuple[str, Any], Checkpoint
 def test_choices_of_epochs_are_walked(bundle: Bundle, trained: dict[tuple[str, Any], Checkpoint]) -> None:
     """Both runs consist of several networks: a choice that kept one would prove nothing above."""
     for choice in (("snapshots", 2), ("epoch_per_target", True)):
-        assert len(bundle.members[of(bundle, trained, choice)].parts) >= 2
+        assert len(bundle.members[of(bundle, trained, choice)].epochs) >= 2
 
 
 def test_the_zip_carries_the_runtime_as_it_is(bundle: Bundle) -> None:

@@ -32,7 +32,7 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="module")
 def path(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its zip."""
-    found = tmp_path_factory.mktemp("parts") / "s.zip"
+    found = tmp_path_factory.mktemp("epochs") / "s.zip"
     found.write_bytes(submission_bytes(bundle))
     return found
 
@@ -105,7 +105,7 @@ def test_a_run_of_several_networks_is_not_taken_for_one() -> None:
     with pytest.raises(CheckpointError, match="joint#4 keeps 2 epochs, each a network: take one of `singles`"):
         member.network()
     assert [one.name for one in member.singles] == ["joint#4@e2", "joint#4@e4"]
-    assert all(one.prediction_std is None and not one.parts for one in member.singles)
+    assert all(one.prediction_std is None and not one.epochs for one in member.singles)
     one = dataclasses.replace(member.singles[0], name="joint#4")
     assert one.singles == (one,) and one.shares.tolist() == [[1, 1]]
     assert member.parameters == 2 * one.parameters

@@ -55,9 +55,9 @@ def kept_after_six(plan: RefitPlan | None = None, **values: object) -> KeptEpoch
 def test_the_best_epochs_are_kept(values: dict[str, object], expected: dict[int, tuple[float, float]]) -> None:
     """By the mean or by each target's own score, each with its weights and equal shares, and no others in memory."""
     kept = kept_after_six(**values)
-    parts = kept.parts([record(i) for i in range(6)])
-    assert {part.epoch: part.shares for part in parts} == {k: pytest.approx(v) for k, v in expected.items()}
-    assert all(part.weights["weight"].item() == part.epoch for part in parts)
+    found = kept.result([record(i) for i in range(6)])
+    assert {one.epoch: one.shares for one in found} == {k: pytest.approx(v) for k, v in expected.items()}
+    assert all(one.weights["weight"].item() == one.epoch for one in found)
     assert set(kept.weights) == set(expected)
 
 
@@ -80,18 +80,18 @@ def test_a_refit_keeps_the_last_epochs(
 ) -> None:
     """Up to the end of its plan, or up to the epoch that the plan names for each target."""
     kept = kept_after_six(plan, **values)
-    parts = kept.parts([record(i) for i in range(6)])
-    assert {part.epoch: part.shares for part in parts} == {k: pytest.approx(v) for k, v in expected.items()}
+    found = kept.result([record(i) for i in range(6)])
+    assert {one.epoch: one.shares for one in found} == {k: pytest.approx(v) for k, v in expected.items()}
     assert set(kept.weights) == set(expected)
 
 
 @pytest.mark.parametrize("values", [{}, {"snapshots": 3}, {"epoch_per_target": True}], ids=str)
 def test_stored_and_read_back(values: dict[str, object]) -> None:
-    """The tensors give the same parts again; one epoch alone has the names of earlier versions."""
+    """The tensors give the same epochs again; one epoch alone has the names of earlier versions."""
     kept, history = kept_after_six(**values), [record(i) for i in range(6)]
     again = KeptEpochs(kept.config, kept.targets)
     again.load(kept.tensors(), 5, torch.device("cpu"))
-    for mine, theirs in zip(again.parts(history), kept.parts(history), strict=True):
+    for mine, theirs in zip(again.result(history), kept.result(history), strict=True):
         assert (mine.epoch, mine.shares) == (theirs.epoch, theirs.shares)
         assert torch.equal(mine.weights["weight"], theirs.weights["weight"])
     if not values:
@@ -110,7 +110,7 @@ def test_scores_are_those_of_what_the_epochs_predict_together(
     while not run.finished:
         run.train_epoch()
     found = Checkpoint.from_bytes(run.result("joint#1").to_bytes())
-    assert len(found.parts) >= 2 and found.best_epoch == run.best_epoch
+    assert len(found.epochs) >= 2 and found.best_epoch == run.best_epoch
     parts = np.stack([single.predict(small_dataset.valid.features) for single in found.singles])
     mixed = np.einsum("pk,pntk->ntk", found.shares, parts)
     predicted = found.predict(small_dataset.valid.features)
@@ -136,7 +136,7 @@ def test_a_result_on_the_way_changes_nothing(small_dataset: Dataset) -> None:
         run.train_epoch()
         run.train_epoch()
         if run is asked:
-            assert len(run.result().parts) == 2
+            assert len(run.result().epochs) == 2
         run.train_epoch()
     mine, theirs = asked.kept.tensors(), undisturbed.kept.tensors()
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
@@ -147,7 +147,7 @@ def test_one_epoch_is_no_mixture(small_dataset: Dataset) -> None:
     run = start(small_dataset, snapshots=3)
     record = run.train_epoch()
     found = run.result()
-    assert not found.parts and found.score == record.mean and found.network() is not None
+    assert not found.epochs and found.score == record.mean and found.network() is not None
 
 
 def test_a_refit_is_a_mixture_too(small_dataset: Dataset) -> None:
@@ -162,7 +162,7 @@ def test_a_refit_is_a_mixture_too(small_dataset: Dataset) -> None:
         while not run.finished:
             run.train_epoch()
     a, b = whole.result(), resumed.result()
-    assert [part.epoch for part in a.parts] == [0, 1, 2, 3] and a.score is None and a.scores["report"] is not None
+    assert [kept.epoch for kept in a.epochs] == [0, 1, 2, 3] and a.score is None and a.scores["report"] is not None
     assert a.scores == b.scores
     for mine, theirs in zip(a.singles, b.singles, strict=True):
         assert all(torch.equal(mine.weights[name], theirs.weights[name]) for name in mine.weights)

@@ -29,7 +29,7 @@ from tests.machines import create
 
 WORK = WorkOptions(device="cpu")
 STUDY = {
-    "name": "parts",
+    "name": "kept",
     "parameters": {
         "hidden_size": 4,
         "num_layers": 1,
@@ -48,26 +48,26 @@ STUDY = {
 @pytest.fixture(scope="module")
 def url(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The study with its five runs, and a refit of each configuration."""
-    found = f"sqlite:///{tmp_path_factory.mktemp('parts') / 'study.db'}"
+    found = f"sqlite:///{tmp_path_factory.mktemp('kept') / 'study.db'}"
     create(found, StudySpec.from_json(STUDY))
-    work(found, "parts", small_data, options=WORK)
-    study = open_study(found, "parts")
+    work(found, "kept", small_data, options=WORK)
+    study = open_study(found, "kept")
     refit(study, choose_ranked(study, None), 1)
-    work(found, "parts", small_data, options=WORK)
+    work(found, "kept", small_data, options=WORK)
     return found
 
 
 @pytest.fixture(scope="module")
 def study(url: str) -> optuna.Study:
     """The study, opened."""
-    return open_study(url, "parts")
+    return open_study(url, "kept")
 
 
 @pytest.fixture(scope="module")
 def path(url: str, tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Path:
     """All its runs as a submission."""
     found = tmp_path_factory.mktemp("zip") / "s.zip"
-    ship(url, "parts", Request(top=5), found, small_data)
+    ship(url, "kept", Request(top=5), found, small_data)
     return found
 
 
@@ -78,16 +78,16 @@ def test_a_runs_value_is_what_its_epochs_score_together(study: optuna.Study, sma
     several = 0
     for run in runs:
         member, config = load_checkpoint(study, run), run.config
-        assert max(1, len(member.parts)) <= config.snapshots * (2 if config.epoch_per_target else 1)
-        assert len(member.parts) != 1 and (len(member.parts) >= config.snapshots or config.snapshots == 1)
+        assert max(1, len(member.epochs)) <= config.snapshots * (2 if config.epoch_per_target else 1)
+        assert len(member.epochs) != 1 and (len(member.epochs) >= config.snapshots or config.snapshots == 1)
         select = small_dataset.partition(member.rule).select - len(small_dataset.train)
         warmup = small_dataset.schema.warmup_steps
         predicted = member.predict(small_dataset.valid.features[select])[:, warmup:]
         expected = score_of(predicted, small_dataset.valid.targets[select][:, warmup:], small_dataset.schema)
         assert run.value == pytest.approx(expected.mean(), abs=1e-5)
-        record = read_trial("parts", study.trials[run.number])
+        record = read_trial("kept", study.trials[run.number])
         assert record.parameters == member.parameters
-        several += bool(member.parts)
+        several += bool(member.epochs)
     assert several >= 2, "a study of single epochs would prove nothing"
 
 
@@ -108,11 +108,11 @@ def test_the_submission_is_verified_and_scored(url: str, path: Path, small_data:
 def test_an_epoch_in_anothers_place_is_refused(url: str, path: Path, tmp_path: Path, small_data: Path) -> None:
     """Whole in itself, but not what was trained: the stored run says so."""
     bundle = read_submission(path).bundle()
-    k, member = next((k, m) for k, m in enumerate(bundle.members) if len(m.parts) > 1)
-    first, second, *rest = member.parts
+    k, member = next((k, m) for k, m in enumerate(bundle.members) if len(m.epochs) > 1)
+    first, second, *rest = member.epochs
     swapped = (dataclasses.replace(first, weights=second.weights), dataclasses.replace(second, weights=first.weights))
     members = [*bundle.members]
-    members[k] = dataclasses.replace(member, parts=(*swapped, *rest))
+    members[k] = dataclasses.replace(member, epochs=(*swapped, *rest))
     write_submission(tmp_path / "s.zip", dataclasses.replace(bundle, members=tuple(members)))
     names = [single.name for single in member.singles[:2]]
     with pytest.raises(BundleError, match=f"{names[0]} holds the weights of {names[1]}"):
@@ -121,7 +121,7 @@ def test_an_epoch_in_anothers_place_is_refused(url: str, path: Path, tmp_path: P
 
 def test_members_are_runs_to_the_analysis(url: str, small_data: Path, tmp_path: Path) -> None:
     """`ensemble` weighs runs, not their epochs."""
-    analysis, _ = analyse_pool(url, "parts", small_data, tmp_path)
+    analysis, _ = analyse_pool(url, "kept", small_data, tmp_path)
     assert all("@e" not in name for name in analysis.names)
 
 
@@ -135,10 +135,10 @@ def test_refits_keep_the_epochs_that_their_runs_say(study: optuna.Study, url: st
         member, config, order = load_checkpoint(seeds, run), run.config, run.refit
         assert order is not None and member.score is None
         assert all(bool(earlier.by_target) == config.epoch_per_target for earlier in order.runs)
-        kept = [part.epoch for part in member.parts] or [member.best_epoch]
+        kept = [kept.epoch for kept in member.epochs] or [member.best_epoch]
         assert max(kept) == run.epochs - 1
         if not config.epoch_per_target:
             assert kept == list(range(max(0, run.epochs - config.snapshots), run.epochs))
         np.testing.assert_allclose(member.shares.sum(0), 1.0)
-    (shipment,) = ship(url, "parts", Request(refit=True), tmp_path / "refit.zip")
+    (shipment,) = ship(url, "kept", Request(refit=True), tmp_path / "refit.zip")
     assert {member.name for member in shipment.bundle.members} <= {run.name for run in runs}

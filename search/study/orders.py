@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from search.errors import SearchError
@@ -45,6 +46,12 @@ class RefitOrder:
     runs: tuple[EarlierRun, ...]
     promised: float  # score of the configuration on sequences held out; the refit itself is not validated
     with_report: bool = False  # whether the report sequences are trained on as well
+
+    @property
+    def epochs(self) -> float:
+        """Epochs of the earlier runs that the refit takes the steps of: up to the best one, in the median; where each
+        target has its own, of the target that needs most."""
+        return max(median(bests) for bests in zip(*(run.by_target or (run.best,) for run in self.runs), strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -122,7 +122,6 @@ class Refitted(Shown):
 
     def table(self) -> Table:
         """One line a configuration: its search trial, and the epochs that its earlier runs took, in the median."""
-
         done = self.found.ordered
         rows = [
             (row.trial, order.epochs, len(order.runs), self.found.seeds, row.key)

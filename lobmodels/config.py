@@ -151,6 +151,12 @@ class RunConfig(NetworkConfig):
     swa_epochs: Annotated[int, Field(ge=0, le=64), LATER] = Field(
         0, description="the mean of the weights after this many last epochs is validated and kept; 0: none"
     )
+    snapshots: Annotated[int, Field(ge=1, le=8), LATER] = Field(
+        1, description="so many of the best epochs are kept; the run predicts the mean of their predictions"
+    )
+    epoch_per_target: Annotated[bool, LATER] = Field(
+        False, description="each target has its own best epochs, by its own score"
+    )
     scheduler: Literal["none", "plateau", "onecycle", "cosine"] = Field("plateau", description="of the learning rate")
     plateau_patience: Annotated[int, Field(ge=0), Needs("scheduler", ("plateau",))] = Field(
         3, description="epochs without a better score before the learning rate falls"

@@ -70,9 +70,11 @@ class Model(Shown):
 
     @property
     def summary(self) -> str:
-        """Name, score and best epoch."""
+        """Name, score and best epoch, or the epochs that it keeps."""
         found = self.checkpoint
-        return f"{found.name}: {shown(found.score)} on the selection sequences, best epoch {found.best_epoch + 1}"
+        kept = ", ".join(str(epoch.epoch + 1) for epoch in found.epochs)
+        epochs = f"mean of epochs {kept}" if kept else f"best epoch {found.best_epoch + 1}"
+        return f"{found.name}: {shown(found.score)} on the selection sequences, {epochs}"
 
     def table(self) -> Table:
         """The history."""

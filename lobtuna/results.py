@@ -122,11 +122,9 @@ class Refitted(Shown):
 
     def table(self) -> Table:
         """One line a configuration: its search trial, and the epochs that its earlier runs took, in the median."""
-        from statistics import median
-
         done = self.found.ordered
         rows = [
-            (row.trial, median(run.best for run in order.runs), len(order.runs), self.found.seeds, row.key)
+            (row.trial, order.epochs, len(order.runs), self.found.seeds, row.key)
             for row, order in zip(done.chosen, done.orders, strict=True)
         ]
         return Table("refits", ("trial", "epochs", "earlier_runs", "refits", "configuration_key"), rows)

@@ -21,6 +21,7 @@ from lobmodels.ensemble import runtime, scale
 from lobmodels.ensemble.digests import array_digests, sealed
 from lobmodels.ensemble.onnx_export import is_fused, member_graph, require_features, require_network
 from lobmodels.ensemble.pipelines import Pipelines, groups_of, slots
+from lobmodels.ensemble.placed import RUN, Placed, by_run, joined, placed, weights_of
 from lobmodels.ensemble.solution import SOLUTION_SOURCE
 from lobmodels.ensemble.weights import valid_weights
 from lobmodels.errors import BundleError, ConfigError, Remedy
@@ -57,7 +58,7 @@ class Expected:
 class Bundle:
     """Members on one scale and what each of them weighs per target, (K, targets) float64 with columns that sum to 1.
 
-    `factors` (K, targets) is what each member's last layer was multiplied by to bring it there
+    A member is a run. `factors` (K, targets) is what its last layer was multiplied by to bring it there
     (`lobmodels.ensemble.scale`).
     """
 
@@ -91,16 +92,21 @@ class Bundle:
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Every array by its name in the weights file."""
         arrays = self.inputs.tensors()
-        for k, member in enumerate(self.members):
-            arrays.update({f"member.{k}.{name}": tensor.numpy() for name, tensor in member.weights.items()})
-            if not is_fused(member):
-                arrays[f"member.{k}.{runtime.GRAPH}"] = member_graph(member)
+        for k, network in enumerate(place.network for place in self.networks):
+            arrays.update({f"member.{k}.{name}": tensor.numpy() for name, tensor in network.weights.items()})
+            if not is_fused(network):
+                arrays[f"member.{k}.{runtime.GRAPH}"] = member_graph(network)
         return arrays
 
     @property
+    def networks(self) -> tuple[Placed, ...]:
+        """What the runtime computes and averages: the members' networks, of some members several."""
+        return placed(self.members, self.weights, self.factors)
+
+    @property
     def inputs(self) -> Pipelines:
-        """The distinct input pipelines of the members."""
-        return Pipelines([member.pipeline for member in self.members])
+        """The distinct input pipelines of the networks."""
+        return Pipelines([place.network.pipeline for place in self.networks])
 
     def manifest(self) -> dict[str, Any]:
         """What the runtime reads besides the arrays, and the origin of each member."""
@@ -110,18 +116,7 @@ class Bundle:
             "expected": None if self.expected is None else _rounded(self.expected),
             "digests": array_digests(self.tensors()),
             **inputs.entries(),
-            "members": [
-                {
-                    "name": member.name,
-                    **{name: getattr(member.config, name) for name in NetworkConfig.model_fields},
-                    "pipeline": pipeline,
-                    "weight": self.weights[k].tolist(),
-                    "scale": self.factors[k].tolist(),
-                    "origin": _origin(member),
-                    **({} if is_fused(member) else {runtime.GRAPH: True}),
-                }
-                for k, (member, pipeline) in enumerate(zip(self.members, inputs.indices, strict=True))
-            ],
+            "members": [_entry(place, pipeline) for place, pipeline in zip(self.networks, inputs.indices, strict=True)],
         }
         if not self.schema.is_challenge:
             manifest["schema"] = self.schema.document()
@@ -181,16 +176,20 @@ class Submission:
 
     @property
     def names(self) -> list[str]:
-        """Names of the members."""
+        """Names of the networks: of members, or of epochs of one."""
         return [member["name"] for member in self.manifest["members"]]
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the members, as their study has them."""
+        return list(by_run(self.manifest["members"]))
 
     def bundle(self) -> Bundle:
         """The members as torch networks again. Raises `BundleError` where a part is missing."""
         members = self.manifest["members"]
         require_features(self.path, self.manifest.get(runtime.OWN, []))
-        weights = np.array([member["weight"] for member in members])
-        factors = np.array([member.get("scale", [1.0, 1.0]) for member in members])  # the first versions had none
-        return Bundle.shipped([self._member(k, member) for k, member in enumerate(members)], weights, factors)
+        networks = [self._network(k, member) for k, member in enumerate(members)]
+        return Bundle.shipped(joined(networks, members), *weights_of(members))
 
     @property
     def schema(self) -> Schema:
@@ -203,7 +202,7 @@ class Submission:
         promised = self.manifest.get("expected")
         return None if promised is None else Expected(promised["valid_fingerprint"], promised["scores"])
 
-    def _member(self, k: int, member: dict[str, Any]) -> Checkpoint:
+    def _network(self, k: int, member: dict[str, Any]) -> Checkpoint:
         origin, i = member["origin"], member["pipeline"]
         pipeline, prefix = self.manifest["pipelines"][i], f"member.{k}."
         arrays = {name: torch.from_numpy(array.copy()) for name, array in self.arrays.items()}
@@ -264,6 +263,21 @@ def _rounded(expected: Expected) -> dict[str, Any]:
     """Plain values rounded to digits that are the same on every machine, so that equal exports give equal bytes."""
     scores = {part: [round(value, 5) for value in values] for part, values in expected.scores.items()}
     return {"valid_fingerprint": expected.valid_fingerprint, "scores": scores}
+
+
+def _entry(place: Placed, pipeline: int) -> dict[str, Any]:
+    """One network in the manifest; `pipeline` is the number of its inputs."""
+    network = place.network
+    return {
+        "name": network.name,
+        **{name: getattr(network.config, name) for name in NetworkConfig.model_fields},
+        "pipeline": pipeline,
+        "weight": place.weight.tolist(),
+        "scale": place.factor.tolist(),
+        "origin": _origin(network),
+        **({} if place.run is None else {RUN: place.run}),
+        **({} if is_fused(network) else {runtime.GRAPH: True}),
+    }
 
 
 def _origin(member: Checkpoint) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def graph_microseconds(bundle: Bundle) -> dict[str, float]:
     """Median microseconds a step, measured here, of each member and feature group that runs as a graph, by name; empty
     without any."""
     groups = {f"features {group.name}": _of_features(group) for group in bundle.inputs.own}
-    return groups | {member.name: _of_member(member) for member in bundle.members if not is_fused(member)}
+    networks = (place.network for place in bundle.networks)
+    return groups | {network.name: _of_member(network) for network in networks if not is_fused(network)}
 
 
 def _of_member(member: Checkpoint) -> float:

@@ -66,9 +66,9 @@ class OnlineStep(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(member.network() for member in bundle.members)
+        self.networks = nn.ModuleList(place.network.network() for place in bundle.networks)
         self.inputs = bundle.inputs
-        self.weights = torch.from_numpy(bundle.weights)  # (K, targets)
+        self.weights = torch.from_numpy(np.stack([place.weight for place in bundle.networks]))  # (M, targets)
         self.initial: list[State] = [network.initial_state(1) for network in self.networks]  # type: ignore[operator]
         self.own_initial = [group.initial_state(1) for group in self.inputs.own]
 

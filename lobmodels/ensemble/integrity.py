@@ -18,6 +18,7 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble import scale
 from lobmodels.ensemble.bundle import Bundle, Submission
 from lobmodels.ensemble.digests import DIGESTS, SEAL, array_digests, sealed
+from lobmodels.ensemble.placed import weights_of
 from lobmodels.ensemble.runtime import OWN
 from lobmodels.errors import BundleError
 
@@ -39,20 +40,22 @@ def check_digests(submission: Submission) -> bool:
 
 
 def check_stored(submission: Submission, stored: Mapping[str, Checkpoint]) -> None:
-    """Compare a submission with the `stored` checkpoints of its members, by name.
+    """Compare a submission with the `stored` checkpoints of its members, by the names of the runs.
 
     Raises `BundleError` that names what is not as it was trained.
     """
-    missing = [name for name in submission.names if name not in stored]
+    missing = [name for name in submission.runs if name not in stored]
     if missing:
         raise BundleError(f"{submission.path}: there is no stored checkpoint of {', '.join(missing)} to compare with")
-    members = [stored[name] for name in submission.names]
-    shipped = submission.manifest["members"]
-    weights = np.array([member["weight"] for member in shipped], np.float64)
-    factors = np.array([member.get("scale", [1.0, 1.0]) for member in shipped], np.float64)
+    members = [stored[name] for name in submission.runs]
+    weights, factors = weights_of(submission.manifest["members"])
     changed = _wrong_scales(submission, members, weights, factors)
     scaled = [scale.rescaled(member, factor) for member, factor in zip(members, factors, strict=True)]
     expected = Bundle.shipped(scaled, weights, factors)
+    names = [place.network.name for place in expected.networks]
+    if names != submission.names:
+        changed.append(f"it holds {', '.join(submission.names)}, and its runs consist of {', '.join(names)}")
+        _refuse(submission, changed)
     changed += _wrong_entries(submission.manifest, json.loads(json.dumps(expected.manifest())))
     changed += _differences(submission, array_digests(expected.tensors()), "the stored checkpoints")
     _refuse(submission, changed)
@@ -98,7 +101,7 @@ def _wrong_scales(
         return []
     expected = scale.factors(stds, weights)
     wrong = np.flatnonzero((np.abs(factors - expected) > FACTOR_TOLERANCE * expected).any(1))
-    return [f"{submission.names[k]} is scaled by {factors[k].tolist()}, not {expected[k].tolist()}" for k in wrong]
+    return [f"{submission.runs[k]} is scaled by {factors[k].tolist()}, not {expected[k].tolist()}" for k in wrong]
 
 
 def _wrong_entries(manifest: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

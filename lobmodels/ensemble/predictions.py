@@ -96,7 +96,10 @@ def digest(member: Checkpoint) -> str:
     if member.pipeline.normalizer is not None:
         found.update(member.pipeline.normalizer.mean.tobytes())
         found.update(member.pipeline.normalizer.std.tobytes())
-    for name in sorted(member.weights):
-        found.update(name.encode())
-        found.update(member.weights[name].numpy().tobytes())
+    for single in member.singles:
+        for name in sorted(single.weights):
+            found.update(name.encode())
+            found.update(single.weights[name].numpy().tobytes())
+    if member.epochs:
+        found.update(member.shares.tobytes())
     return found.hexdigest()

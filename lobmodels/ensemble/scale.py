@@ -22,6 +22,7 @@ from lobmodels.ensemble.predictions import digest, mapped
 from lobmodels.errors import BundleError
 from lobmodels.metric import metric_of
 from lobmodels.networks import build_network
+from lobmodels.networks.mixture import Weights
 from lobmodels.networks.plugged import OUTPUT_SCALE
 from lobmodels.training.measures import spread_index
 
@@ -58,17 +59,20 @@ def rescaled(member: Checkpoint, factor: Floats) -> Checkpoint:
     if (factor == 1).all():
         return member
     by = torch.from_numpy(np.asarray(factor, np.float64))
-    if OUTPUT_SCALE in member.weights:  # a network of the user's
-        scaled = {OUTPUT_SCALE: (member.weights[OUTPUT_SCALE].double() * by).float()}
-    else:
-        weight, bias = output_layer(member)
-        scaled = {
-            weight: (member.weights[weight].double() * by[:, None]).float(),
-            bias: (member.weights[bias].double() * by).float(),
-        }
+    weights = _scaled(member, member.weights, by) if member.weights else {}
+    epochs = tuple(dataclasses.replace(kept, weights=_scaled(member, kept.weights, by)) for kept in member.epochs)
     std = member.prediction_std
     known = None if std is None else tuple(float(s * f) for s, f in zip(std, factor, strict=True))
-    return dataclasses.replace(member, weights={**member.weights, **scaled}, prediction_std=known)
+    return dataclasses.replace(member, weights=weights, epochs=epochs, prediction_std=known)
+
+
+def _scaled(member: Checkpoint, weights: Weights, by: torch.Tensor) -> Weights:
+    """`weights` of a network of the member, its predictions multiplied by `by` (targets,)."""
+    if OUTPUT_SCALE in weights:  # a network of the user's
+        return weights | {OUTPUT_SCALE: (weights[OUTPUT_SCALE].double() * by).float()}
+    weight, bias = output_layer(member)
+    last = {weight: (weights[weight].double() * by[:, None]).float(), bias: (weights[bias].double() * by).float()}
+    return weights | last
 
 
 def output_layer(member: Checkpoint) -> tuple[str, str]:

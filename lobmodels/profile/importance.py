@@ -13,7 +13,6 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.data import Sequences, validation_split
 from lobmodels.errors import DataError
 from lobmodels.inputs import as_tensor
-from lobmodels.networks import Network
 from lobmodels.profile.chunks import column_groups
 
 Array = NDArray[np.float64]
@@ -97,7 +96,7 @@ def profile_run(checkpoint: Checkpoint, valid: Sequences, device: str = "cpu", s
     if len(indices) > RUN_SEQUENCES:
         which += f", {RUN_SEQUENCES} of them evenly spaced"
         indices = indices[np.linspace(0, len(indices) - 1, RUN_SEQUENCES).astype(np.int64)]
-    network = checkpoint.network().to(device)
+    network = checkpoint.module().to(device)
     raw = as_tensor(np.array(valid.features[indices]))
     x = torch.cat([checkpoint.pipeline(raw[i : i + BATCH]) for i in range(0, len(raw), BATCH)])  # (n, T, F)
     warmup = valid.schema.warmup_steps
@@ -132,7 +131,7 @@ def _sequences_for(checkpoint: Checkpoint, valid: Sequences) -> tuple[NDArray[np
     return select, "selection sequences, on which its best epoch was chosen, so the score is too high"
 
 
-def _forecast(network: Network, x: torch.Tensor, device: str) -> NDArray[np.float32]:
+def _forecast(network: torch.nn.Module, x: torch.Tensor, device: str) -> NDArray[np.float32]:
     """(n, T, K) forecasts for inputs (n, T, F)."""
     parts = []
     with torch.inference_mode():

@@ -105,9 +105,10 @@ def _separate(
 ) -> list[Check]:
     """`found` of the sequences `raw` and of the first one once more; rows of all of them lie behind each other."""
     expected = [_members(bundle, rows) for rows in raw]  # (T, M, K) each
+    weights = np.stack([place.weight for place in bundle.networks])  # (M, K)
     together = np.concatenate(expected)
     averages = [
-        _gap(found["predictions"][i, : len(members) - warmup], (members * bundle.weights).sum(1)[warmup:])
+        _gap(found["predictions"][i, : len(members) - warmup], (members * weights).sum(1)[warmup:])
         for i, members in enumerate(expected)
     ]
     inputs = np.concatenate([_inputs(bundle, rows) for rows in raw])
@@ -121,12 +122,13 @@ def _separate(
 
 
 def _members(bundle: Bundle, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Predictions (T, M, K) of the M members for the rows (T, F) of one sequence."""
-    return np.stack([member.predict(rows[None])[0] for member in bundle.members], 1).astype(np.float64)
+    """Predictions (T, M, K) of the M networks for the rows (T, F) of one sequence."""
+    return np.stack([place.network.predict(rows[None])[0] for place in bundle.networks], 1).astype(np.float64)
 
 
 def _inputs(bundle: Bundle, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([member.pipeline(as_tensor(rows[None])).numpy()[0] for member in bundle.members], -1)
+    pipelines = [place.network.pipeline for place in bundle.networks]
+    return np.concatenate([pipeline(as_tensor(rows[None])).numpy()[0] for pipeline in pipelines], -1)
 
 
 def _gap(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.kept_epochs import KeptEpochs
 from lobmodels.training.losses import build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
@@ -36,7 +38,7 @@ class TrainingRun(Resumable):
 
     Each epoch draws its randomness from (seed, epoch) alone, so a restored run goes on exactly as it would have.
     A run without selection sequences is a refit and needs its `plan`: it goes through all its epochs and keeps the
-    last weights.
+    last weights. Which epochs a run keeps, `lobmodels.training.kept_epochs` says; early stopping goes by the best one.
     """
 
     def __init__(self, config: RunConfig, seed: int, data: RunData, plan: RefitPlan | None = None) -> None:
@@ -56,7 +58,7 @@ class TrainingRun(Resumable):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
-        self.best_weights: dict[str, Tensor] = {}
+        self.kept = KeptEpochs(config, self.schema.targets, plan)
         self.clock = Stopwatch()
 
     @property
@@ -82,7 +84,7 @@ class TrainingRun(Resumable):
         return self.stop_reason is not None
 
     def train_epoch(self) -> EpochRecord:
-        """Train one epoch, validate, remember the weights if they are the best so far.
+        """Train one epoch, validate, keep the weights if they are among the best so far.
 
         Raises `TrainingError` where loss or score is not finite, `DeviceMemoryError` where the GPU has too little
         memory. After an error only a stored state can go on.
@@ -114,8 +116,8 @@ class TrainingRun(Resumable):
         record = EpochRecord(self.epoch, loss, scores, mean, lr, grad_norm, trained, self.clock.seconds)
         if self.plan is not None or not self.history or mean > self.history[self.best_epoch].mean:
             self.best_epoch = record.epoch
-            self.best_weights = {k: v.detach().clone() for k, v in self.averages.evaluated.state_dict().items()}
         self.history.append(record)
+        self.kept.update(self.history, self.averages.evaluated)
         self.schedule.after_epoch(mean)
 
     def _selection(self) -> Job[dict[str, float]]:
@@ -173,10 +175,11 @@ class TrainingRun(Resumable):
         return x
 
     @torch.inference_mode()
-    def _evaluate(self, split: Split) -> Tensor:
-        """Score per target (K,), float64 on the device. The network computes in float32 even where it trains in half
-        precision: what is selected and reported is what the submission will compute."""
-        network = self.averages.evaluated.eval()
+    def _evaluate(self, split: Split, network: nn.Module | None = None) -> Tensor:
+        """Score per target (K,), float64 on the device, of `network` or else of the present weights. It computes in
+        float32 even where the run trains in half precision: what is selected and reported is what the submission will
+        compute."""
+        network = (self.averages.evaluated if network is None else network).eval()
         metric, whole = score_for(self.schema, self.device), not self.schema.variable_length
         with float32_arithmetic():
             for x, y in split.batches(torch.arange(len(split)), EVALUATION_BATCH):
@@ -201,24 +204,28 @@ class TrainingRun(Resumable):
                 raise TrainingError(f"{name} is {value} in epoch {self.epoch + 1}: the run diverged; try a smaller lr")
 
     def result(self, name: str = "") -> Checkpoint:
-        """The best weights with their scores. The report sequences are evaluated here, once.
+        """The kept weights with their scores. The report sequences are evaluated here, once.
 
         Raises `TrainingError` before the first epoch.
         """
         if not self.history:
             raise TrainingError("a run without an epoch has no result")
-        best = self.history[self.best_epoch]
         with memory_errors(self.device):
-            report, buckets, measured = self._report()
+            scores, buckets, measured = self._judge()
+        kept = [
+            dataclasses.replace(epoch, weights={k: v.float().cpu() for k, v in epoch.weights.items()})
+            for epoch in self.kept.result(self.history)
+        ]
         return Checkpoint(
             name=name,
             config=self.config,
             seed=self.seed,
             pipeline=self.data.pipeline,
-            weights={k: v.float().cpu() for k, v in self.best_weights.items()},
+            weights=kept[0].weights if len(kept) == 1 else {},
+            epochs=tuple(kept) if len(kept) > 1 else (),
             history=[record.document() for record in self.history],
             best_epoch=self.best_epoch,
-            scores={"select": None if self.plan else {**best.scores, "mean": best.mean}, "report": report},
+            scores=scores,
             data_fingerprint=self.data.fingerprint,
             report_fraction=self.data.report_fraction,
             split=self.data.rule.document(),
@@ -228,15 +235,24 @@ class TrainingRun(Resumable):
             diagnostics={"shift_buckets": buckets},
         )
 
-    def _report(self) -> tuple[dict[str, float] | None, list[dict[str, Any]], Measures]:
-        """Report scores of the best weights, their scores where the data shifts, and what is measured for later; the
-        weights are put back."""
+    def _judge(self) -> tuple[dict[str, dict[str, float] | None], list[dict[str, Any]], Measures]:
+        """Scores by part of the sequences of what the kept weights predict, its scores where the data shifts, and what
+        is measured for later; the present weights are put back."""
         evaluated = self.averages.evaluated
         current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
-        evaluated.load_state_dict(self.best_weights)
-        report = None
-        if len(self.data.report):
-            report = self._named(self._evaluate(self.data.report))
-        buckets, measured = shift_buckets(evaluated, self.data), measure(evaluated, self.data)
+        network = self.kept.on(evaluated, self.history)
+        report = self._named(self._evaluate(self.data.report, network)) if len(self.data.report) else None
+        scores = {"select": self._select_scores(network), "report": report}
+        buckets, measured = shift_buckets(network, self.data), measure(network, self.data)
         evaluated.load_state_dict(current)
-        return report, buckets, measured
+        return scores, buckets, measured
+
+    def _select_scores(self, network: nn.Module) -> dict[str, float] | None:
+        """Scores of the kept weights on the selection sequences: of one epoch they are known."""
+        if self.plan is not None:
+            return None
+        kept = self.kept.result(self.history)
+        if len(kept) > 1:
+            return self._named(self._evaluate(self.data.select, network))
+        best = self.history[kept[0].epoch]
+        return {**best.scores, "mean": best.mean}

@@ -15,6 +15,7 @@ from lobmodels.serialization import pack, unpack
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData
 from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.kept_epochs import KeptEpochs
 from lobmodels.training.optimization import Schedule
 from lobmodels.training.refit import RefitPlan
 
@@ -36,13 +37,14 @@ class Resumable:
     scaler: torch.amp.GradScaler
     history: list[EpochRecord]
     best_epoch: int
-    best_weights: dict[str, Tensor]
+    kept: KeptEpochs
 
     def state(self) -> bytes:
-        """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, best, history."""
+        """Everything a process elsewhere needs to go on: weights, optimiser, schedule, scaler, kept epochs,
+        history."""
         optimizer = self.optimizer.state_dict()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        tensors |= self.kept.tensors()
         tensors |= self.averages.tensors()
         for index, slots in optimizer["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items()}
@@ -81,7 +83,7 @@ class Resumable:
                 )
         self.network.load_state_dict(_under("network.", tensors))
         self.averages.load(tensors, self.device)
-        self.best_weights = {k: v.to(self.device) for k, v in _under("best.", tensors).items()}
+        self.kept.load(tensors, document["best_epoch"], self.device)
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():
             index, name = key.split(".", 1)

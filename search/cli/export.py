@@ -218,7 +218,8 @@ def _score(score: float | None) -> str:
 def _shape(member: Any) -> str:
     config = member.config
     extra = "".join(f" +{group}" for group in member.pipeline.groups)
-    return f"{config.architecture} {config.num_layers}x{config.hidden_size}{extra} seed {member.seed}"
+    several = f", keeps {len(member.epochs)} epochs" if member.epochs else ""
+    return f"{config.architecture} {config.num_layers}x{config.hidden_size}{extra} seed {member.seed}{several}"
 
 
 def _sequences(part: str) -> str:

@@ -82,16 +82,13 @@ def refit(
 
 
 def _print(name: str, result: Ordered, seeds: int, storage: str, with_report: bool) -> None:
-    from statistics import median
-
     queued = "1 refit" if result.queued == 1 else f"{result.queued} refits"
     stdout.print(f"{name}.seeds: {queued} queued, {result.present} there already", markup=False)
     if result.failed:
         stdout.print(f"  {result.failed} failed before: --retry queues them again", markup=False)
     for row, order in zip(result.chosen, result.orders, strict=True):
-        best = median(run.best for run in order.runs)
         runs = "its one run" if len(order.runs) == 1 else f"its {len(order.runs)} runs, in the median"
-        line = f"  trial {row.trial}: {seeds} seeds, as many steps as {best:g} epochs of {runs}"
+        line = f"  trial {row.trial}: {seeds} seeds, as many steps as {order.epochs:g} epochs of {runs}"
         stdout.print(line, markup=False, soft_wrap=True)
     flag = storage_flag(storage)
     stdout.print("next: running workers take these first; without one:", markup=False)

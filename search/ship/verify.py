@@ -56,5 +56,5 @@ def verify(
     if plugins:
         load_plugins(plugins)
     valid = validation_of(data)
-    stored = None if storage is None else stored_members(storage, read_submission(path).names)
+    stored = None if storage is None else stored_members(storage, read_submission(path).runs)
     return Verified(path, tuple(checking.verify(path, valid, sequences, progress, stored)))

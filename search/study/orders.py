@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from search.errors import SearchError
@@ -35,6 +36,7 @@ class EarlierRun:
     fold: int | None
     best: int  # epochs up to the best one, that one included
     rates: tuple[float, ...] = ()  # learning rate by epoch, where the schedule follows scores
+    by_target: tuple[int, ...] = ()  # epochs up to the best one of each target, where each has its own
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,24 @@ class RefitOrder:
     promised: float  # score of the configuration on sequences held out; the refit itself is not validated
     with_report: bool = False  # whether the report sequences are trained on as well
 
+    @property
+    def epochs(self) -> float:
+        """Epochs of the earlier runs that the refit takes the steps of: up to the best one, in the median; where each
+        target has its own, of the target that needs most."""
+        return max(median(bests) for bests in zip(*(run.by_target or (run.best,) for run in self.runs), strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        runs = [[run.fold, run.best, list(run.rates)] for run in self.runs]
+        own = [[list(run.by_target)] if run.by_target else [] for run in self.runs]
+        runs = [[run.fold, run.best, list(run.rates), *more] for run, more in zip(self.runs, own, strict=True)]
         return {"runs": runs, "promised": self.promised, "with_report": self.with_report}
 
     @staticmethod
     def from_json(document: Any) -> RefitOrder | None:
         """What `to_json` made; None for anything else."""
         try:
-            runs = tuple(EarlierRun(fold, int(best), tuple(rates)) for fold, best, rates in document["runs"])
-            return RefitOrder(runs, float(document["promised"]), bool(document["with_report"]))
+            runs = (EarlierRun(fold, int(best), *map(tuple, more)) for fold, best, *more in document["runs"])
+            return RefitOrder(tuple(runs), float(document["promised"]), bool(document["with_report"]))
         except (TypeError, KeyError, ValueError):
             return None
 

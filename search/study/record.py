@@ -152,6 +152,12 @@ class TrialRecord:
         rates = tuple(_number(epoch.get("lr"), 0.0) for epoch in self.history)
         return rates if all(rates) else ()
 
+    @property
+    def target_epochs(self) -> dict[str, int]:
+        """Epoch of the highest score of each target, the first of equal ones; empty where no scores are recorded."""
+        scores = {t: [_number(epoch.get(t), -math.inf) for epoch in self.history] for t in self.select if t != "mean"}
+        return {t: values.index(max(values)) for t, values in scores.items() if values and max(values) > -math.inf}
+
     @cached_property
     def best_so_far(self) -> list[float]:
         """Highest score up to and including each epoch."""

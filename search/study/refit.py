@@ -14,7 +14,7 @@ import optuna
 from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.create import withdraw_duplicates
-from search.study.open import spec_of
+from search.study.open import schema_of, spec_of
 from search.study.orders import EarlierRun, RefitOrder, seed_list
 from search.study.ranking import RankedConfiguration
 from search.study.record import REFIT, is_duplicate, state_of
@@ -50,7 +50,8 @@ def refit(
 
     May be repeated: only missing ones are queued, and with `retry` those that failed.
     """
-    orders = tuple(order_for(row, with_report=with_report) for row in chosen)
+    targets = schema_of(study).targets
+    orders = tuple(order_for(row, targets, with_report=with_report) for row in chosen)
     target, spec = open_replicates(study), spec_of(study)
     states = _states(target)
     counts = {"queued": 0, "present": 0, "failed": 0}
@@ -87,18 +88,22 @@ def choose_ranked(study: optuna.Study, top: int | None, numbers: Iterable[int] =
     return list(rows[:top])
 
 
-def order_for(row: RankedConfiguration, *, with_report: bool = False) -> RefitOrder:
+def order_for(row: RankedConfiguration, targets: Sequence[str], *, with_report: bool = False) -> RefitOrder:
     """What the runs of a configuration say about its refit. Raises `SearchError` where none recorded its best epoch."""
-    runs = tuple(_earlier(run) for run in row.runs if run.best_epoch is not None)
+    runs = tuple(earlier for run in row.runs if (earlier := _earlier(run, targets)) is not None)
     if not runs:
         raise SearchError(f"no run of trial {row.trial} has recorded its best epoch: replicate it, then refit")
     return RefitOrder(runs, row.mean if row.estimate is None else row.estimate, with_report)
 
 
-def _earlier(run: Run) -> EarlierRun:
-    assert run.best_epoch is not None
+def _earlier(run: Run, targets: Sequence[str]) -> EarlierRun | None:
+    """What a run says about a refit; None where its history does not hold it."""
+    own = [run.target_epochs.get(target) for target in targets] if run.config.epoch_per_target else []
+    known = tuple(epoch + 1 for epoch in own if epoch is not None)
+    if run.best_epoch is None or len(known) < len(own):
+        return None
     follows = run.config.scheduler in FOLLOWS_SCORES
-    return EarlierRun(run.fold, run.best_epoch + 1, run.rates if follows else ())
+    return EarlierRun(run.fold, run.best_epoch + 1, run.rates if follows else (), known)
 
 
 def _states(target: optuna.Study) -> dict[tuple[str, int, bool], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -44,6 +44,7 @@ class Run:
     parent: int | None  # of a replicate: number of the trial in the parent study
     fold: int | None = None  # that it selects on; None with the fixed split
     rates: tuple[float, ...] = ()  # learning rate at the start of each epoch
+    target_epochs: dict[str, int] = field(default_factory=dict)  # epoch of the highest score of each target
     refit: RefitOrder | None = None  # of a run on all sequences: its value is what its configuration promises
 
     @property
@@ -82,6 +83,7 @@ def run_of(record: TrialRecord) -> Run | None:
         parent=record.parent,
         fold=record.fold,
         rates=record.rates,
+        target_epochs=record.target_epochs,
         refit=record.refit,
     )
 

@@ -45,7 +45,10 @@ class Task:
         def steps(rule: SplitRule) -> int:
             return math.ceil(len(dataset.partition(rule).train) / self.config.batch_size)
 
-        past = [PastRun(run.best, steps(self.validation.rule(run.fold)), run.rates) for run in self.order.runs]
+        past = [
+            PastRun(run.best, steps(self.validation.rule(run.fold)), run.rates, run.by_target)
+            for run in self.order.runs
+        ]
         return plan_refit(self.config, past, steps(self.rule))
 
     def epochs(self, dataset: Dataset) -> int:

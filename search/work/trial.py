@@ -196,7 +196,7 @@ class TrialInProgress:
     def _finish(self, run: TrainingRun, checkpoint: Checkpoint, task: Task) -> Outcome:
         value = task.value(checkpoint)
         batch = write_training(run.history, run.best_epoch, run.stop_reason or "")
-        batch.merge(write_scores(checkpoint.scores, sum(weight.numel() for weight in checkpoint.weights.values())))
+        batch.merge(write_scores(checkpoint.scores, checkpoint.parameters))
         batch.state, batch.values = TrialState.COMPLETE, [value]
         files = self._files(checkpoint, batch)
 

@@ -16,8 +16,8 @@ two, a width of 32 became 16, 20 epochs 15; nothing else was changed):
   comparisons one table in eight shows a difference beyond that where there is none. Neighbouring sequences may be
   alike, which the resampling does not know: the errors are rather too small. One data set, one small network: a recipe
   that does nothing here may do something elsewhere.
-- `snapshots` and `epoch per target` need no training of their own: the mean of the predictions of the three best
-  epochs, and t0 and t1 each from its own best epoch, of the runs of the first row.
+- `snapshots` and `epoch per target` need no training of their own: `lobmodels.training.kept_epochs` chooses among the
+  epochs of the runs of the first row, as it does in a run with `snapshots: 3` or `epoch_per_target: true`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,19 @@ from lobmodels.bootstrap import correlations, sequence_statistics
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, Sequences, load_dataset
 from lobmodels.training.batches import RunData
+from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.host import tune_host
+from lobmodels.training.kept_epochs import KeptEpochs
 from lobmodels.training.run import TrainingRun
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(4 * 3600)]
-SEEDS, BLOCKS, DRAWS, TOP = (0, 1, 2), 2, 1000, 3
+SEEDS, BLOCKS, DRAWS = (0, 1, 2), 2, 1000
+# What is made of the epochs of one run.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "snapshots": {"snapshots": 3},
+    "epoch per target": {"epoch_per_target": True},
+}
 CHANCE = 2.5  # combined standard errors
 BASE = {"hidden_size": 16, "num_layers": 1, "normalizer": "zscore", "lr": 5e-3, "batch_size": 16, "epochs": 15}
 # Each row with what is changed, and the row that it is compared with.
@@ -63,6 +71,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "rolling means": ({"rolling_mean": True}, "base"),
     "rolling deltas": ({"rolling_delta": True}, "base"),
 }
+TARGETS = ("t0", "t1")
 Floats = NDArray[np.float64]
 
 
@@ -103,7 +112,7 @@ def part(source: Sequences, features: NDArray[np.float32], targets: NDArray[np.f
 def measure(config: RunConfig, blocks: list[Dataset], seed: int) -> dict[str, Floats]:
     """Statistics (N, 6, 2) of every sequence, predicted by the run that did not see it, at an epoch chosen on others;
     by variant, "" being the plain one."""
-    found: dict[str, list[Floats]] = {"": [], "snapshots": [], "epoch per target": []}
+    found: dict[str, list[Floats]] = {variant: [] for variant in VARIANTS}
     for dataset in blocks:
         run = TrainingRun(config, seed, prepared(dataset, config.feature_groups()))
         parts: list[NDArray[np.float32]] = []  # (B, S, 2), of validation after each epoch
@@ -142,14 +151,19 @@ def halves(epochs: NDArray[np.float32], target: NDArray[np.float32], found: dict
     sums = np.stack([sequence_statistics(prediction, target) for prediction in epochs])  # (E, N, 6, 2)
     block = {variant: np.empty(sums.shape[1:]) for variant in found}
     for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
-        scores = correlations(sums[:, other].sum(1))  # (E, 2)
-        order = np.argsort(-scores.mean(1))
-        block[""][half] = sums[order[0], half]
-        block["snapshots"][half] = sequence_statistics(epochs[order[:TOP], half].mean(0), target[half])
-        for k, epoch in enumerate(scores.argmax(0)):
-            block["epoch per target"][half, :, k] = sums[epoch, half, :, k]
+        history = [record(epoch, score) for epoch, score in enumerate(correlations(sums[:, other].sum(1)))]
+        for variant, values in VARIANTS.items():
+            chosen = KeptEpochs(RunConfig.parse(values), TARGETS).chosen(history)
+            prediction = np.stack([epochs[own, half, :, k].mean(0) for k, own in enumerate(chosen)], -1)  # (n, S, 2)
+            block[variant][half] = sequence_statistics(prediction, target[half])
     for variant, values in block.items():
         found[variant].append(values)
+
+
+def record(epoch: int, scores: Floats) -> EpochRecord:
+    """An epoch with its scores (2,) on the sequences that choose."""
+    by_target = dict(zip(TARGETS, scores.tolist(), strict=True))
+    return EpochRecord(epoch, 0.0, by_target, float(scores.mean()), 0.0, 0.0, 0.0, 0.0)
 
 
 def scores(measured: Floats) -> Floats:

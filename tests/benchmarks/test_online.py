@@ -26,9 +26,9 @@ from rich.table import Table
 
 from lobmodels.checkpoint import Checkpoint
 from lobmodels.ensemble import graph
-from lobmodels.ensemble.bundle import Bundle, write_submission
+from lobmodels.ensemble.bundle import MEGABYTE, Bundle, submission_bytes, write_submission
 from lobmodels.inputs import as_tensor
-from tests.lobmodels.ensemble.made_runs import rows, run
+from tests.lobmodels.ensemble.made_runs import rows, run, several
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 STEPS = 1000
@@ -92,6 +92,31 @@ def test_step(case: str) -> None:
         ratios = (ratio(found, base), ratio(found, times["ours, numpy"]))
         table.add_row(name, f"{statistics.median(found) * 1e6:.1f}", *(f"{value:.2f}" for value in ratios))
     Console(width=100).print(table)
+
+
+@pytest.mark.parametrize("width", [64, 144])
+def test_kept_epochs(width: int) -> None:
+    """Prints the processor time of a step, and the size, of a run that keeps so many epochs, with the compiled step."""
+    values, raw = {"hidden_size": width, "num_layers": 2}, rows(1, STEPS)[0]
+    table = Table(title=f"epochs kept of a gru 2x{width}: one step, best median of {STARTS}")
+    for column in ("epochs", "us", "MB"):
+        table.add_column(column, justify="right")
+    for n in (1, 2, 4, 8):
+        member = run("joint#0", **values) if n == 1 else several("joint#0", [(1 / n, 1 / n)] * n, **values)
+        step = ours([member], raw, "numba")
+        size = len(submission_bytes(Bundle.of([member]))) / MEGABYTE
+        table.add_row(str(n), f"{min(processor(step) for _ in range(STARTS)) * 1e6:.1f}", f"{size:.2f}")
+    Console(width=100).print(table)
+
+
+def processor(step: Step) -> float:
+    """Median seconds of processor time of a step, which other work on the machine hardly changes."""
+    taken = []
+    for t in range(STEPS):
+        started = time.process_time_ns()
+        step(t)
+        taken.append(time.process_time_ns() - started)
+    return statistics.median(taken) / 1e9
 
 
 def test_start(tmp_path: Path) -> None:

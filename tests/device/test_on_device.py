@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, load_dataset
 from lobmodels.device import float32_arithmetic
+from lobmodels.metric import weighted_pearson
 from lobmodels.networks.gpu_recurrent import gru_on_gpu, usable_kernels
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
@@ -92,6 +93,21 @@ def test_resume(gpu: torch.device, is_real: bool, amp: bool) -> None:
         run.train_epoch()
         state = run.state()
     assert run.epoch == 3 and run.history[-1].loss < run.history[0].loss * 1.1
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "half"])
+def test_kept_epochs(gpu: torch.device, is_real: bool, amp: bool) -> None:
+    """What two kept epochs predict together here is what they predict on the CPU, and the score is theirs."""
+    dataset, values = sized(is_real)
+    run = start(dataset, values | {"amp": amp, "snapshots": 2}, gpu)
+    while not run.finished:
+        run.train_epoch()
+    found, raw = run.result(), dataset.valid.features
+    assert len(found.epochs) == 2 and {tensor.device for tensor in found.epochs[0].weights.values()} == {CPU}
+    assert abs(found.predict(raw, gpu) - found.predict(raw)).max() < 1e-4
+    select = run.data.select_index
+    expected = weighted_pearson(found.predict(raw)[select][:, 99:], dataset.valid.targets[select][:, 99:])
+    assert found.score == pytest.approx(expected.mean(), abs=1e-4)
 
 
 def test_streamed_data_is_resident_data(gpu: torch.device, is_real: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,8 @@ def test_later_parameters_leave_old_configurations_what_they_are() -> None:
     assert not set(RunConfig.parse({}).identity()) & {"conv_kernel", "rolling_mean", "target_clip", "swa_epochs"}
     assert RunConfig.parse({"swa_epochs": 3}).identity()["swa_epochs"] == 3
     assert RunConfig.parse({"swa_epochs": 3}).key() != KEY_OF_THE_DEFAULTS
+    assert RunConfig.parse({"snapshots": 1, "epoch_per_target": False}).key() == KEY_OF_THE_DEFAULTS
+    assert RunConfig.parse({"snapshots": 2}).key() != KEY_OF_THE_DEFAULTS
 
 
 def test_a_ramp_is_another_configuration() -> None:

@@ -43,6 +43,8 @@ RECIPES: dict[tuple[str, Any], dict[str, Any]] = {
     ("ema_decay", 0.9): {},
     ("ema_ramp", True): {"ema_decay": 0.9},
     ("swa_epochs", 2): {},
+    ("snapshots", 2): {},
+    ("epoch_per_target", True): {"snapshots": 2},
     ("conv_kernel", 1): {"input_block": "convolution"},
     ("conv_kernel", 12): {"input_block": "convolution", "derived": True, "normalizer": "zscore"},
 }
@@ -70,14 +72,15 @@ def configuration(name: str, value: Any) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def trained(small_dataset: Dataset) -> dict[tuple[str, Any], Checkpoint]:
-    """One epoch of every choice, each read back from its checkpoint's bytes."""
+    """One epoch of every choice, three of those that keep two, each read back from its checkpoint's bytes."""
     found: dict[tuple[str, Any], Checkpoint] = {}
     done: dict[str, bytes] = {}
     for choice in CHOICES:
         config = configuration(*choice)
         if config.key() not in done:
             run = TrainingRun(config, 0, RunData.prepare(small_dataset, config))
-            run.train_epoch()
+            for _ in range(2 * config.snapshots - 1):
+                run.train_epoch()
             done[config.key()] = run.result(f"joint#{len(done)}").to_bytes()
         found[choice] = Checkpoint.from_bytes(done[config.key()])
     return found
@@ -111,13 +114,15 @@ def whole(bundle: Bundle, raw: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def online(bundle: Bundle, raw: np.ndarray) -> dict[str, np.ndarray]:
-    """Predictions (T, K, 2) of the members row by row, on each backend of the submission's runtime."""
+    """Predictions (T, K, 2) of the members row by row, on each backend of the submission's runtime: of a run's networks
+    the sum by their shares."""
     found = {}
+    shares = np.concatenate([member.shares for member in bundle.members])  # (M, 2)
+    starts = np.cumsum([0, *(len(member.singles) for member in bundle.members[:-1])])
     for backend in ("numpy", "numba"):
         predictor = bundle.predictor(backend)
-        found[backend] = np.stack(
-            [(predictor.predict(0, t, True, row), predictor.members)[1] for t, row in enumerate(raw[0])]
-        )
+        networks = [(predictor.predict(0, t, True, row), predictor.members)[1] for t, row in enumerate(raw[0])]
+        found[backend] = np.add.reduceat(np.stack(networks) * shares, starts, axis=1)
     return found
 
 
@@ -160,6 +165,12 @@ def test_each_choice_changes_something(trained: dict[tuple[str, Any], Checkpoint
             assert same == word, f"{name}: {word} gives the run of {same}"
     default = trained["architecture", "gru"].predict(raw)
     assert not any(np.array_equal(default, trained[flag, True].predict(raw)) for flag in FEATURE_FLAGS)
+
+
+def test_choices_of_epochs_are_walked(bundle: Bundle, trained: dict[tuple[str, Any], Checkpoint]) -> None:
+    """Both runs consist of several networks: a choice that kept one would prove nothing above."""
+    for choice in (("snapshots", 2), ("epoch_per_target", True)):
+        assert len(bundle.members[of(bundle, trained, choice)].epochs) >= 2
 
 
 def test_the_zip_carries_the_runtime_as_it_is(bundle: Bundle) -> None:

@@ -37,5 +37,8 @@ def test_one_run_by_hand(small_data: Path) -> None:
     assert epochs == [0, 1] == model.history.column("epoch") and model.checkpoint.seed == 3
     assert [trace.name for trace in model.plot_curves().data] == ["t0", "t1", "mean"]
     assert model.scores["select"]["mean"] == max(model.history.column("mean"))  # type: ignore[index]
+    several = lobtuna.train({**configuration, "snapshots": 2}, small_data, 3)
+    assert model.summary.endswith(f"best epoch {model.checkpoint.best_epoch + 1}")
+    assert several.summary.endswith("mean of epochs 1, 2") and several.scores["select"] != model.scores["select"]
     with pytest.raises(lobtuna.EXPECTED, match="hidden_sise"):
         lobtuna.train({"hidden_sise": 4}, small_data)

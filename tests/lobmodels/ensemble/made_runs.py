@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.inputs import InputPipeline
 from lobmodels.networks import build_network
+from lobmodels.networks.mixture import KeptEpoch
 from lobmodels.schema import LOB
 
 
@@ -47,3 +49,12 @@ def run(name: str = "joint#0", seed: int = 0, gain: float = 1.5, **values: Any) 
         valid_fingerprint="valid",
         prediction_std=(0.4, 0.3),
     )
+
+
+def several(name: str, shares: list[tuple[float, float]], **values: Any) -> Checkpoint:
+    """A run that keeps an epoch for each of `shares`: the second, the fourth and so on."""
+    singles = [run(name, 100 + i, **values) for i in range(len(shares))]
+    epochs = tuple(
+        KeptEpoch(2 * i + 1, one.weights, share) for i, (one, share) in enumerate(zip(singles, shares, strict=True))
+    )
+    return dataclasses.replace(singles[0], weights={}, epochs=epochs, prediction_std=(0.8, 0.5))

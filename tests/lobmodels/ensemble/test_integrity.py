@@ -18,7 +18,7 @@ from lobmodels.ensemble.digests import array_digests, sealed
 from lobmodels.ensemble.integrity import check_digests, check_stored
 from lobmodels.errors import BundleError
 from lobmodels.files import zip_bytes
-from tests.lobmodels.ensemble.made_runs import run
+from tests.lobmodels.ensemble.made_runs import run, several
 
 Arrays = dict[str, np.ndarray]
 Change = Callable[[dict[str, Any], Arrays], None]
@@ -39,10 +39,16 @@ def trained(first: int = 0) -> list[Checkpoint]:
     return runs
 
 
-def damaged(folder: Path, change: Change, redo: bool) -> Path:
-    """The submission of `trained()` after a change; with `redo` its digests are made to fit, as a forger would."""
+def of_epochs() -> list[Checkpoint]:
+    """A run of three epochs, of which two serve a target each, and a run of one."""
+    shares = [(0.5, 0.0), (0.5, 0.5), (0.0, 0.5)]
+    return [several("joint#5", shares, hidden_size=4, num_layers=1), run("joint#6", 6, hidden_size=4, num_layers=1)]
+
+
+def damaged(folder: Path, change: Change, redo: bool, runs: Callable[[], list[Checkpoint]] = trained) -> Path:
+    """The submission of `runs()` after a change; with `redo` its digests are made to fit, as a forger would."""
     path = folder / "submission.zip"
-    path.write_bytes(submission_bytes(Bundle.of(trained())))
+    path.write_bytes(submission_bytes(Bundle.of(runs())))
     submission = read_submission(path)
     manifest, arrays = json.loads(json.dumps(submission.manifest)), dict(submission.arrays)
     change(manifest, arrays)
@@ -158,6 +164,59 @@ def test_what_was_not_trained_is_refused(tmp_path: Path, change: Change, message
     submission = read_submission(damaged(tmp_path, change, redo=True))
     with pytest.raises(BundleError, match=message):
         check_stored(submission, {member.name: member for member in trained()})
+
+
+def shift_the_shares(manifest: dict[str, Any], _: Arrays) -> None:
+    """Other shares of the epochs, which sum to 1, with the weights that they give."""
+    for member, shares in zip(manifest["members"], ([0.9, 0.0], [0.1, 0.5]), strict=False):
+        member["run"]["shares"] = shares
+        member["weight"] = [share / 2 for share in shares]
+
+
+def reweigh_an_epoch(manifest: dict[str, Any], _: Arrays) -> None:
+    """Other weights of two epochs, whose shares are left as they are."""
+    for member, weight in zip(manifest["members"], (0.4, 0.1), strict=False):
+        member["weight"] = [weight, member["weight"][1]]
+
+
+def leave_out_an_epoch(manifest: dict[str, Any], arrays: Arrays) -> None:
+    """The last epoch of the run, its share given to the one before."""
+    del manifest["members"][2]
+    manifest["members"][1]["weight"][1] = 0.5
+    for name in [name for name in arrays if name.startswith("member.2.")]:
+        arrays[name] = arrays.pop(name.replace("member.2.", "member.3."))
+
+
+def test_a_run_of_several_epochs_is_accepted(tmp_path: Path) -> None:
+    """Its epochs are found in the stored checkpoint of the run."""
+    submission = read_submission(damaged(tmp_path, lambda *_: None, redo=False, runs=of_epochs))
+    assert submission.names == ["joint#5@e2", "joint#5@e4", "joint#5@e6", "joint#6"]
+    assert check_digests(submission) is True
+    check_stored(submission, {member.name: member for member in of_epochs()})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (ruin_one, r"joint#5@e4 is not that of the stored checkpoints in head.bias\. Do not send it"),
+        (permute, "joint#5@e2 holds the weights of joint#5@e4; joint#5@e4 holds the weights of joint#5@e2"),
+        (permute_the_manifest, "it holds joint#5@e4, joint#5@e2, joint#5@e6, joint#6, and its runs consist of joint#5"),
+        (shift_the_shares, "joint#5@e2 is described with another weight and run than its run has; joint#5@e4 is"),
+        (reweigh_an_epoch, "joint#5@e2 is described with another weight than its run has; joint#5@e4 is described"),
+        (
+            leave_out_an_epoch,
+            r"it holds joint#5@e2, joint#5@e4, joint#6, and its runs consist of joint#5@e2, joint#5@e4",
+        ),
+    ],
+)
+def test_epochs_that_were_not_trained_so_are_refused(tmp_path: Path, change: Change, message: str) -> None:
+    """Though the digests were made to fit; a weight that was changed, by its digest as well."""
+    submission = read_submission(damaged(tmp_path, change, redo=True, runs=of_epochs))
+    with pytest.raises(BundleError, match=message):
+        check_stored(submission, {member.name: member for member in of_epochs()})
+    if change in (ruin_one, permute):
+        with pytest.raises(BundleError, match="joint#5@e4"):
+            check_digests(read_submission(damaged(tmp_path, change, redo=False, runs=of_epochs)))
 
 
 def test_a_zip_of_the_first_versions(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from lobmodels.config import RunConfig
 from lobmodels.data import Dataset, validation_split
 from lobmodels.errors import DataError
 from lobmodels.metric import weighted_pearson
+from lobmodels.networks.mixture import KeptEpoch
 from lobmodels.profile.chunks import column_groups
 from lobmodels.profile.importance import profile_run, scores_of, sequence_sums
 from lobmodels.schema import LOB
@@ -63,6 +64,17 @@ def test_run_importance(small_dataset: Dataset, run) -> None:  # type: ignore[no
     assert other.sequences == 24 and "other validation data" in other.which
     with pytest.raises(DataError, match="at least two"):
         profile_run(run, replace(small_dataset.train, seq_ix=small_dataset.train.seq_ix[:1]))
+
+
+def test_a_run_of_several_epochs_is_profiled_as_it_predicts(small_dataset: Dataset, run) -> None:  # type: ignore[no-untyped-def]
+    """The scores are those of what its epochs predict together."""
+    other = {name: tensor.flip(0) for name, tensor in run.weights.items()}
+    epochs = (KeptEpoch(0, run.weights, (0.5, 0.0)), KeptEpoch(1, other, (0.5, 1.0)))
+    several = replace(run, weights={}, epochs=epochs)
+    _, report = validation_split(12, 0.25)
+    predicted = several.predict(small_dataset.valid.features[report])[:, WARMUP:]
+    expected = weighted_pearson(predicted, small_dataset.valid.targets[report, WARMUP:])
+    np.testing.assert_allclose(profile_run(several, small_dataset.valid).scores.values, expected, atol=1e-5)
 
 
 def test_run_that_ignores_its_inputs_depends_on_nothing(small_dataset: Dataset, run) -> None:  # type: ignore[no-untyped-def]

@@ -38,6 +38,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "convolution": {"input_block": "convolution", "head": "mlp_per_target", "target_clip": 1.0, "amp": False},
     "convolution, amp": {"input_block": "convolution", "head": "mlp_per_target", "loss": "weighted_huber"},
     "last epochs": {"ema_decay": 0.9, "ema_ramp": True, "swa_epochs": 2, "amp": False},
+    "snapshots": {"snapshots": 2, "amp": False},
+    "snapshots, amp": {"epoch_per_target": True, "snapshots": 2, "architecture": "lstm"},
     "augmented, averaged": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2, "amp": False},
     "augmented, averaged, amp": {"input_noise": 0.1, "feature_dropout": 0.2, "ema_decay": 0.9, "dropout": 0.2},
 }
@@ -73,7 +75,7 @@ class Walk:
 
     run: TrainingRun
     checkpoint: Checkpoint
-    devices: set[torch.device]  # of parameters, averages and best weights
+    devices: set[torch.device]  # of parameters, averages and kept weights
     waits: list[list[str]]  # of the two parts of each step
     between: list[int]  # waits of the host up to each pause of the second epoch
     on_gpu: np.ndarray  # predictions of the checkpoint there
@@ -98,9 +100,9 @@ def walk(recipe: str, lies: str) -> Walk:
         run.train_epoch()
         between = [len(cuda.syncs) for _ in run.steps()]
         result = run.result("gpu")
-        assert {weight.device for weight in result.weights.values()} == {CPU}
+        assert {weight.device for single in result.singles for weight in single.weights.values()} == {CPU}
         checkpoint = Checkpoint.from_bytes(result.to_bytes())
-        weights = [*run.network.parameters(), *run.averages.evaluated.parameters(), *run.best_weights.values()]
+        weights = [*run.network.parameters(), *run.averages.evaluated.parameters(), *run.kept.tensors().values()]
         devices = {weight.device for weight in weights}
         return Walk(run, checkpoint, devices, waits, between, checkpoint.predict(dataset().valid.features, GPU))
 
@@ -178,7 +180,7 @@ def test_a_step_waits_for_nothing(recipe: str, lies: str) -> None:
     assert len(walked.between) == 4 and len(set(walked.between)) == 1
 
 
-@pytest.mark.parametrize("recipe", ["gru", "lstm, amp", "attention, amp", "augmented, averaged, amp"])
+@pytest.mark.parametrize("recipe", ["gru", "lstm, amp", "attention, amp", "snapshots, amp", "augmented, averaged, amp"])
 @pytest.mark.parametrize(("first", "then"), [(CPU, GPU), (GPU, CPU), (GPU, OTHER)], ids=str)
 def test_a_state_goes_on_elsewhere(
     first: torch.device, then: torch.device, recipe: str, monkeypatch: pytest.MonkeyPatch
@@ -192,7 +194,7 @@ def test_a_state_goes_on_elsewhere(
         assert moved.history == stored.history and moved.schedule.lr == stored.schedule.lr
         before, after = (unpack(run.state(), "it")[0] for run in (stored, moved))
         assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-        held = [*moved.network.parameters(), *moved.best_weights.values(), *moved.averages.evaluated.parameters()]
+        held = [*moved.network.parameters(), *moved.kept.tensors().values(), *moved.averages.evaluated.parameters()]
         held += [value for slots in moved.optimizer.state.values() for value in slots.values()]
         assert {tensor.device for tensor in held} == {then}
         for run in (stored, moved):

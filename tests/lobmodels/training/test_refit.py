@@ -29,6 +29,16 @@ def test_the_epochs_are_the_median_best_scaled_to_the_steps() -> None:
     assert mixed.epochs == 10
 
 
+def test_each_target_has_its_epochs() -> None:
+    """The median over the runs for each target, scaled to the steps; the refit lasts as long as the longest, and a plan
+    without such epochs is stored as it was before there were any."""
+    runs = [PastRun(9, 4, by_target=own) for own in ((5, 20), (10, 15), (15, 10))]
+    plan = plan_refit(config(epochs=30, epoch_per_target=True), runs, steps=5)
+    assert (plan.epochs, plan.by_target) == (12, (8, 12)) and plan.document()["by_target"] == [8, 12]
+    plain = plan_refit(config(epochs=30), runs, steps=5)
+    assert (plain.epochs, plain.by_target) == (7, ()) and "by_target" not in plain.document()
+
+
 def test_rates_that_followed_scores_are_repeated() -> None:
     """The rate after so many steps is the runs' median at that step; a run that had ended keeps its last."""
     runs = [

@@ -25,6 +25,8 @@ RECIPES = {
     "ramp, last epochs": {"ema_decay": 0.9, "ema_ramp": True, "swa_epochs": 2, "target_clip": 1.0},
     "convolution": {"input_block": "convolution", "conv_kernel": 3, "rolling_mean": True, "rolling_delta": True},
     "heads": {"head": "mlp_per_target", "loss": "weighted_huber"},
+    "snapshots": {"snapshots": 2},
+    "snapshots per target, average": {"snapshots": 2, "epoch_per_target": True, "ema_decay": 0.5},
     "lstm": {"architecture": "lstm", "head": "mlp", "temporal_consistency": 0.1},
 }
 
@@ -134,7 +136,12 @@ def test_scores_are_computed_in_float32(small_dataset: Dataset) -> None:
 
 def test_runs_take_turns(small_dataset: Dataset) -> None:
     """Several runs of one process, a step each in turn, are bit for bit the runs alone."""
-    recipes = [RECIPES["attention"] | {"dropout": 0.3}, RECIPES["cosine, augmentation"], {"loss": "huber"}]
+    recipes = [
+        RECIPES["attention"] | {"dropout": 0.3},
+        RECIPES["cosine, augmentation"],
+        {"loss": "huber"},
+        RECIPES["snapshots"],
+    ]
     alone = [start(small_dataset, seed=i, **recipe) for i, recipe in enumerate(recipes)]
     for run in alone:
         run.train_epoch()
@@ -147,4 +154,5 @@ def test_runs_take_turns(small_dataset: Dataset) -> None:
             torch.randn(3)  # whatever else the process draws
     for one, other in zip(alone, together, strict=True):
         assert [without_time(r) for r in one.history] == [without_time(r) for r in other.history]
-        assert all(torch.equal(one.best_weights[name], other.best_weights[name]) for name in one.best_weights)
+        mine, theirs = one.kept.tensors(), other.kept.tensors()
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)

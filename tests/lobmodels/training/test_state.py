@@ -1,5 +1,6 @@
 """A run resumes as if nothing had happened, and only from a state of its own."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,7 +25,10 @@ def test_resumed_equals_undisturbed(small_dataset: Dataset, recipe: str) -> None
     assert [without_time(r) for r in resumed.history] == [without_time(r) for r in undisturbed.history]
     a, b = undisturbed.result(), resumed.result()
     assert a.scores == b.scores and a.best_epoch == b.best_epoch
-    assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+    assert bool(a.epochs) == recipe.startswith("snapshots")
+    for mine, theirs in zip(a.singles, b.singles, strict=True):
+        assert mine.name == theirs.name and np.array_equal(a.shares, b.shares)
+        assert all(torch.equal(mine.weights[name], theirs.weights[name]) for name in mine.weights)
 
 
 def test_state_of_another_run_is_refused(small_dataset: Dataset) -> None:

@@ -49,4 +49,14 @@ def test_an_order_survives_the_database() -> None:
     """Read back it is the same; what somebody else wrote there is no order."""
     order = RefitOrder((EarlierRun(0, 7, (1e-3, 5e-4)), EarlierRun(None, 9)), 0.31, with_report=True)
     assert RefitOrder.from_json(order.to_json()) == order
+    assert order.to_json()["runs"] == [[0, 7, [1e-3, 5e-4]], [None, 9, []]]  # as earlier versions read it
+    own = RefitOrder((EarlierRun(0, 7, (), (3, 7)),), 0.31)
+    assert RefitOrder.from_json(own.to_json()) == own
+
+
+def test_how_long_a_refit_lasts() -> None:
+    """The median of its runs' best epochs; where each target has its own, the longer of the two medians."""
+    assert RefitOrder(tuple(EarlierRun(None, best) for best in (3, 9, 4)), 0.31).epochs == 4
+    own = ((5, 20), (10, 15), (15, 10))
+    assert RefitOrder(tuple(EarlierRun(None, 9, (), each) for each in own), 0.31).epochs == 15
     assert [RefitOrder.from_json(other) for other in (None, 3, {}, {"runs": [1]})] == [None] * 4

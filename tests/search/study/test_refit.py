@@ -47,7 +47,7 @@ def test_a_refit_is_no_evidence(study: optuna.Study) -> None:
 def test_the_order_is_what_the_runs_say(study: optuna.Study) -> None:
     """Best epochs of all runs, and learning rates only where the schedule follows scores."""
     row = rank_study(study).rows[0]
-    order = order_for(row)
+    order = order_for(row, ("t0", "t1"))
     assert [run.best for run in order.runs] == [(run.best_epoch or 0) + 1 for run in row.runs]
     assert order.promised == pytest.approx(row.mean)
 

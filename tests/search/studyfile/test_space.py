@@ -48,6 +48,8 @@ RECIPES = StudySpec.from_json(
             "ema_decay": {"float": [0.9, 0.999], "or": 0.0},
             "ema_ramp": {"choices": [False, True]},
             "swa_epochs": {"int": [2, 6], "or": 0},
+            "snapshots": {"int": [1, 4]},
+            "epoch_per_target": {"choices": [False, True]},
         },
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ class WantedReports:
         return {"live": EVERY_STEP if self.running else 0, "reports": asdict(self)}
 
     @staticmethod
-    def from_json(request: dict[str, Any]) -> WantedReports:
+    def from_json(request: Mapping[str, Any]) -> WantedReports:
         """What a request asks for; that of a worker of an earlier version has `live`: a bound, or whether it wants all
         reports of running trials."""
         if "reports" in request:

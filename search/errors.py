@@ -19,10 +19,11 @@ class SearchError(Exception):
 
 
 class SpecError(SearchError):
-    """A study file is wrong. `problems` holds every problem found, each with its line where there is one."""
+    """A study file is wrong. `problems` holds every problem found, each with its line where there is one; `name` is the
+    study's, where the file says it."""
 
-    def __init__(self, source: str, problems: Iterable[str]) -> None:
-        self.source = source
+    def __init__(self, source: str, problems: Iterable[str], name: str | None = None) -> None:
+        self.source, self.name = source, name
         self.problems = list(problems)
         if len(self.problems) == 1:
             text = f"{source}: {self.problems[0]}"

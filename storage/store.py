@@ -14,12 +14,12 @@ from storage.artifacts.stores import open_artifacts
 from storage.errors import StorageError
 from storage.fleet import Fleet
 from storage.optuna_internals import storage_of
+from storage.wanted import ENDED_ALONE, WantedReports
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from sqlalchemy import Engine
 
-EVERY_STEP = 2**31 - 1  # as `live`, below: all reports
 ARTIFACTS = "artifacts"  # study user attribute: the URL of its artifact store; absent means the database itself
 
 
@@ -35,7 +35,7 @@ class AskChanges(Protocol):
         *,
         newest: int,
         running: bool,
-        live: int = 0,
+        wanted: WantedReports = ENDED_ALONE,
     ) -> dict[int, FrozenTrial] | None: ...
 
 

@@ -75,7 +75,7 @@ def create(
     from search.errors import SearchError
     from search.work import begin
 
-    spec, plugins = begin.read_definition(file, plugin or [], data)
+    spec, plugins = begin.read_definition(file, plugin or [], data, storage)
     if dry_run:
         from search.cli.preview import show_preview
         from search.study.create import refuse_past_end

@@ -60,7 +60,7 @@ def run(
     from search.study.plan import begin_plan
     from search.work.begin import create, read_definition
 
-    spec, plugins = read_definition(file, options["plugin"] or [], options["data"])
+    spec, plugins = read_definition(file, options["plugin"] or [], options["data"], options["storage"])
     print_warnings(create(spec, options["storage"], options["data"], plugins=plugins).warnings)
     if plan is not None and not begin_plan(open_study(options["storage"], spec.name)).exported:
         _refuse_to_overwrite(output, force)

@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
-from search.study.record import BASELINE, DEVICE, reports_of, seconds_of
+from search.study.record import BASELINE, DEVICE, epochs_of, reports_of, seconds_of
 from search.studyfile.parameters import Fixed
 from search.studyfile.spec import StudySpec
 
@@ -77,7 +77,7 @@ def best_until(trial: FrozenTrial, epochs: int) -> float:
 def relative_price(others: Sequence[FrozenTrial], trial: FrozenTrial, epochs: int) -> float:
     """Seconds of one of the trial's epochs in units of the median on the same device; 1 where that is unknown."""
     same = [t for t in others if t.user_attrs.get(DEVICE) == trial.user_attrs.get(DEVICE)]
-    usual = [seconds_of(t) / len(reports_of(t)) for t in same if seconds_of(t) > 0]
+    usual = [seconds_of(t) / epochs_of(t) for t in same if seconds_of(t) > 0]
     own = seconds_of(trial) / epochs
     return own / float(np.median(usual)) if usual and own > 0 else 1.0
 

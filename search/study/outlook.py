@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
@@ -16,13 +16,18 @@ from search.study.record import CONFIGURATION, seconds_of, state_of
 from search.study.words import brief
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
+from search.studyfile.terms import BudgetSpec
+
+if TYPE_CHECKING:
+    from search.study.plan import EnsemblePlan
 
 RECENT = 20  # ended trials whose length says how long one takes
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """`seconds_left` is the time until the budget is spent, with as many runs at once as now; None if not known."""
+    """`seconds_left` is the time until the budget is spent, with as many runs at once as now; None if not known, as
+    while replicates are trained."""
 
     begun: int
     limit: int | None  # of trials
@@ -43,19 +48,40 @@ class Outlook:
         return "none yet" if self.best is None else f"{self.best:.4f}, trial {self.best_trial}: {self.words}"
 
 
-def outlook_of(spec: StudySpec, trials: Sequence[FrozenTrial], running: int, now: datetime | None = None) -> Outlook:
-    """The outlook of a study with these trials, while so many run, its replicates included."""
+def outlook_of(
+    spec: StudySpec,
+    trials: Sequence[FrozenTrial],
+    running: int,
+    now: datetime | None = None,
+    *,
+    replicates: Sequence[FrozenTrial] = (),
+    plan: EnsemblePlan | None = None,
+) -> Outlook:
+    """The outlook of a study with these trials and `replicates`, while so many of both run. Under a plan replicates
+    count as trials of the budget."""
     paid = begun(trials)
+    if plan is not None:
+        paid = [trial for trial in (*paid, *begun(replicates)) if state_of(trial) != "withdrawn"]
     finished = [t for t in trials if t.state == TrialState.COMPLETE and state_of(t) == "complete"]
     best = max(finished, key=lambda t: (t.values[0], -t.number), default=None)
-    left = _seconds_left(spec, paid, running, now or datetime.now(UTC))
+    left = None if _repeats(plan, replicates) else _seconds_left(spec, plan, paid, running, now or datetime.now(UTC))
     if best is None:
         return Outlook(len(paid), spec.budget.trials, running, None, None, "", left)
     words = brief(_configuration(spec, best))
     return Outlook(len(paid), spec.budget.trials, running, float(best.values[0]), best.number, words, left)
 
 
-def _seconds_left(spec: StudySpec, paid: Sequence[FrozenTrial], running: int, now: datetime) -> float | None:
+def _repeats(plan: EnsemblePlan | None, replicates: Sequence[FrozenTrial]) -> bool:
+    """Whether replicates take the workers' time. The trials of the search do not tell for how long: those of a plan end
+    where the ensemble gains nothing more, others are in no budget."""
+    if plan is not None:
+        return bool(plan.chosen or plan.ended)
+    return any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in replicates)
+
+
+def _seconds_left(
+    spec: StudySpec, plan: EnsemblePlan | None, paid: Sequence[FrozenTrial], running: int, now: datetime
+) -> float | None:
     """Until the first of the budget's limits; running trials are counted with what they have done so far."""
     budget = spec.budget
     left = [] if budget.until is None else [(budget.until - now).total_seconds()]
@@ -67,8 +93,20 @@ def _seconds_left(spec: StudySpec, paid: Sequence[FrozenTrial], running: int, no
         recent = sorted(ended, key=lambda t: t.datetime_complete or datetime.min)[-RECENT:]
         each = fmean(seconds_of(t) for t in recent)
         done = sum(min(seconds_of(t), each) for t in unfinished)
-        left.append(((budget.trials - len(paid) + len(unfinished)) * each - done) / running)
+        longer = _longer_replicates(budget, plan, recent, each)
+        left.append(((budget.trials - len(paid) + len(unfinished)) * each + longer - done) / running)
     return max(min(left), 0.0) if left else None
+
+
+def _longer_replicates(
+    budget: BudgetSpec, plan: EnsemblePlan | None, recent: Sequence[FrozenTrial], each: float
+) -> float:
+    """Seconds by which a plan's replicates, which no pruner ends, take longer than as many `recent` trials."""
+    complete = [seconds_of(trial) for trial in recent if trial.state == TrialState.COMPLETE]
+    searched = None if plan is None else plan.search_budget(budget).trials
+    if searched is None or budget.trials is None or not complete:
+        return 0.0
+    return (budget.trials - searched) * (fmean(complete) - each)
 
 
 def _configuration(spec: StudySpec, trial: FrozenTrial) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from search.study.curve_pruner import CurvePruner, build_curve_pruner
 from search.study.halving import HalvingPruner, build_halving
 from search.study.quiet import without_experimental_warning
 from search.studyfile.spec import StudySpec
-from storage.store import EVERY_STEP
+from storage.wanted import ENDED_ALONE, EVERY_STEP, WantedReports
 
 
 def build_pruner(spec: StudySpec) -> BasePruner:
@@ -25,15 +25,14 @@ def build_pruner(spec: StudySpec) -> BasePruner:
     return PRUNERS[spec.pruner.name](spec)
 
 
-def read_of_running(spec: StudySpec) -> int:
-    """The pruner compares a run with reports of runs that are still under way: with those before this step, 0 for none.
-
-    Where hours are the budget, halving divides a run's seconds by all its epochs.
-    """
+def wanted_reports(spec: StudySpec) -> WantedReports:
+    """What a worker reads of the others' trials. Halving compares the scores until its last rung, of running trials as
+    well; a second look forecasts from whole curves."""
     pruner = build_pruner(spec)
     if not isinstance(pruner, HalvingPruner):
-        return 0
-    return EVERY_STEP if spec.budget.hours is not None else max(pruner.rungs, default=0)
+        return ENDED_ALONE
+    last = max(pruner.rungs, default=0)
+    return WantedReports(running=last, ended=EVERY_STEP if spec.second_look.share else last)
 
 
 def needs_news(pruner: BasePruner, epochs: int, due: bool) -> bool:

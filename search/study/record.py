@@ -223,6 +223,14 @@ def reports_of(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in trial.intermediate_values.items() if value not in WORSTS}
 
 
+def epochs_of(trial: FrozenTrial) -> int:
+    """Epochs that the trial has been trained for, from its last report: a worker does not read all of another's."""
+    if trial.last_step is None:
+        return 0
+    scored = trial.intermediate_values[trial.last_step] not in WORSTS or trial.user_attrs.get(FAILURE) not in FAILURES
+    return trial.last_step + scored
+
+
 def seconds_of(trial: FrozenTrial) -> float:
     """Seconds of training that the trial's worker has measured so far."""
     return max(_number(trial.user_attrs.get(SECONDS), 0.0), 0.0)

@@ -110,23 +110,23 @@ def status_of(study: optuna.Study) -> Status:
     fleet = store_of(study).fleet
     trials = study.get_trials(deepcopy=False)
     seeds = find_replicates(study)
+    replicates = [] if seeds is None else seeds.get_trials(deepcopy=False)
     workers = at_work(study, trials, fleet)
     if seeds is not None:
-        workers += at_work(seeds, seeds.get_trials(deepcopy=False), fleet)
+        workers += at_work(seeds, replicates, fleet)
     spec, plan = spec_of(study), EnsemblePlan.of(study.user_attrs)
     repeated = attempts(study) if plan is not None else []
-    outlook = outlook_of(spec, trials, sum(worker.silent is not True for worker in workers))
+    running = sum(worker.silent is not True for worker in workers)
     failed = [t for t in reversed(trials) if state_of(t) == "failed"]
     return Status(
         study=study.study_name,
         question=spec.question,
         trials=count(trials),
         best=best_run(finished_runs(study)),
-        replicates=None if seeds is None else count(seeds.get_trials(deepcopy=False)),
+        replicates=None if seeds is None else count(replicates),
         workers=tuple(workers),
         budget=use_of(spec.budget, trials) if plan is None else use_under(plan, spec.budget, trials, repeated),
-        # The search's trials do not say how long the replicates of a plan will take.
-        outlook=outlook if plan is None or not plan.chosen else replace(outlook, seconds_left=None),
+        outlook=outlook_of(spec, trials, running, replicates=replicates, plan=plan),
         plan=None if plan is None else describe_plan(plan, repeated),
         standstill=suggestion(trials) if plan is None else None,
         failures=tuple(_failure(read_trial(study.study_name, trial)) for trial in failed),

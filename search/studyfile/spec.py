@@ -103,8 +103,15 @@ def load_spec(path: Path | str) -> StudySpec:
         problems += found + _file_name_problems(document.value)
     if spec is None or problems:
         by_line = sorted(problems, key=lambda problem: document.line(problem[0]) or 0)
-        raise SpecError(str(path), dict.fromkeys(_located(p, said, document.line(p)) for p, said in by_line))
+        said = dict.fromkeys(_located(place, text, document.line(place)) for place, text in by_line)
+        raise SpecError(str(path), said, _name(document.value))
     return spec if spec.question else spec.model_copy(update={"question": leading_comment(text)})
+
+
+def _name(document: Any) -> str | None:
+    """The study's name in a file that may be wrong in any way."""
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _require(spec: StudySpec | None, problems: list[Problem], source: str) -> StudySpec:

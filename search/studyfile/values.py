@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lobmodels.config import RunConfig
+from lobmodels.plugins.declarations import WORDS
 
 _ADAPTERS: dict[tuple[str, str], TypeAdapter[Any]] = {}
 
@@ -25,7 +26,8 @@ def coerce(name: str, value: Any) -> tuple[Any, str | None]:
         item = error.errors()[0]
         text = f"{show(value)} is no value of {name}: {item['msg'][0].lower()}{item['msg'][1:]}"
         if item["type"] == "literal_error":
-            text += suggestion(value, allowed_words(name))
+            own = "; one of yours is known with --plugin FILE" if name in WORDS.values() else ""
+            text += suggestion(value, allowed_words(name)) or own
         elif field_type(name) == "flag":
             text += "; write true or false"
         elif isinstance(value, str) and _is_number(value):

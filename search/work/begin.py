@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +11,28 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
+from lobmodels.errors import PluginError
 from lobmodels.plugins.source import Source
 from lobmodels.schema_file import find_schema
-from search.errors import SearchError
+from search.errors import SearchError, SpecError
 from search.report.note import note_text, save_note
 from search.report.record import read_study
 from search.study.create import bind_data, create_study, refuse_past_end
-from search.study.open import study_names
-from search.study.plugins import load_plugins, used_plugins
+from search.study.open import existing_storage, load_study, revisions, study_names
+from search.study.plugins import load_plugins, stored_plugins, used_plugins
 from search.study.revise import Revision
 from search.study.revise import revise as apply_revision
 from search.studyfile.spec import StudySpec, load_spec
 from storage.backends.registry import open_storage, parse_url
+from storage.errors import StorageError
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset
+
+
+log = logging.getLogger(__name__)
+
+LOOK = 2.0  # seconds that a database is waited for where only a hint depends on it
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,45 @@ class Created:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
-def read_definition(file: Path, plugins: Sequence[Path], data: Path | None = None) -> tuple[StudySpec, list[Source]]:
+def read_definition(file: Path, plugins: Sequence[Path], data: Path | None, url: str) -> tuple[StudySpec, list[Source]]:
     """The study file, and those of the `plugins` and of installed ones that it uses, checked as `checked_plugins` does.
 
     Raises `SpecError` that lists every problem of the file, `PluginError` for a plugin that cannot be used,
-    `SearchError` for one that nothing uses.
+    `SearchError` for one that nothing uses, and where only a plugin is missing with which the study in the database
+    `url` was created.
     """
     sources = load_plugins(plugins)
-    spec = load_spec(file)
+    try:
+        spec = load_spec(file)
+    except SpecError as error:
+        given = {source.digest for source in sources}
+        missing = [source for source in _stored_plugins(url, error.name) if source.digest not in given]
+        if not missing:
+            raise
+        spec = load_spec(file)  # its words are known by now: what is still wrong is wrong
+        raise SearchError(_forgotten(spec.name, file, missing)) from None
     return spec, checked_plugins(spec, sources, len(plugins), data)
+
+
+def _stored_plugins(url: str, name: str | None) -> list[Source]:
+    """The plugins of the study `name` in its newest revision, declared here; none where that cannot be read."""
+    try:
+        storage = existing_storage(url, name, patience=LOOK)
+        studies = revisions(storage, name or "")
+        attributes = load_study(storage, studies[-1]).user_attrs if studies else {}
+        return stored_plugins(attributes)
+    except (SearchError, StorageError, PluginError) as error:
+        log.debug("no plugins of study %s: %s", name, error)
+        return []
+
+
+def _forgotten(name: str, file: Path, missing: Sequence[Source]) -> str:
+    parts = ", ".join(f"{part.kind} {part.name}" for source in missing for part in source.declarations)
+    files = " ".join(f"--plugin {source.file}" for source in missing)
+    return (
+        f"study {name!r} was created with parts of yours ({parts}), which {file} names too: add {files}, with the path "
+        "of your own copy"
+    )
 
 
 def checked_plugins(spec: StudySpec, sources: Sequence[Source], named: int, data: Path | None) -> list[Source]:

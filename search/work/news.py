@@ -41,7 +41,8 @@ def outlook(lanes: Sequence[Lane]) -> Outlook | None:
         return None
     repeated = latest(lane.replicates.storage.known() for lane in lanes if lane.replicates is not None)
     running = sum(trial.state == TrialState.RUNNING for trial in (*trials, *repeated))
-    return outlook_of(lanes[0].session.spec, trials, running)
+    session = lanes[0].session
+    return outlook_of(session.spec, trials, running, replicates=repeated, plan=session.plan)
 
 
 def latest(lists: Iterable[Sequence[FrozenTrial]]) -> list[FrozenTrial]:

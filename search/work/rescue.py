@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import zipfile
@@ -19,12 +20,14 @@ from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.study.record import CHECKPOINT, KEY
 from storage.artifacts import Artifacts, attribute_of, upload_all
-from storage.claims import Batch, Claim
-from storage.optuna_internals import trial_id_of
+from storage.claims import CLAIM, Batch, Claim
+from storage.optuna_internals import storage_of, study_id_of, trial_id_of
 from storage.store import artifacts_of, store_of
 
 FORMAT = 1
 SUFFIX, PARTIAL = ".run", ".partial"
+STANDS_FOR = "lobtuna:stands_for"  # trial system attribute: the digest of the saved run that the trial was made for
+UPLOAD_GRACE = 300.0  # seconds until such a trial is queued again, if the process that made it has vanished
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class SavedRun:
     trial_id: int
     batch: Batch  # everything about the trial: parameters, reports, attributes, outcome
     files: list[tuple[str, str, bytes]]  # the first is the checkpoint
+
+    @property
+    def digest(self) -> str:
+        """Thirty-two hex digits that name this run among all others, of the same configuration and seed as well."""
+        return hashlib.blake2b(json.dumps(self.batch.to_json()).encode(), digest_size=16).hexdigest()
 
     @staticmethod
     def of(study: str, trial: FrozenTrial, end: Batch, files: list[tuple[str, str, bytes]]) -> SavedRun:
@@ -126,23 +134,25 @@ def submit(saved: SavedRun, storage: BaseStorage, worker: str) -> tuple[int, str
     """Store a saved run in the database. Returns the number of its trial and what was done.
 
     A trial that is queued or running again, by any worker, is completed with this result. If it has ended otherwise
-    meanwhile, the run is added as a new trial. A run that was stored before is left as it is.
+    meanwhile, the run becomes a new trial. A run that was stored before is left as it is.
+
+    The new trial is there before the run's files are stored: their ids show it, so that `lobtuna gc` leaves them. It is
+    marked with the run: where this process ends before the trial is complete, the next call completes the same one, and
+    until then it is queued again after `UPLOAD_GRACE`, like any trial of a worker that vanished.
     """
     study = load_study(storage, saved.study)
-    trial = trial_of(saved, study)
-    if trial is not None and trial.state == TrialState.COMPLETE:
+    trial, text = trial_of(saved, study), "stored"
+    if trial is None or (trial.state.is_finished() and trial.state != TrialState.COMPLETE):
+        trial, text = _stand_in(saved, study, worker), "stored as a new trial, because its own has ended without it"
+    if trial.state == TrialState.COMPLETE:
         return trial.number, "was stored before; nothing to do"
+    trial_id, claim, fleet = trial_id_of(trial), Claim(worker), store_of(storage).fleet
     batch = Batch()
     batch.merge(saved.batch)
-    own = None if trial is None or trial.state.is_finished() else trial_id_of(trial)
-    batch.merge(store_files(artifacts_of(study), saved.files, own))
-    if trial is None or own is None:
-        return _add(study, batch), "stored as a new trial, because its own has ended without it"
-    claim = Claim(worker)
-    fleet = store_of(storage).fleet
-    fleet.seize(own, claim)
-    fleet.write(own, claim, batch)
-    return trial.number, "stored"
+    batch.merge(store_files(artifacts_of(study), saved.files, trial_id))
+    fleet.seize(trial_id, claim)
+    fleet.write(trial_id, claim, batch)
+    return trial.number, text
 
 
 def trial_of(saved: SavedRun, study: optuna.Study) -> FrozenTrial | None:
@@ -153,19 +163,19 @@ def trial_of(saved: SavedRun, study: optuna.Study) -> FrozenTrial | None:
     return same[0]
 
 
-def _add(study: optuna.Study, batch: Batch) -> int:
-    distributions = {name: distribution for name, (_, distribution) in batch.params.items()}
-    study.add_trial(
-        create_trial(
-            state=TrialState.COMPLETE,
-            values=batch.values,
-            params={name: d.to_external_repr(value) for name, (value, d) in batch.params.items()},
-            distributions=distributions,
-            user_attrs=batch.user_attrs,
-            system_attrs=batch.system_attrs,
-            intermediate_values=batch.intermediate,
-        )
+def _stand_in(saved: SavedRun, study: optuna.Study, worker: str) -> FrozenTrial:
+    """The trial that takes the place of the run's own: one that an earlier call has made, or a new one."""
+    made = [t for t in study.get_trials(deepcopy=False) if t.system_attrs.get(STANDS_FOR) == saved.digest]
+    usable = [t for t in made if t.state == TrialState.COMPLETE or not t.state.is_finished()]
+    if usable:
+        return min(usable, key=lambda t: (t.state != TrialState.COMPLETE, t.number))
+    batch, claim = saved.batch, Claim(worker, UPLOAD_GRACE)
+    template = create_trial(
+        state=TrialState.RUNNING,
+        params={name: d.to_external_repr(value) for name, (value, d) in batch.params.items()},
+        distributions={name: distribution for name, (_, distribution) in batch.params.items()},
+        user_attrs=batch.user_attrs,
+        system_attrs={CLAIM: claim.to_json(), STANDS_FOR: saved.digest},
     )
-    added = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    checkpoint = batch.user_attrs.get(CHECKPOINT)
-    return next(trial.number for trial in added if trial.user_attrs.get(CHECKPOINT) == checkpoint)
+    storage = storage_of(study)
+    return storage.get_trial(storage.create_new_trial(study_id_of(study), template))

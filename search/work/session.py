@@ -21,7 +21,7 @@ from search.study.further import repeat
 from search.study.open import SEEDS, load_study, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.plugins import check_plugins, stored_plugins
-from search.study.pruners import read_of_running
+from search.study.pruners import wanted_reports
 from search.study.record import (
     BASELINE,
     CHECKPOINT,
@@ -84,7 +84,7 @@ class StudySession:
             patience=patience,
             background=background,
             attributes=NEEDED + (IDENTITY if name.endswith(SEEDS) else ()),
-            live=read_of_running(spec),
+            wanted=wanted_reports(spec),
         )
         study = optuna.Study(name, storage, sampler=stored.sampler, pruner=stored.pruner)
         return StudySession(spec, study, storage, artifacts_of(stored), EnsemblePlan.of(stored.user_attrs))
@@ -122,13 +122,16 @@ class StudySession:
     def adopt(self, terms: StudySpec) -> list[str]:
         """Follow what `create --revise` has changed in place: budget, retries, checkpoints. Returns what differs.
 
-        Called from another thread than the one that trains: the spec is replaced as a whole.
+        Called from another thread than the one that trains: the spec is replaced as a whole, once the trials will be
+        read as it needs them.
         """
         changed = [name for name in CHANGEABLE if getattr(terms, name) != getattr(self.spec, name)]
         if changed:
-            self.spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
-            for sibling in self.siblings:
-                sibling.spec = self.spec
+            spec = self.spec.model_copy(update={name: getattr(terms, name) for name in changed})
+            wanted = wanted_reports(spec)
+            for session in (self, *self.siblings):
+                session.storage.want(wanted)
+                session.spec = spec
         return [name for name in changed if name != "question"]
 
     def follow(self, plan: EnsemblePlan | None) -> None:

@@ -260,7 +260,7 @@ class TrialInProgress:
         """After the end: remove the stored state, and a checkpoint that is no longer among the best."""
         try:
             self.resume.remove()
-            trials, spec = self.session.trials(), self.session.spec
+            spec, trials = self.session.spec, self.session.trials()  # which are read as the spec needs them
             make_room(self.session.artifacts, trials, spec.checkpoints.keep, self.number)
             if spec.second_look.share:
                 drop_states(self.session.artifacts, trials, spec, self.number)

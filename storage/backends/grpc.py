@@ -27,6 +27,7 @@ from storage.optuna_internals import OptunaProxy
 from storage.retry import FIRST_WAIT, LONGEST_WAIT
 from storage.store import Store, StoreStorage
 from storage.url import StorageUrl, redact_url
+from storage.wanted import ENDED_ALONE, WantedReports
 
 T = TypeVar("T")
 
@@ -189,10 +190,10 @@ class ProxyFleet(Fleet):
         *,
         newest: int,
         running: bool,
-        live: int = 0,
+        wanted: WantedReports = ENDED_ALONE,
     ) -> dict[int, FrozenTrial] | None:
         """The trials that differ from `known`; see `storage.store.AskChanges`."""
-        terms = {"newest": newest, "running": running, "live": live, "attributes": list(attributes)}
+        terms = {"newest": newest, "running": running, "attributes": list(attributes), **wanted.to_json()}
         found = self.storage.ask("Changes", study_id=study_id, known=known_as_json(known, newest), **terms)
         return trials_of(found, known, study_id)
 

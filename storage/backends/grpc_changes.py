@@ -17,7 +17,7 @@ from storage.backends.sql_trials import read_changes
 from storage.new_trial import new_trial
 from storage.optuna_internals import trial_id_of
 from storage.retry import with_retry
-from storage.store import EVERY_STEP
+from storage.wanted import WantedReports
 
 ANSWER_WITHIN = 5.0  # seconds that the proxy tries in an outage; the worker then asks again
 KNOWN = "known"  # in place of parameters and attributes that the worker has
@@ -43,8 +43,8 @@ def answer(engine: Engine | None, request: Mapping[str, Any]) -> Answer:
     if engine is None:
         return {"whole": True}
     known = _stand_ins(request["known"])
-    live = EVERY_STEP if request["live"] is True else int(request["live"])  # earlier versions say True or False
-    terms = {"newest": request["newest"], "running": request["running"], "live": live}
+    wanted = WantedReports.from_json(request)
+    terms: dict[str, Any] = {"newest": request["newest"], "running": request["running"], "wanted": wanted}
 
     def read() -> dict[int, FrozenTrial]:
         return read_changes(engine, request["study_id"], known, request["attributes"], **terms)

@@ -1,7 +1,8 @@
 """Reads what pruners and samplers need of other workers' trials, with few statements and few bytes.
 
-Every worker reads every finished trial, so that the bytes grow with the square of the fleet. Two things are therefore
-not sent again: a parameter's distribution that a known trial has, and reports of a running trial that are known.
+Every worker reads every finished trial, so that the bytes grow with the square of the fleet. Three things are therefore
+not sent: a parameter's distribution that a known trial has, reports of a running trial that are known, and reports that
+the study's pruner does not compare.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from storage.optuna_internals import (
     trials,
     user_attrs,
 )
+from storage.wanted import ENDED_ALONE, EVERY_STEP, WantedReports
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 REPORTED = (TrialState.COMPLETE, TrialState.PRUNED)  # whose reports and values pruners and samplers read
-AT_ONCE = 2000  # trials in one statement, each bound up to four times: fewer parameters than any database allows
+AT_ONCE = 2000  # trials in one statement, each bound up to five times: fewer parameters than any database allows
 
 PARAM, REPORT, OUTCOME, ATTRIBUTE = range(4)  # kinds of a detail
+VALUE, NEXT = "\x1f", "\x1e"  # between an attribute's name and value, and before the next: JSON has no such characters
 
 
 def read_changes(
@@ -45,15 +48,15 @@ def read_changes(
     *,
     newest: int,
     running: bool,
-    live: int = 0,
+    wanted: WantedReports = ENDED_ALONE,
 ) -> dict[int, FrozenTrial]:
     """The trials of a study that differ from `known`, by trial id. `newest` is the highest id that was known after the
     last read that included unfinished trials.
 
-    A finished trial has its parameters, reports, values and the user attributes named in `attributes`, but no times.
-    With `running`, unfinished trials are included, with their attributes and their parameters, which are read once;
-    running trials have their reports of steps before `live` as well, each read once: what a worker that resumes a trial
-    reports again for the same epochs is seen when the trial has ended.
+    A finished trial has its parameters, values, the `wanted` reports and the user attributes named in `attributes`, but
+    no times. With `running`, unfinished trials are included, with their attributes and their parameters, which are read
+    once; running trials have the `wanted` reports as well, each read once: what a worker that resumes a trial reports
+    again for the same epochs is seen when the trial has ended.
     Raises `KeyError` where the study is not in the database.
     """
     unfinished = [trial_id for trial_id, trial in known.items() if not trial.state.is_finished()]
@@ -64,12 +67,12 @@ def read_changes(
         if not rows:
             raise KeyError(f"study {study_id} is not in the database")
         changed = {row.trial_id: _brief(row, known.get(row.trial_id)) for row in rows if row.trial_id is not None}
-        wanted = list(changed.values())
+        found = list(changed.values())
         # Only a finished trial: one that was read before it began lacks here what it has in the database by now.
         ended = (trial for trial in known.values() if trial.state.is_finished())
         like = max(ended, key=lambda trial: len(trial.distributions), default=None)
-        for start in range(0, len(wanted), AT_ONCE):
-            _fill(connection, wanted[start : start + AT_ONCE], attributes, live, like)
+        for start in range(0, len(found), AT_ONCE):
+            _fill(connection, found[start : start + AT_ONCE], attributes, wanted, like)
     return changed
 
 
@@ -100,7 +103,7 @@ def _fill(
     connection: Connection,
     found: Iterable[FrozenTrial],
     attributes: Sequence[str],
-    live: int,
+    wanted: WantedReports,
     like: FrozenTrial | None,
 ) -> None:
     """Read parameters, reports, values and attributes of these trials, and set them in place.
@@ -110,7 +113,7 @@ def _fill(
     by_id = {trial_id_of(trial): trial for trial in found}
     details: dict[tuple[int, int], list[Any]] = defaultdict(list)
     arrays = connection.dialect.name == "postgresql"
-    for row in connection.execute(_details(by_id, attributes, arrays, live, like)):
+    for row in connection.execute(_details(by_id, attributes, arrays, wanted, like)):
         details[row.trial_id, row.kind].append(row)
     known = {} if like is None else like.distributions
     for (trial_id, kind), rows in details.items():
@@ -127,35 +130,37 @@ def _fill(
         elif kind == OUTCOME:
             trial.values = [loaded_outcome(row.number, row.text) for row in rows]
         else:
-            trial.user_attrs = {row.name: json.loads(row.text) for row in rows}
+            pairs = [text.split(VALUE, 1) for row in rows for text in row.text.split(NEXT)]
+            trial.user_attrs = {name: json.loads(value) for name, value in pairs}
 
 
 def _details(
-    found: Mapping[int, FrozenTrial], attributes: Sequence[str], arrays: bool, live: int, like: FrozenTrial | None
+    found: Mapping[int, FrozenTrial],
+    attributes: Sequence[str],
+    arrays: bool,
+    wanted: WantedReports,
+    like: FrozenTrial | None,
 ) -> Any:
     """Rows (trial_id, kind, position, name, number, text) of all details that are needed.
 
-    With `arrays`, all reports of a trial are one row of two arrays, which takes a third of the bytes.
+    With `arrays`, a trial's reports are one row of two arrays, which takes a third of the bytes, and its attributes one
+    row of text.
     """
     # A trial that has an attribute has reported an epoch: all its parameters are there and will not change.
     known = {i for i, trial in found.items() if trial.params and trial.user_attrs and not trial.state.is_finished()}
     new = [i for i in found if i not in known]
     finished = [i for i, trial in found.items() if trial.state in REPORTED]
-    running = {i: trial for i, trial in found.items() if live and trial.state == TrialState.RUNNING}
+    running = {i: trial for i, trial in found.items() if wanted.running and trial.state == TrialState.RUNNING}
     nothing = sa.cast(sa.null(), sa.String)
-    number = sa.cast(sa.null(), sa.Float(53))
     position, name = params.c.param_id, params.c.param_name
     kind = sa.cast(outcomes.c.value_type, sa.String)
-    attribute = user_attrs.c.trial_user_attribute_id
     parts = [
         _part(PARAM, params, position, name, params.c.param_value, _distribution(like)).where(_among(params, new)),
-        (_report_arrays() if arrays else _report_rows()).where(_new_reports(finished, running, live)),
+        (_report_arrays() if arrays else _report_rows()).where(_new_reports(finished, running, wanted)),
         _part(OUTCOME, outcomes, outcomes.c.objective, nothing, outcomes.c.value, kind).where(
             _among(outcomes, finished)
         ),
-        _part(ATTRIBUTE, user_attrs, attribute, user_attrs.c.key, number, user_attrs.c.value_json).where(
-            _among(user_attrs, list(found)), user_attrs.c.key.in_(attributes)
-        ),
+        _attributes(arrays).where(_among(user_attrs, list(found)), user_attrs.c.key.in_(attributes)),
     ]
     return sa.union_all(*parts).order_by("kind", "position")
 
@@ -175,14 +180,27 @@ def _distribution(like: FrozenTrial | None) -> Any:
     return sa.case((same, sa.null()), else_=params.c.distribution_json)
 
 
-def _new_reports(finished: list[int], running: Mapping[int, FrozenTrial], live: int) -> sa.ColumnElement[bool]:
-    """Every report of finished trials, and of running ones those after the last known one and before step `live`."""
+def _new_reports(
+    finished: list[int], running: Mapping[int, FrozenTrial], wanted: WantedReports
+) -> sa.ColumnElement[bool]:
+    """The wanted reports of finished trials; of running ones those after the last known one, and the very last."""
     by_last: dict[int, list[int]] = defaultdict(list)
     for trial_id, trial in running.items():
         by_last[max(trial.intermediate_values, default=-1)].append(trial_id)
-    new = {last: ids for last, ids in by_last.items() if last + 1 < live}
-    later = [_among(reports, ids) & reports.c.step.between(last + 1, live - 1) for last, ids in new.items()]
-    return sa.or_(_among(reports, finished), *later)
+    new = {last: ids for last, ids in by_last.items() if last + 1 < wanted.running}
+    parts = [_among(reports, ids) & reports.c.step.between(last + 1, wanted.running - 1) for last, ids in new.items()]
+    parts.append(_among(reports, finished) & (reports.c.step < wanted.ended))
+    bounds = ((finished, wanted.ended), (list(running), wanted.running))
+    ends = [trial_id for ids, bound in bounds if bound < EVERY_STEP for trial_id in ids]
+    if ends:
+        parts.append(_among(reports, ends) & (reports.c.step == _last_step()))
+    return sa.or_(*parts)
+
+
+def _last_step() -> sa.ScalarSelect[Any]:
+    """The last step that the trial of a report has reported."""
+    every = reports.alias("every")
+    return sa.select(sa.func.max(every.c.step)).where(every.c.trial_id == reports.c.trial_id).scalar_subquery()
 
 
 def _report_rows() -> sa.Select[Any]:
@@ -204,6 +222,17 @@ def _report_arrays() -> sa.Select[Any]:
     number = sa.cast(sa.null(), sa.Float(53))
     part = _part(REPORT, reports, sa.literal_column("0", sa.Integer), steps, number, values)
     return part.group_by(reports.c.trial_id)
+
+
+def _attributes(arrays: bool) -> sa.Select[Any]:
+    """Names and values of attributes as text: one row each, or one a trial where the database can join texts."""
+    nothing, number = sa.cast(sa.null(), sa.String), sa.cast(sa.null(), sa.Float(53))
+    text, position = user_attrs.c.key + VALUE + user_attrs.c.value_json, user_attrs.c.trial_user_attribute_id
+    if not arrays:
+        return _part(ATTRIBUTE, user_attrs, position, nothing, number, text)
+    joined = sa.func.string_agg(text, aggregate_order_by(sa.literal(NEXT), position))
+    part = _part(ATTRIBUTE, user_attrs, sa.literal_column("0", sa.Integer), nothing, number, joined)
+    return part.group_by(user_attrs.c.trial_id)
 
 
 def _among(table: sa.Table, ids: list[int]) -> sa.ColumnElement[bool]:

@@ -24,6 +24,7 @@ from storage.forwarding import ForwardingStorage
 from storage.new_trial import new_trial
 from storage.optuna_internals import trial_id_of
 from storage.store import Store, StoreStorage
+from storage.wanted import ENDED_ALONE, WantedReports
 from storage.worker.channel import Channel, Job
 from storage.worker.heartbeat import Heartbeat
 from storage.worker.others import Others
@@ -68,8 +69,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
 
     `claim` is the worker's name and grace; each trial gets a fresh token. `patience` is how long the end of a trial
     waits for the database, in seconds. Without `background`, every call waits for its write; only benchmarks need that.
-    `attributes` names the user attributes that are read of other workers' trials. Of their running trials, the reports
-    of steps before `live` are read as well.
+    `attributes` names the user attributes that are read of other workers' trials, `wanted` their reports.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         patience: float = 60.0,
         background: bool = True,
         attributes: Sequence[str] = (),
-        live: int = 0,
+        wanted: WantedReports = ENDED_ALONE,
     ) -> None:
         super().__init__(store.storage)
         self.store = store
@@ -91,7 +91,7 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         self.patience = patience
         self.background = background
         self.running: Running | None = None
-        self.others = Others(store, study_id, attributes, patience, live=live)
+        self.others = Others(store, study_id, attributes, patience, wanted)
         self._fetched = float("-inf")  # time.monotonic() of the last read, while no trial runs
         self._looked = float("-inf")  # time.monotonic() of the last read
 
@@ -193,6 +193,11 @@ class BackgroundStorage(ForwardingStorage, StoreStorage):
         reports = self._held().trial.intermediate_values
         for step in [step for step in reports if step >= epoch]:
             del reports[step]
+
+    def want(self, wanted: WantedReports) -> None:
+        """Read these reports of the others' trials from now on; the next trial is asked for after such a read."""
+        self.others.want(wanted)
+        self.forget()
 
     def forget(self) -> None:
         """Fetch all trials again before the next one is asked for."""

@@ -15,20 +15,27 @@ from optuna.trial import FrozenTrial
 from storage.backends.sql_trials import read_changes
 from storage.retry import with_retry
 from storage.store import Store
+from storage.wanted import ENDED_ALONE, WantedReports
 
 
 class Others:
     """The trials of one study as this process knows them.
 
-    `attributes` names the user attributes that are read of each. A journal gives whole trials.
+    `attributes` names the user attributes that are read of each, `wanted` says which reports. Where a pruner compares
+    with running trials, every read includes these. A journal gives whole trials.
     """
 
     def __init__(
-        self, store: Store, study_id: int, attributes: Sequence[str], patience: float, *, live: int = 0
+        self,
+        store: Store,
+        study_id: int,
+        attributes: Sequence[str],
+        patience: float,
+        wanted: WantedReports = ENDED_ALONE,
     ) -> None:
         self.store, self.study_id, self.patience = store, study_id, patience
         self.attributes = tuple(attributes)
-        self.live = live  # every read includes the reports of running trials before this step; 0: none of them
+        self.wanted = self._known_with = wanted
         self.trials: list[FrozenTrial] = []  # by number; replaced, never changed: two threads may hold it
         self.version = 0  # counts the reads that found a trial new or in another state
         self._newest = -1  # the highest trial id known after the last read of unfinished trials
@@ -43,9 +50,16 @@ class Others:
         with self._reading:
             return self._read(running)
 
+    def want(self, wanted: WantedReports) -> None:
+        """Read these reports from now on. Trials that are known with others are read again."""
+        self.wanted = wanted
+
     def _read(self, running: bool) -> list[FrozenTrial]:
-        running = running or self.live > 0
-        changed, known = self._changes(running), self._known
+        wanted = self.wanted
+        if wanted != self._known_with:
+            self._known_with, self._known, self._newest = wanted, {}, -1
+        running = running or wanted.running > 0
+        changed, known = self._changes(running, wanted), self._known
         if changed is None:
             self.trials = self.store.storage.get_all_trials(self.study_id, deepcopy=False)
             self.version += 1
@@ -58,10 +72,10 @@ class Others:
         self.trials = sorted(self._known.values(), key=lambda trial: trial.number)
         return self.trials
 
-    def _changes(self, running: bool) -> dict[int, FrozenTrial] | None:
+    def _changes(self, running: bool, wanted: WantedReports) -> dict[int, FrozenTrial] | None:
         """The trials that differ from those known, by id; None where only whole trials can be read."""
         engine, ask, asked = self.store.engine, self.store.ask_changes, (self.study_id, self._known, self.attributes)
-        terms: dict[str, Any] = {"newest": self._newest, "running": running, "live": self.live}
+        terms: dict[str, Any] = {"newest": self._newest, "running": running, "wanted": wanted}
         if engine is not None:
             return with_retry(lambda: read_changes(engine, *asked, **terms), self.patience, what="trials")
         return None if ask is None else ask(*asked, **terms)

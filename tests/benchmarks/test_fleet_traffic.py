@@ -14,14 +14,16 @@ import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.study.pruners import build_pruner, needs_news, read_of_running
+from search.study.pruners import build_pruner, needs_news, wanted_reports
+from search.study.record import CHECKPOINT, CONFIGURATION, DEVICE, HISTORY, KEY, SECONDS
 from search.studyfile.spec import StudySpec
 from search.work.resume import RATE
 from search.work.session import NEEDED
 from storage.artifacts import upload_bytes
+from storage.artifacts.transfer import new_artifact_id
 from storage.backends.grpc_server import make_server
 from storage.backends.registry import open_store
-from storage.claims import Batch, Claim
+from storage.claims import REASON, Batch, Claim
 from storage.optuna_internals import study_id_of, trial_id_of
 from storage.store import Store
 from storage.worker.background import LOOK_EVERY, BackgroundStorage
@@ -30,7 +32,7 @@ from tests.pace import slow_epochs
 from tests.servers import Postgres, TcpProxy
 
 WORKERS, PARAMETERS, EPOCHS = 64, 12, 60
-BEGUN = 10  # epochs of a running trial: halving reads those up to its last rung, 16
+BEGUN = 10  # epochs of a running trial: halving reads those up to its last rung, 16, and the last one
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]
 
@@ -50,10 +52,11 @@ RANGE = FloatDistribution(1e-5, 1e-1, log=True)
 
 def _trial(study: optuna.Study, epochs: int, *, end: bool) -> None:
     names = [f"parameter_{i}" for i in range(PARAMETERS)]
-    attributes: dict[str, Any] = {"configuration": {f"parameter_{i}": random.random() for i in range(30)}}
-    attributes["seconds"] = 5.0 * epochs
+    attributes: dict[str, Any] = {CONFIGURATION: {f"parameter_{i}": random.random() for i in range(30)}}
+    attributes |= {SECONDS: 5.0123456789 * epochs, KEY: random.randbytes(6).hex(), DEVICE: "NVIDIA H100 80GB HBM3"}
     if end:
-        attributes["history"] = [{f"column_{c}": random.random() for c in range(9)} for _ in range(epochs)]
+        attributes |= {CHECKPOINT: new_artifact_id(random.randbytes(8)), REASON: "all epochs"}
+        attributes[HISTORY] = [{f"column_{c}": random.random() for c in range(9)} for _ in range(epochs)]
     study.add_trial(
         create_trial(
             state=TrialState.COMPLETE if end else TrialState.RUNNING,
@@ -83,7 +86,7 @@ def _looks(pruner: str) -> float:
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     """One look of a pruner and one ask while 64 trials run, by Optuna's cache and by the brief reading."""
-    live = read_of_running(_spec(pruner))
+    wanted = wanted_reports(_spec(pruner))
     url = postgres_server.create_database()
     store = open_store(url)
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
@@ -94,7 +97,7 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
     meter = _Meter(postgres_server.port)
     mine = open_store(url.replace(f":{postgres_server.port}/", f":{meter.port}/"))
     study_id = study_id_of(study)
-    worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED, live=live)
+    worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED, wanted=wanted)
     sizes: dict[str, int] = {}
 
     def measure(name: str, call: Any) -> None:
@@ -113,18 +116,20 @@ def test_bytes_of_one_look(pruner: str, postgres_server: Postgres) -> None:
         for _ in range(count):
             _trial(study, EPOCHS, end=True)
         measure(f"a look with {count} more finished, brief", lambda: worker.others.read(running=False))
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        for epoch in range(BEGUN, BEGUN + 6):
-            store.storage.set_trial_intermediate_value(trial_id_of(trial), epoch, random.random())
-    measure("a look with 6 more reports of each, brief", lambda: worker.others.read(running=False))
+    for name, epochs in (("6 more reports of each", (10, 16)), ("reports past the last rung", (16, 30))):
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            for epoch in range(*epochs):
+                store.storage.set_trial_intermediate_value(trial_id_of(trial), epoch, random.random())
+        measure(f"a look with {name}, brief", lambda: worker.others.read(running=False))
     for name, size in sizes.items():
         print(f"{pruner} {name:>45}: {size / 1024:8.1f} KiB")
     ended = WORKERS * 3600 / (5 * EPOCHS)  # trials of all workers in an hour
     each = (sizes["a look with 8 more finished, brief"] - sizes["a look with 1 more finished, brief"]) / 7
     statement = sizes["a look with 1 more finished, brief"] - each
     report = max(0.0, sizes["a look with 6 more reports of each, brief"] - statement) / (6 * WORKERS)
+    look = max(statement, sizes["a look with reports past the last rung, brief"])
     hour = (
-        WORKERS * (_looks(pruner) * statement + ended * each + ended * min(EPOCHS, live) * report)
+        WORKERS * (_looks(pruner) * look + ended * each + ended * min(EPOCHS, wanted.running) * report)
         + ended * sizes["an ask, brief"]
     )
     before = WORKERS * 720 * sizes["a look, Optuna's cache"]
@@ -156,8 +161,8 @@ def _elsewhere(kind: str, server: Postgres, folder: Path) -> Iterator[tuple[Stor
         meter.close()
 
 
-@pytest.mark.parametrize("kind", ["grpc", "journal"])
-def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "pruner"), [("grpc", "median"), ("grpc", "halving"), ("journal", "median")])
+def test_bytes_of_one_look_without_sql(kind: str, pruner: str, postgres_server: Postgres, tmp_path: Path) -> None:
     """A look while 64 trials run, through `lobtuna proxy` and from a journal (what was appended since), and what that
     makes in an hour of 64 workers with 60 epochs of 5 s."""
     with _elsewhere(kind, postgres_server, tmp_path) as (theirs, mine, passed):
@@ -166,9 +171,10 @@ def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp
         for _ in range(20):
             _trial(study, EPOCHS, end=True)
         for _ in range(WORKERS):
-            _trial(study, EPOCHS // 2, end=False)
+            _trial(study, BEGUN, end=False)
         study_id = mine.storage.get_study_id_from_name(study.study_name)
-        worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED)
+        wanted = wanted_reports(_spec(pruner))
+        worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED, wanted=wanted)
         sizes: dict[str, int] = {}
 
         def measure(name: str) -> None:
@@ -183,19 +189,20 @@ def test_bytes_of_one_look_without_sql(kind: str, postgres_server: Postgres, tmp
         _trial(study, EPOCHS, end=True)
         measure("a look with 1 more finished")
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
-            theirs.storage.set_trial_intermediate_value(trial_id_of(trial), EPOCHS // 2, random.random())
+            theirs.storage.set_trial_intermediate_value(trial_id_of(trial), BEGUN, random.random())
         measure("a look with 1 more report of each")
         before = passed()
         worker.others.read()
         sizes["an ask"] = passed() - before
     for name, size in sizes.items():
-        print(f"{kind} {name:>35}: {size / 1024:8.1f} KiB")
-    looks, ended = _looks("median"), WORKERS * 3600 / (5 * EPOCHS)  # of one worker, of all workers
+        print(f"{kind} {pruner} {name:>35}: {size / 1024:8.1f} KiB")
+    looks, ended = _looks(pruner), WORKERS * 3600 / (5 * EPOCHS)  # of one worker, of all workers
     finished = sizes["a look with 1 more finished"] - sizes["a look"]
     report = max(0, sizes["a look with 1 more report of each"] - sizes["a look"]) / WORKERS
-    each = looks * sizes["a look"] + ended * finished + (ended * EPOCHS * report if kind == "journal" else 0.0)
+    reports = EPOCHS if kind == "journal" else min(EPOCHS, wanted.running)  # that are read of each trial
+    each = looks * sizes["a look"] + ended * finished + ended * reports * report
     each += ended / WORKERS * sizes["an ask"]
-    print(f"{kind}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {WORKERS * each / 1e6:.0f} MB an hour")
+    print(f"{kind}, {pruner}: {WORKERS} workers, {EPOCHS} epochs of 5 s: {WORKERS * each / 1e6:.0f} MB an hour")
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
@@ -205,8 +212,8 @@ def test_statements_of_an_epoch(pruner: str, postgres_server: Postgres) -> None:
     study = optuna.create_study(storage=store.storage, direction="maximize", sampler=optuna.samplers.RandomSampler(1))
     for _ in range(4):
         _trial(study, EPOCHS // 2, end=False)
-    live, judge = read_of_running(_spec(pruner)), build_pruner(_spec(pruner))
-    worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED, live=live)
+    wanted, judge = wanted_reports(_spec(pruner)), build_pruner(_spec(pruner))
+    worker = BackgroundStorage(store, study_id_of(study), Claim("host:1"), attributes=NEEDED, wanted=wanted)
     mine = optuna.Study(study.study_name, worker, sampler=optuna.samplers.RandomSampler(2))
     mine.ask()
     statements: list[str] = []

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
 import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.study.halving import HalvingPruner, relative_price
-from search.study.pruners import build_pruner
-from search.study.record import DIVERGED
+from search.study.pruners import build_pruner, wanted_reports
+from search.study.record import DIVERGED, FAILURE, WORST, epochs_of
 from search.study.writers import write_failure
 from search.studyfile.spec import StudySpec
+from search.work.session import NEEDED
+from storage.backends.grpc_server import make_server
+from storage.backends.registry import open_store
+from storage.claims import Claim
+from storage.optuna_internals import trial_id_of
+from storage.store import Store
+from storage.worker.background import BackgroundStorage
 
 SCHEDULES = optuna.distributions.CategoricalDistribution(["plateau", "cosine"])
 
@@ -120,3 +133,74 @@ def test_a_score_that_is_no_number_ends_a_run() -> None:
     """It is below every other."""
     study = study_of([(0.1, "plateau", 1.0)] * 8)
     assert 1 in pruned_after(study, started(study), float("nan"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "grpc"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, Store]]:
+    """A database as the other workers have opened it, and as one worker has."""
+    postgres = request.param == "postgresql"
+    theirs = open_store(request.getfixturevalue("postgres_url") if postgres else f"sqlite:///{tmp_path / 'study.db'}")
+    if request.param != "grpc":
+        yield theirs, theirs
+        return
+    server, port = make_server(theirs, "127.0.0.1", 0)
+    server.start()
+    yield theirs, open_store(f"grpc://127.0.0.1:{port}")
+    server.stop(None)
+
+
+def a_trial(random: Random, number: int, state: TrialState, epochs: int) -> FrozenTrial:
+    """Scores at random, on one of two devices, at one of four prices, and now and then one that diverged."""
+    failed = state == TrialState.PRUNED and number % 5 == 0
+    reports = {epoch: random.random() for epoch in range(epochs)} | ({epochs: WORST} if failed else {})
+    attributes = {"seconds": random.choice([1.0, 1.5, 2.5, 4.0]) * epochs, "device": random.choice(["t4", "h100"])}
+    return create_trial(
+        state=state,
+        value=random.random() if state == TrialState.COMPLETE else None,
+        params={"scheduler": random.choice(SCHEDULES.choices)},
+        distributions={"scheduler": SCHEDULES},
+        intermediate_values=reports,
+        user_attrs=attributes | ({FAILURE: DIVERGED} if failed else {}),
+    )
+
+
+@pytest.mark.parametrize("budget", [{"trials": 99}, {"hours": 9.0}])
+def test_a_brief_reading_changes_no_decision(budget: dict[str, float], stores: tuple[Store, Store]) -> None:
+    """A worker reads no more of other trials than halving compares: it decides of every run as it would with whole
+    trials, at each of several looks, between which the others report, end and begin."""
+    terms = spec(pruner={"name": "halving"}, budget=budget, parameters={"lr": 1e-3, "epochs": 60})
+    pruner, random, (theirs, mine) = build_pruner(terms), Random(11), stores
+    assert isinstance(pruner, HalvingPruner) and pruner.rungs == (1, 4, 16)
+    whole = optuna.create_study(storage=theirs.storage, study_name="s", direction="maximize")
+    study_id = mine.storage.get_study_id_from_name("s")
+    worker = BackgroundStorage(mine, study_id, Claim("host:1"), attributes=NEEDED, wanted=wanted_reports(terms))
+    brief, decisions = optuna.Study("s", worker), list[bool]()
+    for _ in range(4):
+        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING):
+            for number in range(10):
+                epochs = 60 if state == TrialState.COMPLETE else random.randrange(1, 60)
+                whole.add_trial(a_trial(random, number, state, epochs))
+        worker.others.read(running=False)
+        for rung in pruner.rungs * 4:
+            own = a_trial(random, 1, TrialState.RUNNING, rung)
+            own.number = 10_000
+            decisions.append(pruner.prune(whole, own))
+            assert pruner.prune(brief, own) == decisions[-1]
+        for trial in whole.get_trials(states=(TrialState.RUNNING,)):
+            trial_id, first = trial_id_of(trial), len(trial.intermediate_values)
+            for epoch in range(first, min(60, first + random.randrange(12))):
+                theirs.storage.set_trial_intermediate_value(trial_id, epoch, random.random())
+                theirs.storage.set_trial_user_attr(trial_id, "seconds", 2.0 * (epoch + 1))
+            if random.random() < 0.3:
+                theirs.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [random.random()])
+    assert 0 < sum(decisions) < len(decisions)
+    known = [t for t in worker.known() if t.state != TrialState.RUNNING]
+    assert max(len(t.intermediate_values) for t in known) == 17  # of up to 60
+
+
+def test_epochs_are_counted_from_the_last_report() -> None:
+    """What a run that diverged tells the sampler is no epoch."""
+    random = Random(1)
+    assert epochs_of(a_trial(random, 1, TrialState.RUNNING, 0)) == 0
+    assert epochs_of(a_trial(random, 1, TrialState.PRUNED, 7)) == 7
+    assert epochs_of(a_trial(random, 5, TrialState.PRUNED, 7)) == 7

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.study.outlook import duration, outlook_of
+from search.study.plan import EnsemblePlan
 from tests.search.study.made_trials import spec
 
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
@@ -69,6 +70,35 @@ def test_what_is_not_known_is_not_said() -> None:
         assert outlook_of(spec(budget=budget), trials, workers, NOW).seconds_left is None
     empty = outlook_of(spec(), running, 1, NOW)
     assert empty.best is None and empty.best_line() == "none yet" and empty.line() == "1 trials, 1 running"
+
+
+def test_no_time_is_told_while_replicates_are_trained() -> None:
+    """The trials of the search do not tell how long they take: those that wait or run are in no budget, those of a plan
+    end when the ensemble gains no more. Once they have ended, the search's time is told again."""
+    trials = [trial(0, TrialState.COMPLETE, 100, 0.2), trial(1, TrialState.RUNNING, 50)]
+    terms = spec(budget={"trials": 10, "hours": 5, "until": (NOW + timedelta(hours=1)).isoformat()})
+    for state in (TrialState.WAITING, TrialState.RUNNING):
+        assert outlook_of(terms, trials, 2, NOW, replicates=[trial(0, state, 0)]).seconds_left is None
+    ended = [trial(0, TrialState.COMPLETE, 100, 0.2)]
+    told = outlook_of(terms, trials, 2, NOW, replicates=ended)
+    assert (told.begun, told.seconds_left) == (2, pytest.approx((9 * 100 - 50) / 2))
+    plan = EnsemblePlan(NOW.isoformat(), chosen=(0,), keys=("k",), repeated=1, seeds=4, runs=6)
+    for replicates in ([], ended, [*ended, trial(1, TrialState.RUNNING, 10)]):
+        found = outlook_of(terms, trials, 2, NOW, replicates=replicates, plan=plan)
+        assert (found.begun, found.limit, found.seconds_left) == (2 + len(replicates), 10, None)
+    assert outlook_of(terms, trials, 0, NOW, plan=EnsemblePlan(NOW.isoformat(), ended="why")).seconds_left is None
+
+
+def test_while_a_plan_searches_its_replicates_are_full_runs() -> None:
+    """Pruned trials are short; two fifths of the budget are replicates, which no pruner ends."""
+    trials = [
+        trial(0, TrialState.COMPLETE, 100, 0.2),
+        trial(1, TrialState.PRUNED, 20),
+        trial(2, TrialState.RUNNING, 10),
+    ]
+    terms, plan = spec(budget={"trials": 10}), EnsemblePlan(NOW.isoformat(), share=0.6)
+    assert outlook_of(terms, trials, 1, NOW).seconds_left == pytest.approx(8 * 60 - 10)
+    assert outlook_of(terms, trials, 1, NOW, plan=plan).seconds_left == pytest.approx(4 * 60 - 10 + 4 * 100)
 
 
 def test_a_recorded_configuration_comes_first() -> None:

@@ -6,10 +6,10 @@ import optuna
 import pytest
 
 from search.errors import SearchError
-from search.study.pruners import PRUNERS, build_pruner, needs_news, read_of_running
+from search.study.pruners import PRUNERS, build_pruner, needs_news, wanted_reports
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import PrunerSpec
-from storage.store import EVERY_STEP
+from storage.wanted import ENDED_ALONE, EVERY_STEP, WantedReports
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -89,14 +89,17 @@ def test_the_percentile_pruner_is_stricter() -> None:
 
 
 def test_pruners_that_judge_rarely_see_the_latest() -> None:
-    """Halving looks at running trials at its rungs; the others read finished trials whenever they look."""
+    """Halving looks at running trials at its rungs, and at no score behind the last, whatever the budget counts; a
+    second look needs whole curves. The others read finished trials whenever they look."""
     halving = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "halving", "warmup_epochs": 0}})
-    assert read_of_running(halving) == 16
+    assert wanted_reports(halving) == WantedReports(running=16, ended=16)
     by_hours = StudySpec.from_json({**halving.to_json(), "budget": {"hours": 9}})
-    assert read_of_running(by_hours) == EVERY_STEP
+    assert wanted_reports(by_hours) == WantedReports(running=16, ended=16)
+    twice = StudySpec.from_json({**halving.to_json(), "second_look": {"share": 0.2}})
+    assert wanted_reports(twice) == WantedReports(running=16, ended=EVERY_STEP)
     assert [n for n in range(1, 30) if needs_news(build_pruner(halving), n, due=True)] == [1, 4, 16]
     median = StudySpec.from_json({**DOCUMENT_OF_LOOKS, "pruner": {"name": "median"}})
-    assert read_of_running(median) == 0
+    assert wanted_reports(median) == ENDED_ALONE
     assert all(needs_news(build_pruner(median), n, due) is due for n in (1, 4) for due in (True, False))
 
 

@@ -13,7 +13,8 @@ from storage.backends.grpc_changes import known_as_json
 from storage.backends.grpc_server import make_server
 from storage.backends.registry import open_store
 from storage.optuna_internals import study_id_of
-from storage.store import EVERY_STEP, Store
+from storage.store import Store
+from storage.wanted import ENDED_ALONE, EVERY_STEP, WantedReports
 from storage.worker.others import Others
 
 LR = optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)
@@ -44,14 +45,14 @@ def seen(others: Others, **terms: bool) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("live", [0, 3, EVERY_STEP])
-def test_both_ways_show_the_same(live: int, stores: tuple[Store, Store]) -> None:
+@pytest.mark.parametrize("wanted", [ENDED_ALONE, WantedReports(2, 1), WantedReports(3), WantedReports(EVERY_STEP)])
+def test_both_ways_show_the_same(wanted: WantedReports, stores: tuple[Store, Store]) -> None:
     """Step by step: trials that begin, report, wait, end in each way; numbers that are none; a trial that is queued
     again and resumed; looks with and without the running ones."""
     behind, proxy = stores
     study = optuna.create_study(storage=behind.storage, study_name="s", direction="maximize")
     names = ("seconds", "key")
-    ways = [Others(store, study_id_of(study), names, 5.0, live=live) for store in (behind, proxy)]
+    ways = [Others(store, study_id_of(study), names, 5.0, wanted) for store in (behind, proxy)]
 
     def agree(*, running: bool = True) -> None:
         direct, proxied = (seen(way, running=running) for way in ways)
@@ -88,7 +89,7 @@ def test_what_is_known_is_not_sent_again(stores: tuple[Store, Store]) -> None:
     running = study.ask({"lr": LR})
     running.set_user_attr("seconds", 1.0)
     running.report(0.5, 3)
-    others = Others(proxy, study_id_of(study), ("seconds",), 5.0, live=EVERY_STEP)
+    others = Others(proxy, study_id_of(study), ("seconds",), 5.0, WantedReports(EVERY_STEP))
     known = {trial._trial_id: trial for trial in others.read()}
     assert known_as_json(known, max(known)) == {"unfinished": [[running._trial_id, 3, True]], "finished": []}
     running.report(0.6, 4)
@@ -123,3 +124,15 @@ def test_a_journal_behind_a_proxy_is_read_whole(tmp_path: Path) -> None:
         study.tell(study.ask({"lr": LR}), 0.1)
         (trial,) = Others(proxy, study_id_of(study), (), 5.0).read()
         assert (trial.value, trial.params.keys()) == (0.1, {"lr"})
+
+
+def test_workers_and_proxies_of_earlier_versions() -> None:
+    """They name the reports of running trials alone: a bound, or whether all are wanted. A new worker asks such a proxy
+    for all that it may need."""
+    assert WantedReports.from_json({"live": True}) == WantedReports.from_json({"live": EVERY_STEP})
+    assert WantedReports.from_json({"live": 16}) == WantedReports(running=16)
+    assert WantedReports.from_json({"live": False}) == ENDED_ALONE
+    for wanted in (ENDED_ALONE, WantedReports(16, 16), WantedReports(EVERY_STEP)):
+        request = wanted.to_json()
+        assert WantedReports.from_json(request) == wanted
+        assert WantedReports.from_json({"live": request["live"]}).running >= wanted.running

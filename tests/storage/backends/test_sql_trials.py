@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from storage.backends.registry import open_store
 from storage.backends.sql_trials import read_changes
-from storage.store import EVERY_STEP
+from storage.wanted import EVERY_STEP, WantedReports
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -143,20 +143,47 @@ class counted:
 
 
 def test_a_pruner_that_compares_running_trials_gets_their_reports(url: str) -> None:
-    """Each look brings the reports of trials that run, those before step `live`."""
+    """Each look brings the reports of trials that run before the step that is asked for, and the last one; without a
+    step, none."""
     store, study = _filled(url)
     arguments = (store.engine, study._study_id, {}, ("seconds",))
-    for live, count in ((EVERY_STEP, 5), (3, 3), (0, 0)):
-        found = read_changes(*arguments, newest=-1, running=True, live=live)
+    for bound, steps in ((EVERY_STEP, [0, 1, 2, 3, 4]), (2, [0, 1, 4]), (0, [])):
+        found = read_changes(*arguments, newest=-1, running=True, wanted=WantedReports(running=bound))
         running = next(trial for trial in found.values() if trial.state == TrialState.RUNNING)
-        assert len(running.intermediate_values) == count
+        assert list(running.intermediate_values) == steps
+
+
+def test_a_pruner_that_compares_first_epochs_gets_no_more(url: str) -> None:
+    """Of trials that have ended: their reports before the step that is asked for, and the last one, in order."""
+    store, study = _filled(url)
+    for ended, steps in ((EVERY_STEP, [0, 1, 2, 3, 4]), (2, [0, 1, 4]), (0, [4])):
+        wanted = WantedReports(ended=ended)
+        found = read_changes(store.engine, study._study_id, {}, (), newest=-1, running=False, wanted=wanted)
+        whole = {t._trial_id: t for t in study.get_trials(deepcopy=False)}
+        reported = [t for t in found.values() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        for trial in reported:
+            every = whole[trial._trial_id].intermediate_values
+            assert repr(trial.intermediate_values) == repr({step: every[step] for step in steps})
+        assert len(reported) == 2
+
+
+def test_the_last_report_of_a_running_trial_comes_with_each_look(url: str) -> None:
+    """It says how far the trial has got, though no score behind the bound is compared."""
+    store, study = _filled(url)
+    looks = {"newest": -1, "running": True, "wanted": WantedReports(running=2)}
+    known = read_changes(store.engine, study._study_id, {}, ("seconds",), **looks)
+    trial_id = known_id(known, 3)
+    for step in (5, 6):
+        store.storage.set_trial_intermediate_value(trial_id, step, 0.5)
+    later = read_changes(store.engine, study._study_id, known, ("seconds",), **looks)
+    assert list(later[trial_id].intermediate_values) == [0, 1, 4, 6]
 
 
 def test_reports_of_a_running_trial_are_read_once(url: str) -> None:
     """A later look adds what is new to what is known, and the trial as it was known before does not change; once the
     trial has ended, all its reports are there."""
     store, study = _filled(url)
-    looks = {"newest": -1, "running": True, "live": EVERY_STEP}
+    looks = {"newest": -1, "running": True, "wanted": WantedReports(running=EVERY_STEP)}
     known = read_changes(store.engine, study._study_id, {}, ("seconds",), **looks)
     store.storage.set_trial_intermediate_value(known_id(known, 3), 5, 0.5)
     store.storage.set_trial_intermediate_value(known_id(known, 3), 0, 9.0)  # by a worker that resumed it

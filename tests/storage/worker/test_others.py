@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from storage.backends.registry import open_store
 from storage.claims import Batch
 from storage.optuna_internals import study_id_of
+from storage.wanted import WantedReports
 from storage.worker.others import Others
 from tests.storage.bench import Bench
 
@@ -55,3 +56,18 @@ def test_ten_short_epochs_cost_two_commits(tmp_path: Path) -> None:
 
 def _kind(event: tuple[Any, ...]) -> str:
     return str(event[2]).split(maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_trials_are_read_again_where_more_is_wanted(scheme: str, tmp_path: Path) -> None:
+    """A study that is changed in place may need more reports of trials that are known than were read of them."""
+    store = open_store(f"{scheme}:///{tmp_path / 'study.db'}")
+    study = optuna.create_study(storage=store.storage)
+    trial = study.ask()
+    for epoch in range(6):
+        trial.report(0.1 * epoch, epoch)
+    study.tell(trial, 1.0)
+    others = Others(store, study_id_of(study), (), 5.0, WantedReports(running=2, ended=2))
+    assert list(others.read()[0].intermediate_values) == ([0, 1, 5] if scheme == "sqlite" else [0, 1, 2, 3, 4, 5])
+    others.want(WantedReports(running=2))
+    assert list(others.read()[0].intermediate_values) == [0, 1, 2, 3, 4, 5]

@@ -57,6 +57,7 @@ def verify(
     if plugins:
         load_plugins(plugins)
     valid = validation_of(data)
-    names = read_submission(path).names
-    stored = None if storage is None else stored_members(storage, names, plugins, trust_plugins)
+    stored = None
+    if storage is not None:
+        stored = stored_members(storage, read_submission(path).names, plugins, trust_plugins)
     return Verified(path, tuple(checking.verify(path, valid, sequences, progress, stored)))

@@ -19,7 +19,7 @@ from lobmodels.bootstrap import SUMS
 from lobmodels.config import RunConfig
 from lobmodels.data.partition import SplitRule
 from lobmodels.device import float32_arithmetic, resolve_device
-from lobmodels.errors import CheckpointError, ConfigError
+from lobmodels.errors import CheckpointError, ConfigError, UnknownNameError
 from lobmodels.inputs import InputPipeline, Normalizer, as_tensor
 from lobmodels.networks import Network, build_network
 from lobmodels.networks.mixture import KeptEpoch, Mixture
@@ -197,6 +197,8 @@ class Checkpoint:
             )
         try:
             return _read(tensors, document, what)
+        except UnknownNameError as error:
+            raise CheckpointError(f"{what} is of a network that is not here: {error}") from None
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{what} lacks or contradicts {error}; fetch it again from its study") from None
 

@@ -48,7 +48,8 @@ UNRESOLVED = (
 )
 # The server ended this connection and said why. It may say so before the driver sees that the line is closed.
 ENDED = "terminating connection due to"
-FULL = ("disk is full", "no space left", "readonly database", "read-only transaction", "disk quota")
+READ_ONLY = ("readonly database", "read-only transaction")
+FULL = ("disk is full", "no space left", "disk quota", *READ_ONLY)
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -94,7 +95,9 @@ def translate(error: BaseException) -> StorageError | None:
         return None
     text = str(cause).lower()
     if any(phrase in text for phrase in FULL):
-        return DatabaseFull(f"the database cannot be written: {describe(error)}; free space and start again")
+        read_only = any(phrase in text for phrase in READ_ONLY)
+        remedy = "name one that can be, with --storage" if read_only else "free space and start again"
+        return DatabaseFull(f"the database cannot be written: {describe(error)}; {remedy}")
     expected = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
     if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False) or ENDED in text:
         return DatabaseUnavailable(f"the database does not answer: {describe(error)}")

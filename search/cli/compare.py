@@ -11,7 +11,9 @@ import typer
 from search.cli.common import (
     DEFAULT_STORAGE,
     JsonOption,
+    PluginOption,
     StorageOption,
+    TrustOption,
     print_json,
     progress_bar,
     stderr,
@@ -43,6 +45,8 @@ def compare(
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write every measure as CSV.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Also write a page with figures.")] = None,
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compare studies: best configuration, ensemble, and what each had found after equal hours and equal epochs.
@@ -58,10 +62,12 @@ def compare(
     ensembles = {}
     if data is not None:
         from search.ship.reference import ensemble_sums
+        from search.study.plugins import require_code
 
         for study in studies:
             name = study.study_name
             with unless_asked(context, "data"), progress_bar(f"predicting validation for {name}") as progress:
+                require_code(study, plugin or (), trust_plugins)
                 ensembles[name] = ensemble_sums(study, data, progress)
     found = measure(studies, {name: sums for name, sums in ensembles.items() if sums})
     if csv is not None:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DEFAULT_STORAGE, StorageOption, StudyArgument, progress_bar, stderr, stdout, unless_asked
+from search.cli.common import (
+    DEFAULT_STORAGE,
+    PluginOption,
+    StorageOption,
+    StudyArgument,
+    TrustOption,
+    progress_bar,
+    stderr,
+    stdout,
+    unless_asked,
+)
 from search.cli.help import Command, examples
 
 EPILOG = examples(
@@ -48,13 +58,18 @@ def report(
             "--ensemble", metavar="DIR", help="What lobtuna ensemble wrote.", show_default="analysis, if of STUDY"
         ),
     ] = None,
+    plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
 ) -> None:
     """Write what STUDY learned as one HTML page that needs no network, its tables as CSV, and the next study file."""
     from search.report import write_report
     from search.study.open import SEEDS, open_study
+    from search.study.plugins import require_code
 
     study = open_study(storage, name.removesuffix(SEEDS))
     others = [open_study(storage, other) for other in against or ()]
+    if plugin or trust_plugins:
+        require_code(study, plugin or (), trust_plugins)
     if data is not None:
         from search.ship.reference import score_references
 

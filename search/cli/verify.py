@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import JsonOption, PluginOption, print_json, progress_bar, stderr, stdout
+from search.cli.common import JsonOption, PluginOption, TrustOption, print_json, progress_bar, stderr, stdout
 from search.cli.help import Command
 
 EPILOG = "lobtuna verify submission.zip --data ~/lob/valid.parquet"
@@ -39,6 +39,7 @@ def verify(
         ),
     ] = None,
     plugin: PluginOption = None,
+    trust_plugins: TrustOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compare the submission, row by row in its own process, with the trained networks on whole sequences.
@@ -51,7 +52,15 @@ def verify(
     from search.ship.verify import verify as run
 
     with progress_bar("verifying") as progress:
-        found = run(submission, data, sequences=sequences, storage=storage, plugins=plugin or (), progress=progress)
+        found = run(
+            submission,
+            data,
+            sequences=sequences,
+            storage=storage,
+            plugins=plugin or (),
+            trust_plugins=trust_plugins,
+            progress=progress,
+        )
     checks = found.checks
     if not found.weights_checked:
         stderr.print(

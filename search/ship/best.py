@@ -22,19 +22,28 @@ Alike = Callable[[optuna.Study, Sequence[Run]], Floats]  # correlations (R, R) o
 WORTHLESS = 1e-3  # no run is taken for less: an average of worse ones would be expected to lose by its size
 USUAL_SAME, USUAL_OTHER = 0.92, 0.88  # correlation of runs of one configuration, and of two, where none is measured
 CONSIDERED = 2  # times the members that are asked for: so many of the best runs are considered
+POOL, FEWEST = 10, 8  # runs that are considered, and members, of which fewer are taken only where there are fewer
 
 
 def best_runs(study: optuna.Study, runs: Sequence[Run], most: int, alike: Alike | None = None) -> list[Run]:
     """At most `most` of the `runs`, in the order in which they were added: the one that is worth most comes first.
 
-    `alike` measures how runs' predictions correlate; without it usual correlations are taken. Fewer runs are returned
-    where no further one is expected to add anything.
+    Only the better half of the runs is considered (at least `POOL`): a run that learned little predicts unlike all others,
+    which looks like diversity, and its worth is estimated too near the others', as it is for any run far from the mean.
+    `alike` measures how runs' predictions correlate; without it usual correlations are taken. Fewer than `most` runs are
+    returned where, beyond `FEWEST`, no further one is expected to add anything.
     """
     worth = worth_of(study)
-    ordered = sorted(runs, key=lambda run: (-worth[run.name], -run.value, run.study, run.number))[: CONSIDERED * most]
+    ordered = sorted(runs, key=lambda run: (-worth[run.name], -run.value, run.study, run.number))
+    ordered = ordered[: min(considered(len(runs)), CONSIDERED * most)]
     values = np.maximum([worth[run.name] for run in ordered], WORTHLESS)
     correlation = usual(ordered) if alike is None else alike(study, ordered)
     return [ordered[i] for i in best_average(values, correlation, most)]
+
+
+def considered(runs: int) -> int:
+    """How many of so many runs may become members."""
+    return max(POOL, -(-runs // 2))
 
 
 def usual(runs: Sequence[Run]) -> Floats:
@@ -49,7 +58,8 @@ def best_average(worth: Floats, correlation: Floats, most: int) -> list[int]:
     """The runs whose uniform average is expected to score best, `most` at most.
 
     The average of runs of equal spread that are worth r (R,) and whose predictions correlate by C (R, R) is worth
-    mean(r) / sqrt(mean(C)). Runs are added one by one while that rises.
+    mean(r) / sqrt(mean(C)). The run that leaves most of it is added, `FEWEST` times in any case, as r and C are
+    estimates and an average of few runs rests on each of them; then while it rises.
     """
     chosen: list[int] = []
     best, total, sums, row = -np.inf, 0.0, 0.0, np.zeros(len(worth))
@@ -58,7 +68,7 @@ def best_average(worth: Floats, correlation: Floats, most: int) -> list[int]:
         with_each = (total + worth) / count / np.sqrt((sums + 2 * row + np.diag(correlation)) / count**2)
         with_each[chosen] = -np.inf
         i = int(with_each.argmax())
-        if with_each[i] <= best:
+        if with_each[i] <= best and count > FEWEST:
             break
         best = float(with_each[i])
         total, sums = total + worth[i], sums + 2 * row[i] + correlation[i, i]

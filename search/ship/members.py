@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from lobmodels.metric import metric_of
 from search.errors import SearchError
 from search.ship.best import Alike, best_runs
 from search.study.open import SEEDS, load_study, open_study, schema_of, spec_of
+from search.study.plugins import require_code
 from search.study.ranking import is_replicate
 from search.study.replication import find_replicates, rank_study
 from search.study.retention import by_value
@@ -209,10 +211,12 @@ def load_members(study: optuna.Study, runs: Sequence[Run]) -> list[Checkpoint]:
     return members
 
 
-def stored_members(url: str, names: Sequence[str]) -> dict[str, Checkpoint]:
+def stored_members(
+    url: str, names: Sequence[str], plugins: Sequence[Path] = (), trust_plugins: bool = False
+) -> dict[str, Checkpoint]:
     """The stored checkpoints of the runs that a submission names as its members.
 
-    Raises `SearchError` where the database holds no such run with weights.
+    Raises `SearchError` where the database holds no such run with weights, and as `require_code` does.
     """
     studies: dict[str, list[str]] = {}
     for name in names:
@@ -220,6 +224,7 @@ def stored_members(url: str, names: Sequence[str]) -> dict[str, Checkpoint]:
     found: dict[str, Checkpoint] = {}
     for study_name, members in studies.items():
         study = open_pool(url, study_name)
+        require_code(study, plugins, trust_plugins)
         runs = choose(study, Choice(members=tuple(members)))
         found |= {member.name: member for member in load_members(study, runs)}
     return found

@@ -20,6 +20,7 @@ from search.ship.members import Choice, choose, load_members
 from search.ship.validation import Validation, validate
 from search.study.create import bind_data
 from search.study.open import spec_of
+from search.study.plugins import require_code
 from search.study.record import ENSEMBLE
 from search.study.reference import Reference, ensure_ridge, read_reference, store_reference
 from search.study.replication import find_replicates
@@ -33,8 +34,10 @@ def score_references(
     have changed; returns the ensemble, None where no run is complete
     or the metric is no correlation.
 
-    Raises `SearchError` for other data than the study's, `DataError` for data that cannot be read.
+    Raises `SearchError` for other data than the study's, and where its plugins were not run here; `DataError` for data
+    that cannot be read.
     """
+    require_code(study)
     dataset = load_dataset(data)
     bind_data(study, dataset.fingerprint)
     ensure_ridge(study, dataset, spec_of(study).validation)

@@ -44,11 +44,12 @@ def verify(
     sequences: int = 2,
     storage: str | None = None,
     plugins: Sequence[Path] = (),
+    trust_plugins: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verified:
     """Compare the submission at `path`, row by row in its own process, with the trained networks on `sequences` whole
     sequences of `data`; and with `storage`, its weights with the stored checkpoints. `plugins` are the files of
-    networks that lobtuna does not have.
+    networks that lobtuna does not have; with `trust_plugins` those that the study in `storage` stores are run.
 
     Raises `BundleError` for a zip that lobtuna did not write or that was changed, `ScoringError` where it breaks a rule
     of the challenge, `SearchError` where the database does not hold its runs.
@@ -56,5 +57,7 @@ def verify(
     if plugins:
         load_plugins(plugins)
     valid = validation_of(data)
-    stored = None if storage is None else stored_members(storage, read_submission(path).runs)
+    stored = None
+    if storage is not None:
+        stored = stored_members(storage, read_submission(path).runs, plugins, trust_plugins)
     return Verified(path, tuple(checking.verify(path, valid, sequences, progress, stored)))

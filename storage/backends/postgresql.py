@@ -94,7 +94,15 @@ def parse(rest: str, url: str) -> StorageUrl:
     if not database and "dbname=" not in options:
         raise UrlError(f"storage {redact_url(url)!r} names no database: end it in /NAME")
     # The driver is named, so that a URL means the same under every version of SQLAlchemy.
-    return StorageUrl(f"postgresql+psycopg://{_escaped(user)}{colon}{_escaped(password)}{at}{host}/{tail}")
+    named = f"postgresql+psycopg://{_escaped(user)}{colon}{_escaped(password)}{at}{host}/{tail}"
+    try:
+        sa.make_url(named)
+    except (ValueError, sa.exc.ArgumentError):
+        raise UrlError(
+            f"storage {redact_url(url)!r}: the host cannot be read; an IPv6 address goes in brackets, several hosts as "
+            "postgresql://USER:PASSWORD@/DATABASE?host=A:5432&host=B:5432"
+        ) from None
+    return StorageUrl(named)
 
 
 def _require_hosts(hosts: str, url: str) -> None:

@@ -82,13 +82,21 @@ def test_what_waiting_cannot_help_is_raised_at_once(text: str) -> None:
     assert len(calls) == 1
 
 
-def test_a_full_disk_is_raised_at_once() -> None:
-    """No retry can make room."""
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("database or disk is full", "free space"),
+        ("attempt to write a readonly database", "name one that can be, with --storage"),
+        ("cannot execute INSERT in a read-only transaction", "name one that can be, with --storage"),
+    ],
+)
+def test_a_full_disk_is_raised_at_once(text: str, remedy: str) -> None:
+    """No retry can make room, or a standby take what is written to it; each has its own remedy."""
 
     def call() -> None:
-        raise _error("database or disk is full")
+        raise _error(text)
 
-    with pytest.raises(DatabaseFull, match="free space"):
+    with pytest.raises(DatabaseFull, match=remedy):
         with_retry(call, 30.0)
 
 

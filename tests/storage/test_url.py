@@ -43,6 +43,8 @@ def test_a_file_name_may_be_escaped(tmp_path: Path) -> None:
         "postgresql://h/db?password=s3cret",
         "grpc://u:s3cret@h:1",
         "postgresql://u:s3cret@h:notaport/db",
+        "postgresql://u:s3cret@[::1/db",
+        "postgresql://u:s3cret@h1:1,h2:2/db",
         "postgresql://u:s3cret@h",
         "postgresql://u:s3cret@h o/db",
     ],

@@ -9,6 +9,7 @@ from search.study.create import create_study
 from search.study.orders import FIRST_SEED
 from search.study.record import state_of
 from search.study.replication import choose, enqueue_replicate, open_replicates
+from search.studyfile.spec import StudySpec
 from search.work.session import StudySession
 from storage.backends.registry import open_storage
 from storage.claims import Claim
@@ -64,3 +65,22 @@ def test_of_two_equal_replicates_only_the_first_is_taken(sqlite_url: str) -> Non
     session.storage.drop()
     states = [state_of(trial) for trial in target.get_trials(deepcopy=False)]
     assert states == ["running", "withdrawn"]
+
+
+def test_a_second_look_that_is_added_in_place_finds_whole_curves(sqlite_url: str) -> None:
+    """Beside halving a worker reads the reports until its last rung. Where a revision adds a second look, which
+    forecasts from whole curves, the trials that it knows are read again, whichever of its lanes asks."""
+    parameters = {"lr": {"float": [2e-4, 3e-3], "log": True}, "epochs": 60}
+    terms = StudySpec.from_json({"name": "s", "parameters": parameters, "pruner": {"name": "halving"}})
+    study = create_study(terms, sqlite_url, "f00d")
+    for _ in range(2):
+        trial = study.ask()
+        for epoch in range(60):
+            trial.report(0.1 + 0.001 * epoch, epoch)
+        study.tell(trial, 0.2)
+    session = StudySession.open(open_storage(sqlite_url), "s", Claim("here:1"), patience=5.0)
+    lanes = [session, session.sibling()]
+    read = lambda: [[len(t.intermediate_values) for t in lane.trials()] for lane in lanes]  # noqa: E731
+    assert read() == [[17, 17]] * 2
+    changed = session.adopt(StudySpec.from_json({**terms.to_json(), "second_look": {"share": 0.2}}))
+    assert changed == ["second_look"] and read() == [[60, 60]] * 2

@@ -124,15 +124,3 @@ def test_a_journal_behind_a_proxy_is_read_whole(tmp_path: Path) -> None:
         study.tell(study.ask({"lr": LR}), 0.1)
         (trial,) = Others(proxy, study_id_of(study), (), 5.0).read()
         assert (trial.value, trial.params.keys()) == (0.1, {"lr"})
-
-
-def test_workers_and_proxies_of_earlier_versions() -> None:
-    """They name the reports of running trials alone: a bound, or whether all are wanted. A new worker asks such a proxy
-    for all that it may need."""
-    assert WantedReports.from_json({"live": True}) == WantedReports.from_json({"live": EVERY_STEP})
-    assert WantedReports.from_json({"live": 16}) == WantedReports(running=16)
-    assert WantedReports.from_json({"live": False}) == ENDED_ALONE
-    for wanted in (ENDED_ALONE, WantedReports(16, 16), WantedReports(EVERY_STEP)):
-        request = wanted.to_json()
-        assert WantedReports.from_json(request) == wanted
-        assert WantedReports.from_json({"live": request["live"]}).running >= wanted.running

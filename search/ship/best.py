@@ -28,22 +28,27 @@ POOL, FEWEST = 10, 8  # runs that are considered, and members, of which fewer ar
 def best_runs(study: optuna.Study, runs: Sequence[Run], most: int, alike: Alike | None = None) -> list[Run]:
     """At most `most` of the `runs`, in the order in which they were added: the one that is worth most comes first.
 
-    Only the better half of the runs is considered (at least `POOL`): a run that learned little predicts unlike all others,
-    which looks like diversity, and its worth is estimated too near the others', as it is for any run far from the mean.
-    `alike` measures how runs' predictions correlate; without it usual correlations are taken. Fewer than `most` runs are
-    returned where, beyond `FEWEST`, no further one is expected to add anything.
+    Only the better half of the runs is considered (at least `POOL`): a run that learned little predicts unlike all
+    others, which looks like diversity, and its worth is estimated too near theirs, as that of any run far from the
+    mean. `alike` measures how runs' predictions correlate; without it usual correlations are taken. Fewer than `most`
+    runs are returned where, beyond `FEWEST`, no further one is expected to add anything.
     """
     worth = worth_of(study)
-    ordered = sorted(runs, key=lambda run: (-worth[run.name], -run.value, run.study, run.number))
-    ordered = ordered[: min(considered(len(runs)), CONSIDERED * most)]
-    values = np.maximum([worth[run.name] for run in ordered], WORTHLESS)
-    correlation = usual(ordered) if alike is None else alike(study, ordered)
-    return [ordered[i] for i in best_average(values, correlation, most)]
+    ordered = sorted(runs, key=lambda run: (-run.value, run.study, run.number))
+
+    def correlations(places: Sequence[int]) -> Floats:
+        chosen = [ordered[i] for i in places]
+        return usual(chosen) if alike is None else alike(study, chosen)
+
+    return [ordered[i] for i in best_of(np.array([worth[run.name] for run in ordered]), most, correlations)]
 
 
-def considered(runs: int) -> int:
-    """How many of so many runs may become members."""
-    return max(POOL, -(-runs // 2))
+def best_of(worth: Floats, most: int, correlations: Callable[[Sequence[int]], Floats]) -> list[int]:
+    """Places in `worth` (R,) of the runs that `best_runs` takes; `correlations` gives (n, n) for n places."""
+    count = min(max(POOL, -(-len(worth) // 2)), CONSIDERED * most)
+    considered = [int(place) for place in np.argsort(-worth, kind="stable")[:count]]
+    chosen = best_average(np.maximum(worth[considered], WORTHLESS), correlations(considered), most)
+    return [considered[i] for i in chosen]
 
 
 def usual(runs: Sequence[Run]) -> Floats:
@@ -54,11 +59,11 @@ def usual(runs: Sequence[Run]) -> Floats:
     return found
 
 
-def best_average(worth: Floats, correlation: Floats, most: int) -> list[int]:
+def best_average(worth: Floats, correlation: Floats, most: int, fewest: int = FEWEST) -> list[int]:
     """The runs whose uniform average is expected to score best, `most` at most.
 
     The average of runs of equal spread that are worth r (R,) and whose predictions correlate by C (R, R) is worth
-    mean(r) / sqrt(mean(C)). The run that leaves most of it is added, `FEWEST` times in any case, as r and C are
+    mean(r) / sqrt(mean(C)). The run that leaves most of it is added, `fewest` times in any case, as r and C are
     estimates and an average of few runs rests on each of them; then while it rises.
     """
     chosen: list[int] = []
@@ -68,7 +73,7 @@ def best_average(worth: Floats, correlation: Floats, most: int) -> list[int]:
         with_each = (total + worth) / count / np.sqrt((sums + 2 * row + np.diag(correlation)) / count**2)
         with_each[chosen] = -np.inf
         i = int(with_each.argmax())
-        if with_each[i] <= best and count > FEWEST:
+        if with_each[i] <= best and count > fewest:
             break
         best = float(with_each[i])
         total, sums = total + worth[i], sums + 2 * row[i] + correlation[i, i]

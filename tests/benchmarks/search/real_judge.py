@@ -12,7 +12,7 @@ from lobmodels.config import RunConfig
 from lobmodels.ensemble.bundle import Bundle
 from lobmodels.errors import TrainingError
 from lobmodels.training.run import TrainingRun
-from search.ship.best import CONSIDERED, WORTHLESS, best_average
+from search.ship.best import best_of
 from search.ship.members import DEFAULT_BEST
 from search.study.resampling import resampled_scores
 from search.study.worth import expected_worth, sampling_noise
@@ -63,10 +63,8 @@ class Judge:
         sums = [t.checkpoint.sequence_sums["select"].astype(np.float64) for t in complete if t.checkpoint is not None]
         noise = sampling_noise(resampled_scores(sums), configuration, fold) if len(sums) > 1 else None
         worth = expected_worth(np.array([max(t.curve) for t in complete]), configuration, fold, noise)
-        order = np.argsort(-worth, kind="stable")[: CONSIDERED * DEFAULT_BEST]
-        alike = self._correlations([complete[i] for i in order])
-        chosen = best_average(np.maximum(worth[order], WORTHLESS), alike, DEFAULT_BEST)
-        return [complete[order[i]] for i in chosen]
+        chosen = best_of(worth, DEFAULT_BEST, lambda places: self._correlations([complete[i] for i in places]))
+        return [complete[i] for i in chosen]
 
     def _correlations(self, runs: Sequence[Ended]) -> NDArray[np.float64]:
         """How alike runs predict the sequences that select, (R, R), the mean over the targets."""
@@ -74,9 +72,7 @@ class Judge:
         for run in runs:
             if run.number not in self._selecting and run.checkpoint is not None:
                 self._selecting[run.number] = run.checkpoint.predict(selecting)[:, warmup:]
-        rows = np.stack([self._selecting[run.number] for run in runs])
-        found = [np.atleast_2d(np.corrcoef(rows[..., k].reshape(len(rows), -1))) for k in range(rows.shape[-1])]
-        return np.nan_to_num(np.mean(found, axis=0))
+        return correlations_of(np.stack([self._selecting[run.number] for run in runs]))
 
     def _ensemble(self, chosen: Sequence[Ended]) -> tuple[float, float]:
         """Scores of the uniform average, each member brought to one scale as an export does."""
@@ -113,3 +109,15 @@ def within(ended: Sequence[Ended], epochs: float, seconds: float) -> list[Ended]
     used = np.cumsum([t.epochs for t in ended])
     spent = np.cumsum([t.seconds for t in ended])
     return [t for t, e, s in zip(ended, used, spent, strict=True) if e <= epochs and s <= seconds]
+
+
+def correlations_of(predictions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How predictions (R, N, S, K) of runs correlate, (R, R), the mean over the targets; 0 with a constant one, as
+    `search.ship.gains.Predictions` measures it."""
+    rows = predictions.reshape(len(predictions), -1, predictions.shape[-1]).astype(np.float64)
+    rows -= rows.mean(1, keepdims=True)
+    length = np.sqrt((rows**2).sum(1, keepdims=True))
+    rows /= np.where(length > 0, length, 1.0)
+    found = np.einsum("ink,jnk->ij", rows, rows, optimize=True) / rows.shape[-1]
+    np.fill_diagonal(found, 1.0)
+    return np.asarray(found)

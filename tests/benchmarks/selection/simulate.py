@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from search.ship.best import best_average
+from search.ship.best import best_of
 from search.study.random_effects import fit
 from search.study.worth import SamplingNoise, expected_worth
 
@@ -27,7 +27,7 @@ Runs = list[tuple[int, int, int]]  # configuration, seed, fold of each run
 CONFIGURATIONS, MEMBERS = 5, 20  # that an export takes
 SEARCH = 0.6  # share of the runs that search, where others repeat
 DRAWS = 2000
-FIRST = 2000  # number of the first world; those below were used while the choice of members was made
+FIRST = 3000  # number of the first world; those below were used while the choice of members was made
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ def _expected_best(world: World, searched: Runs, replicates: Runs) -> Runs:
     on_folds = fold.max() > 0
     noise = world.setting.noise(world.setting.fold if on_folds else world.setting.fixed)
     worth = expected_worth(world.score(runs), configuration, fold, noise)
-    return [runs[i] for i in best_average(worth, _alike(world.setting, configuration), MEMBERS)]
+    chosen = best_of(worth, MEMBERS, lambda places: _alike(world.setting, configuration[list(places)]))
+    return [runs[i] for i in chosen]
 
 
 def _alike(setting: Setting, configuration: NDArray[np.int64]) -> Floats:

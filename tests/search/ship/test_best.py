@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from search.ship.best import USUAL_OTHER, USUAL_SAME, best_average, best_runs, usual
+from search.ship.best import FEWEST, POOL, USUAL_OTHER, USUAL_SAME, best_average, best_of, best_runs, usual
 from search.ship.members import candidates
 from search.study.runs import Run
 
@@ -29,7 +29,7 @@ def test_the_average_is_the_best_of_all() -> None:
         factors = random.normal(size=(8, 3))
         rows = factors / np.linalg.norm(factors, axis=1, keepdims=True)
         correlation = 0.6 + 0.4 * (0.5 * (rows @ rows.T) ** 2 + 0.5 * np.eye(8))
-        chosen = best_average(worth, correlation, 4)
+        chosen = best_average(worth, correlation, 4, fewest=1)
         whole = max(expected(worth, correlation, c) for c in itertools.combinations(range(8), len(chosen)))
         assert expected(worth, correlation, chosen) > 0.995 * whole
         if len(chosen) < 4:
@@ -42,7 +42,25 @@ def test_a_poor_run_and_a_copy_add_nothing() -> None:
     """A run that predicts as another does is not taken beside it, nor one that is worth little."""
     worth = np.array([0.30, 0.30, 0.29, 0.02])
     correlation = np.array([[1, 1, 0.8, 0.7], [1, 1, 0.8, 0.7], [0.8, 0.8, 1, 0.7], [0.7, 0.7, 0.7, 1.0]])
-    assert best_average(worth, correlation, 4) == [0, 2]
+    assert best_average(worth, correlation, 4, fewest=1) == [0, 2]
+
+
+def test_no_average_rests_on_few_runs() -> None:
+    """Of runs that predict alike eight are taken, though no further one than the first is expected to add anything."""
+    worth = np.linspace(0.31, 0.3, 30)
+    assert best_of(worth, 20, lambda places: np.ones((len(places), len(places)))) == list(range(FEWEST))
+    assert best_of(worth[:5], 20, lambda places: np.ones((len(places), len(places)))) == list(range(5))
+
+
+def test_a_run_of_the_worse_half_is_no_member() -> None:
+    """It predicts unlike all others, as one does that learned little, and its worth is estimated near theirs."""
+    worth = np.linspace(0.32, 0.30, 2 * POOL + 4)
+    correlation = np.where(np.eye(len(worth)) > 0, 1.0, 0.9)
+    correlation[-1, :-1] = correlation[:-1, -1] = 0.0
+    chosen = best_of(worth, 20, lambda places: correlation[np.ix_(places, places)])
+    assert chosen and max(chosen) < len(worth) // 2
+    chosen = best_of(worth[::2], 20, lambda places: correlation[::2, ::2][np.ix_(places, places)])
+    assert len(chosen) >= FEWEST and max(chosen) < POOL
 
 
 def test_at_most_so_many(study: optuna.Study) -> None:
@@ -54,14 +72,14 @@ def test_at_most_so_many(study: optuna.Study) -> None:
 
 
 def test_measured_correlations_decide(study: optuna.Study) -> None:
-    """Runs that are measured to predict the same are not averaged; by usual correlations they would be."""
+    """Where runs predict the same no further one is taken than must be; by usual correlations there are more."""
     runs = candidates(study)
 
     def the_same(_: optuna.Study, asked: Sequence[Run]) -> Floats:
         return np.ones((len(asked), len(asked)))
 
-    assert len(best_runs(study, runs, 6, the_same)) == 1
-    assert len(best_runs(study, runs, 6)) > 1
+    assert len(best_runs(study, runs, 20, the_same)) == min(FEWEST, len(runs))
+    assert len(best_runs(study, runs, 20)) >= len(best_runs(study, runs, 20, the_same))
 
 
 def test_usual_correlations(study: optuna.Study) -> None:

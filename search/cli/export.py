@@ -146,7 +146,7 @@ def export(
 
     They are those whose average is expected to score best on new data: what a run is worth follows from its score, its
     configuration's other runs and the noise of both, and runs that predict alike gain less together. --data measures
-    how alike they predict; without it usual values are taken.
+    how alike they predict; without it usual values are taken. The worse half of the runs is left out.
     """
     from search.errors import SearchError
     from search.ship.export import Request, ship

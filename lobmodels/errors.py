@@ -59,7 +59,7 @@ class UnknownNameError(ConfigError):
         self.name, self.known = name, known
         super().__init__(
             f"no {kind} is registered as {name!r}; registered: {', '.join(sorted(known)) or 'none'} "
-            f"(docs/extending.md says how to add one; a plugin's is known with --plugin FILE)"
+            f"(docs/extending.md says how to add one; a plugin's is known once its file is loaded)"
         )
 
 

@@ -144,19 +144,13 @@ class TrialRecord:
     @cached_property
     def means(self) -> list[float]:
         """Score of each epoch on the selection sequences; NaN where an epoch has none."""
-        return [_number(epoch.get("mean"), math.nan) for epoch in self.history]
+        return [number_of(epoch.get("mean"), math.nan) for epoch in self.history]
 
     @property
     def rates(self) -> tuple[float, ...]:
         """Learning rate at the start of each epoch; empty where an epoch has none."""
-        rates = tuple(_number(epoch.get("lr"), 0.0) for epoch in self.history)
+        rates = tuple(number_of(epoch.get("lr"), 0.0) for epoch in self.history)
         return rates if all(rates) else ()
-
-    @property
-    def target_epochs(self) -> dict[str, int]:
-        """Epoch of the highest score of each target, the first of equal ones; empty where no scores are recorded."""
-        scores = {t: [_number(epoch.get(t), -math.inf) for epoch in self.history] for t in self.select if t != "mean"}
-        return {t: values.index(max(values)) for t, values in scores.items() if values and max(values) > -math.inf}
 
     @cached_property
     def best_so_far(self) -> list[float]:
@@ -188,7 +182,7 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
         start=trial.datetime_start,
         end=trial.datetime_complete,
         seconds=seconds_of(trial),
-        seconds_per_epoch=max(_number(attrs.get(SECONDS_PER_EPOCH), 0.0), 0.0) or None,
+        seconds_per_epoch=max(number_of(attrs.get(SECONDS_PER_EPOCH), 0.0), 0.0) or None,
         gpu_use=_whole(attrs.get(GPU_USE)),
         best_epoch=_best_epoch(attrs, history),
         history=history,
@@ -233,7 +227,7 @@ def epochs_of(trial: FrozenTrial) -> int:
 
 def seconds_of(trial: FrozenTrial) -> float:
     """Seconds of training that the trial's worker has measured so far."""
-    return max(_number(trial.user_attrs.get(SECONDS), 0.0), 0.0)
+    return max(number_of(trial.user_attrs.get(SECONDS), 0.0), 0.0)
 
 
 def stored_state_of(trial: FrozenTrial) -> StoredState | None:
@@ -252,7 +246,7 @@ def is_duplicate(trial: FrozenTrial) -> bool:
 def _value(trial: FrozenTrial, history: Sequence[Mapping[str, Any]]) -> float | None:
     # Optuna gives a pruned trial its last epoch's value; a complete run is given its best one.
     values = trial.values if trial.state == TrialState.COMPLETE else reports_of(trial).values()
-    candidates = [*(values or ()), *(() if values else (_number(epoch.get("mean"), math.nan) for epoch in history))]
+    candidates = [*(values or ()), *(() if values else (number_of(epoch.get("mean"), math.nan) for epoch in history))]
     return max((float(value) for value in candidates if math.isfinite(value)), default=None)
 
 
@@ -278,7 +272,7 @@ def _best_epoch(attrs: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) 
     recorded = _whole(attrs.get(BEST_EPOCH))
     if recorded is not None:
         return recorded
-    means = [(_number(epoch.get("mean"), math.nan), -i) for i, epoch in enumerate(history)]
+    means = [(number_of(epoch.get("mean"), math.nan), -i) for i, epoch in enumerate(history)]
     best = max((pair for pair in means if math.isfinite(pair[0])), default=None)
     return None if best is None else -best[1]
 
@@ -287,11 +281,11 @@ def _scores(attrs: Mapping[str, Any], prefix: str) -> dict[str, float]:
     """The scores by target, in the order of their names, whatever order a database gives, then their mean."""
     names = [name for name in attrs if name.startswith(prefix)]
     names.sort(key=lambda name: (name == f"{prefix}mean", name))
-    found = {name.removeprefix(prefix): _number(attrs[name], math.nan) for name in names}
+    found = {name.removeprefix(prefix): number_of(attrs[name], math.nan) for name in names}
     return {part: value for part, value in found.items() if math.isfinite(value)}
 
 
-def _number(value: Any, otherwise: float) -> float:
+def number_of(value: Any, otherwise: float) -> float:
     """`value` where it is a finite number."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number and abs(value) <= sys.float_info.max else otherwise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.orders import RefitOrder
-from search.study.record import TrialRecord, read_trial, state_of
+from search.study.record import TrialRecord, number_of, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
 
@@ -83,9 +84,16 @@ def run_of(record: TrialRecord) -> Run | None:
         parent=record.parent,
         fold=record.fold,
         rates=record.rates,
-        target_epochs=record.target_epochs,
+        target_epochs=_target_epochs(record),
         refit=record.refit,
     )
+
+
+def _target_epochs(record: TrialRecord) -> dict[str, int]:
+    """Epoch of the highest score of each target, the first of equal ones; empty where no scores are recorded."""
+    targets = [target for target in record.select if target != "mean"]
+    scores = {t: [number_of(epoch.get(t), -math.inf) for epoch in record.history] for t in targets}
+    return {t: values.index(max(values)) for t, values in scores.items() if values and max(values) > -math.inf}
 
 
 def finished_runs(study: optuna.Study, *, pruned: bool = False) -> list[Run]:

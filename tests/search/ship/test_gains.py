@@ -101,4 +101,4 @@ def test_a_constant_run_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [SimpleNamespace(name=name) for name in rows]
     found = Predictions(_Untouched()).correlations(None, runs)  # type: ignore[arg-type]
     assert found == pytest.approx(np.eye(2))
-    assert best_average(np.array([0.3, 0.001]), found, 2) == [0]
+    assert best_average(np.array([0.3, 0.001]), found, 2, fewest=1) == [0]

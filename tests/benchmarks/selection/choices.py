@@ -1,7 +1,7 @@
 """Which runs of a small study an ensemble should take: rules of choice, replayed on kept predictions of real studies.
 
-python -m tests.benchmarks.selection.members --data ~/lob --output members/ --first 101 --pairs 8
-python -m tests.benchmarks.selection.members --output members/ --first 101 --pairs 8 --tables
+python -m tests.benchmarks.selection.choices --data ~/lob --output choices/ --first 101 --pairs 8
+python -m tests.benchmarks.selection.choices --output choices/ --first 101 --pairs 8 --tables
 
 Each study is one of `tests.benchmarks.search.real_study`. What a rule may see (scores, sums, correlations on the
 sequences that select) and what judges it (predictions of other sequences) is kept in one file a study, so that rules
@@ -146,7 +146,7 @@ def main() -> None:
     """Run the studies that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with train.parquet and valid.parquet of real_lob")
-    parser.add_argument("--output", type=Path, default=Path("members"))
+    parser.add_argument("--output", type=Path, default=Path("choices"))
     parser.add_argument("--first", type=int, default=1020, help="number of the first pair; below 1,000: for trying")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--tables", action="store_true", help="print the table of the output and run nothing")

@@ -19,6 +19,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._plugged: set[str] = set()
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that enters a function or class under `name`. Raises ValueError where the name is taken."""
@@ -34,6 +35,11 @@ class Registry(Generic[T]):
     def replace(self, name: str, entry: T) -> None:
         """Enter `entry` under `name`, in the place of what is there: for plugins, which may be loaded again."""
         self._entries[name] = entry
+        self._plugged.add(name)
+
+    def is_own(self, name: str) -> bool:
+        """Whether the entry of `name` is lobtuna's own, not a plugin's."""
+        return name in self._entries and name not in self._plugged
 
     def __getitem__(self, name: str) -> T:
         """The entry of `name`. Raises `UnknownNameError`."""

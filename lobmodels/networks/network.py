@@ -26,6 +26,11 @@ class Network(nn.Module):
         """The state before a sequence, all zeros."""
         raise NotImplementedError
 
+    def recordable(self) -> bool:
+        """Whether a GPU may record a training pass and repeat it: every call of `forward` launches the same kernels and
+        waits for none. A network that does not say so is computed anew each time."""
+        return False
+
     def forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 

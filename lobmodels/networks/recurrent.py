@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
 from lobmodels.networks.cpu_recurrent import recurrent_on_cpu
-from lobmodels.networks.gpu_recurrent import gru_on_gpu
+from lobmodels.networks.gpu_recurrent import gru_on_gpu, usable_kernels
 from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, State
 
 
@@ -70,6 +70,10 @@ class GruNetwork(RecurrentNetwork):
         if torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.float16:
             return gru_on_gpu(self.recurrent, inputs)
         return super().recur(inputs)
+
+    def recordable(self) -> bool:
+        weight = self.recurrent.weight_hh_l0
+        return weight.device.type == "cuda" and usable_kernels(self.recurrent.hidden_size, weight.device) is not None
 
 
 @ARCHITECTURES.register("lstm")

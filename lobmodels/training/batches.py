@@ -63,7 +63,11 @@ class Split:
             )
             return
         for index in order.to(self.device).split(size):
-            yield _time_major(self.inputs.index_select(0, index), self.targets.index_select(0, index))
+            yield self.gather(index)
+
+    def gather(self, index: Tensor) -> Batch:
+        """The batch of the sequences `index`, which lies on the device like them; for resident data."""
+        return _time_major(self.inputs.index_select(0, index), self.targets.index_select(0, index))
 
 
 @dataclass(frozen=True)

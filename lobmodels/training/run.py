@@ -15,15 +15,17 @@ from lobmodels.config import RunConfig
 from lobmodels.device import float32_arithmetic, memory_errors
 from lobmodels.errors import TrainingError
 from lobmodels.networks import build_network
+from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
 from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.epochs import EpochRecord
 from lobmodels.training.kept_epochs import KeptEpochs
-from lobmodels.training.losses import build_loss
+from lobmodels.training.losses import LOSSES, build_loss
 from lobmodels.training.measures import Measures, measure
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.randomness import RandomStream
+from lobmodels.training.recorded import RecordedStep
 from lobmodels.training.refit import RefitPlan
 from lobmodels.training.scores import score_for
 from lobmodels.training.state import Resumable
@@ -56,6 +58,8 @@ class TrainingRun(Resumable):
         self.loss = build_loss(config, self.device, self.schema)
         self.amp = config.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        with memory_errors(self.device):
+            self.recorded = self._recorder()
         self.history: list[EpochRecord] = []
         self.best_epoch = -1
         self.kept = KeptEpochs(config, self.schema.targets, plan)
@@ -140,10 +144,29 @@ class TrainingRun(Resumable):
 
     def _losses(self, order: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Loss of each batch, with its gradients computed, and the batch's sequences."""
-        for x, y in self.data.train.batches(order, self.config.batch_size):
+        if self.recorded is None:
+            for x, y in self.data.train.batches(order, self.config.batch_size):
+                with self.random.drawing():
+                    loss = self._gradients(x, y)
+                yield loss, x.shape[1]
+            return
+        for index in order.to(self.device).split(self.config.batch_size):
             with self.random.drawing():
-                loss = self._gradients(x, y)
-            yield loss, x.shape[1]
+                loss = self.recorded(self._gradients_of, index)
+            yield loss, len(index)
+
+    def _recorder(self) -> RecordedStep | None:
+        """None where steps cannot be recorded, or are not known to launch the same each time."""
+        config, train = self.config, self.data.train
+        own = LOSSES.is_own(config.loss) and INPUT_BLOCKS.is_own(config.input_block) and HEADS.is_own(config.head)
+        same = self.amp and train.resident and train.lengths is None
+        if not (own and same and ARCHITECTURES.is_own(config.architecture) and self.network.recordable()):
+            return None
+        return RecordedStep(list(self.network.parameters()), config.batch_size)
+
+    def _gradients_of(self, index: Tensor) -> Tensor:
+        """`_gradients` of the sequences `index` (B,)."""
+        return self._gradients(*self.data.train.gather(index))
 
     def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Loss of the inputs (T, B, F) and targets (S, B, K), whose gradients are added to the parameters'."""

@@ -20,7 +20,9 @@ from lobmodels.own_features import DECLARED, OwnFeatures, Settings, names_of
 from lobmodels.registry import Registry
 from lobmodels.schema import LOB, Schema
 
-CHUNK = 16  # sequences whose columns are computed at once: the float64 temporaries stay near the cache
+# Sequences whose columns are computed at once: on a CPU the float64 temporaries stay near the cache; on a GPU each
+# operation is large enough that the host does not keep it waiting.
+CHUNK, GPU_CHUNK = 16, 512
 STD_FLOOR = 1e-8  # a column that does not vary is divided by 1, not by rounding noise
 
 
@@ -248,9 +250,15 @@ class InputPipeline:
         return prepare
 
 
+def chunk_of(device: torch.device | str) -> int:
+    """Sequences whose columns are computed at once on `device`."""
+    return CHUNK if torch.device(device).type == "cpu" else GPU_CHUNK
+
+
 def _chunks(features: NDArray[np.float32] | RawSequences, device: torch.device | str) -> Iterator[Tensor]:
     """Raw rows (B, T, F), a few sequences at a time."""
-    return (as_tensor(features[i : i + CHUNK]).to(device) for i in range(0, len(features), CHUNK))
+    count = chunk_of(device)
+    return (as_tensor(features[i : i + count]).to(device) for i in range(0, len(features), count))
 
 
 def _finite(chunks: Iterator[Tensor], names: tuple[str, ...]) -> Iterator[Tensor]:

@@ -27,8 +27,8 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def recordable(self) -> bool:
-        """Whether a GPU may record a training pass and repeat it: every call of `forward` launches the same kernels and
-        waits for none. A network that does not say so is computed anew each time."""
+        """Whether a GPU may record a training pass in half precision and repeat it: every call of `forward` launches
+        the same kernels and waits for none. A network that does not say so is computed anew each time."""
         return False
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lobmodels.config import RunConfig
 from lobmodels.networks.cpu_recurrent import recurrent_on_cpu
+from lobmodels.networks.cudnn_recurrent import by_layer, draws_in_cudnn, lstm_on_gpu
 from lobmodels.networks.gpu_recurrent import gru_on_gpu, usable_kernels
 from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS, Network, State
 
@@ -49,12 +50,25 @@ class RecurrentNetwork(Network):
         outputs, hidden = self.recurrent(inputs, state[0])
         return outputs, (hidden,)
 
+    def recordable(self) -> bool:
+        device = self.recurrent.weight_hh_l0.device
+        return device.type == "cuda" and (not draws_in_cudnn(self.recurrent) or self.draws_itself(device))
+
+    def draws_itself(self, device: torch.device) -> bool:
+        """Whether dropout between the layers is ours on this GPU in half precision."""
+        return False
+
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.encode(x))
 
     def forward_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         outputs, state = self.encode_step(x, state)
         return self.head(outputs), state
+
+
+def in_half_precision() -> bool:
+    """Whether the GPU computes in float16 here."""
+    return torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.float16
 
 
 @ARCHITECTURES.register("gru")
@@ -67,13 +81,10 @@ class GruNetwork(RecurrentNetwork):
     def recur(self, inputs: Tensor) -> Tensor:
         if inputs.device.type == "cpu":
             return recurrent_on_cpu(self.recurrent, inputs)
-        if torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.float16:
-            return gru_on_gpu(self.recurrent, inputs)
-        return super().recur(inputs)
+        return gru_on_gpu(self.recurrent, inputs) if in_half_precision() else super().recur(inputs)
 
-    def recordable(self) -> bool:
-        weight = self.recurrent.weight_hh_l0
-        return weight.device.type == "cuda" and usable_kernels(self.recurrent.hidden_size, weight.device) is not None
+    def draws_itself(self, device: torch.device) -> bool:
+        return usable_kernels(self.recurrent.hidden_size, device) is not None
 
 
 @ARCHITECTURES.register("lstm")
@@ -84,7 +95,12 @@ class LstmNetwork(RecurrentNetwork):
     recurrent: nn.LSTM
 
     def recur(self, inputs: Tensor) -> Tensor:
-        return recurrent_on_cpu(self.recurrent, inputs) if inputs.device.type == "cpu" else super().recur(inputs)
+        if inputs.device.type == "cpu":
+            return recurrent_on_cpu(self.recurrent, inputs)
+        return lstm_on_gpu(self.recurrent, inputs) if in_half_precision() else super().recur(inputs)
+
+    def draws_itself(self, device: torch.device) -> bool:
+        return by_layer(self.recurrent, device)
 
     def initial_state(self, batch: int) -> State:
         *past, zeros = super().initial_state(batch)

@@ -16,7 +16,7 @@ from lobmodels.data.partition import FIXED
 from lobmodels.data.sequences import Rows, check_batch_size
 from lobmodels.data.splits import Indices
 from lobmodels.device import memory_errors, resolve_device
-from lobmodels.inputs import CHUNK, InputPipeline, as_tensor
+from lobmodels.inputs import InputPipeline, as_tensor, chunk_of
 from lobmodels.own_features import names_of
 from lobmodels.training.host import free_memory, own_pages
 from lobmodels.training.streaming import streamed
@@ -167,9 +167,9 @@ class _Layout:
         """Raw (N, T, columns) to inputs (N, T, F) on the device, a few sequences at a time."""
         shape = (*raw.shape[:2], len(self.pipeline.names))
         inputs = own_pages(*shape) if self.device.type == "cpu" else torch.empty(*shape, device=self.device)
-        prepare = self.pipeline.on(self.device)
-        for i in range(0, len(raw), CHUNK):
-            inputs[i : i + CHUNK] = prepare(as_tensor(raw[i : i + CHUNK]).to(self.device))
+        prepare, count = self.pipeline.on(self.device), chunk_of(self.device)
+        for i in range(0, len(raw), count):
+            inputs[i : i + count] = prepare(as_tensor(raw[i : i + count]).to(self.device))
         return inputs
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from lobmodels.device import float32_arithmetic
 from lobmodels.distributions import ks_by_column
 from lobmodels.metric import score
+from lobmodels.training.outputs import Outputs
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset, Sequences
@@ -37,15 +35,13 @@ def most_shifted(dataset: Dataset, count: int = FEATURES) -> list[tuple[int, flo
     return _shifts[dataset.fingerprint][:count]
 
 
-def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
-    """Scores of `network` on selection rows, per percentile bucket of each of the most shifted features.
+def shift_buckets(selected: Outputs, data: RunData) -> list[dict[str, Any]]:
+    """Scores on selection rows, whose outputs are `selected`, by percentile bucket of the most shifted features.
 
     Buckets hold equal shares of the selection rows. One entry a bucket: feature, ks (train against valid), bucket
-    (from 0), low and high edge, rows, score of each target, mean. None for a run without selection sequences.
+    (from 0), low and high edge, rows, score of each target, mean.
     """
-    if not len(data.select):
-        return []
-    prediction, target = _selection_predictions(network, data)
+    prediction, target = (part.numpy() for part in selected.rows())
     schema = data.dataset.schema
     raw = _scored_rows(data)
     entries = []
@@ -71,23 +67,8 @@ def shift_buckets(network: nn.Module, data: RunData) -> list[dict[str, Any]]:
     return entries
 
 
-@torch.inference_mode()
-def _selection_predictions(network: nn.Module, data: RunData) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Predictions and targets of the scored selection rows, each (rows, K), sequence by sequence."""
-    network.eval()
-    parts = []
-    with float32_arithmetic():
-        for x, y in data.select.batches(torch.arange(len(data.select)), 128):
-            prediction = network(x)[-y.shape[0] :]  # (S, B, K)
-            parts.append(torch.stack([prediction, y], dim=-1).transpose(0, 1).reshape(-1, y.shape[-1], 2).cpu())
-    both = torch.cat(parts).numpy()
-    if data.dataset.schema.variable_length:
-        both = both[~np.isnan(both[:, 0, 1])]
-    return both[..., 0], both[..., 1]
-
-
 def _scored_rows(data: RunData) -> NDArray[np.float32]:
-    """Raw scored rows (rows, F) of the selection sequences, in the order of `_selection_predictions`."""
+    """Raw scored rows (rows, F) of the selection sequences, in the order of `Outputs.rows`."""
     dataset, index, warmup = data.dataset, data.partition.select, data.dataset.schema.warmup_steps
     raw = dataset.features(index)[:][:, warmup:]
     if dataset.schema.variable_length:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 Replay = Callable[[], object]
-Record = Callable[[Callable[[], Tensor]], tuple[Tensor, Replay]]  # what a function returns, and how to do it again
+Made = list[Tensor | None]
+Record = Callable[[Callable[[], Made]], tuple[Made, Replay]]  # what a function makes, and how to make it again there
 WARM = 3  # batches computed before one is recorded: libraries allocate and choose their kernels in the first ones
 
 
-def on_gpu(compute: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
+def on_gpu(compute: Callable[[], Made]) -> tuple[Made, Replay]:
     """Record what `compute` launches, which must not wait for the GPU. Other threads may use the GPU meanwhile.
 
     cuBLAS sums in a workspace that torch keeps for each stream, and a recording writes to the one it was recorded with.
@@ -49,8 +50,8 @@ class RecordedStep:
     fails: then nothing is recorded, with a warning.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], size: int, record: Record = on_gpu) -> None:
-        self.parameters, self.size, self.record = list(parameters), size, record
+    def __init__(self, parameters: Sequence[nn.Parameter], size: int, record: Record | None = None) -> None:
+        self.parameters, self.size, self.record = list(parameters), size, record or on_gpu
         self.left = WARM  # batches to compute before one is recorded; -1 once that has failed
         self.replay: Replay | None = None
 
@@ -71,13 +72,18 @@ class RecordedStep:
         """Record a step that reads which sequences to use from `self.index`. False where that fails."""
         self.index = index.clone()
         try:
-            self.loss, replay = self.record(lambda: compute(self.index))
+            (loss, *self.gradients), replay = self.record(lambda: self._made(compute))
         except Exception as error:  # the steps themselves go on: they were computed without being recorded before
             logger.warning("training steps are not recorded (%s: %s)", type(error).__name__, error)
             self.left = -1
+            return False
+        finally:  # nothing was computed yet
             for parameter in self.parameters:
                 parameter.grad = None
-            return False
-        self.gradients = [parameter.grad for parameter in self.parameters]
-        self.replay = replay
+        assert loss is not None
+        self.loss, self.replay = loss, replay
         return True
+
+    def _made(self, compute: Callable[[Tensor], Tensor]) -> Made:
+        """The loss of the sequences `self.index` and the gradient of each parameter."""
+        return [compute(self.index), *(parameter.grad for parameter in self.parameters)]

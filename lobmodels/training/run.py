@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +17,20 @@ from lobmodels.networks import build_network
 from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS
 from lobmodels.training.averages import Averages
 from lobmodels.training.batches import RunData, Split
-from lobmodels.training.diagnostics import shift_buckets
 from lobmodels.training.epochs import EpochRecord
+from lobmodels.training.finish import Finished
 from lobmodels.training.kept_epochs import KeptEpochs
 from lobmodels.training.losses import LOSSES, build_loss
-from lobmodels.training.measures import Measures, measure
+from lobmodels.training.measures import spread_index
 from lobmodels.training.optimization import Schedule, build_optimizer
+from lobmodels.training.outputs import outputs
 from lobmodels.training.randomness import RandomStream
 from lobmodels.training.recorded import RecordedStep
 from lobmodels.training.refit import RefitPlan
 from lobmodels.training.scores import score_for
 from lobmodels.training.state import Resumable
 from lobmodels.training.stopwatch import Stopwatch
-from lobmodels.training.turns import Job, until_computed
+from lobmodels.training.turns import Job, result_of, until_computed
 
 EVALUATION_BATCH = 128
 
@@ -231,44 +231,39 @@ class TrainingRun(Resumable):
 
         Raises `TrainingError` before the first epoch.
         """
+        return result_of(self.finish()).checkpoint(name)
+
+    def finish(self) -> Job[Finished]:
+        """What the device computes of `result`, as a job among others. The rest needs the host alone."""
         if not self.history:
             raise TrainingError("a run without an epoch has no result")
         with memory_errors(self.device):
-            scores, buckets, measured = self._judge()
-        kept = [
-            dataclasses.replace(epoch, weights={k: v.float().cpu() for k, v in epoch.weights.items()})
-            for epoch in self.kept.result(self.history)
-        ]
-        return Checkpoint(
-            name=name,
-            config=self.config,
-            seed=self.seed,
-            pipeline=self.data.pipeline,
-            weights=kept[0].weights if len(kept) == 1 else {},
-            epochs=tuple(kept) if len(kept) > 1 else (),
-            history=[record.document() for record in self.history],
-            best_epoch=self.best_epoch,
-            scores=scores,
-            data_fingerprint=self.data.fingerprint,
-            report_fraction=self.data.report_fraction,
-            split=self.data.rule.document(),
-            valid_fingerprint=self.data.dataset.valid.fingerprint,
-            prediction_std=measured.prediction_std,
-            sequence_sums=measured.sequence_sums,
-            diagnostics={"shift_buckets": buckets},
-        )
-
-    def _judge(self) -> tuple[dict[str, dict[str, float] | None], list[dict[str, Any]], Measures]:
-        """Scores by part of the sequences of what the kept weights predict, its scores where the data shifts, and what
-        is measured for later; the present weights are put back."""
-        evaluated = self.averages.evaluated
-        current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
-        network = self.kept.on(evaluated, self.history)
-        report = self._named(self._evaluate(self.data.report, network)) if len(self.data.report) else None
-        scores = {"select": self._select_scores(network), "report": report}
-        buckets, measured = shift_buckets(network, self.data), measure(network, self.data)
-        evaluated.load_state_dict(current)
-        return scores, buckets, measured
+            evaluated, data = self.averages.evaluated, self.data
+            current = {k: v.detach().clone() for k, v in evaluated.state_dict().items()}
+            network = self.kept.on(evaluated, self.history)
+            report = self._evaluate(data.report, network) if len(data.report) else None
+            splits = {"select": data.select, "report": data.report}
+            found = {part: outputs(network, split) for part, split in splits.items() if len(split)}
+            train = outputs(network, data.train, torch.from_numpy(spread_index(len(data.train))))
+            yield from until_computed(self.device)
+            judged = None if report is None else self._named(report)
+            kept = [
+                dataclasses.replace(epoch, weights={k: v.float().cpu() for k, v in epoch.weights.items()})
+                for epoch in self.kept.result(self.history)
+            ]
+            finished = Finished(
+                config=self.config,
+                seed=self.seed,
+                data=data,
+                history=[record.document() for record in self.history],
+                best_epoch=self.best_epoch,
+                kept=kept,
+                scores={"select": self._select_scores(network), "report": judged},
+                outputs={part: output.on_host() for part, output in found.items()},
+                train=train.on_host(),
+            )
+            evaluated.load_state_dict(current)
+            return finished
 
     def _select_scores(self, network: nn.Module) -> dict[str, float] | None:
         """Scores of the kept weights on the selection sequences: of one epoch they are known."""

@@ -17,9 +17,9 @@ from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.turns import Job
 
-COUNTS = (1, 2, 4, 8, 16)
+COUNTS = (1, 2, 4, 8)
 WARM = recorded.WARM + 2  # rounds before the clock starts: a GPU's steps are recorded by then
-LEAST, ROUNDS = 3.0, 5  # seconds and rounds that are measured at least
+LEAST, ROUNDS = 1.0, 5  # seconds and rounds that are measured at least
 GAIN = 1.05  # so many times as fast, or the smaller number is kept
 
 

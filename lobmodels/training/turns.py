@@ -150,3 +150,13 @@ def one_step(function: Callable[[], T]) -> Job[T]:
     """A job that calls `function` in its only step."""
     return function()
     yield
+
+
+def result_of(job: Job[T]) -> T:
+    """Take all steps of `job`, beside no other."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            found: T = end.value
+            return found

@@ -46,9 +46,9 @@ def work(
             "--runs-per-device",
             "--trials-per-gpu",
             metavar="N|auto",
-            help="Runs at once in each process; auto measures which number is fastest.",
+            help="Runs at once in each process; auto measures on a GPU which number is fastest, and is 1 on a CPU.",
         ),
-    ] = "1",
+    ] = "auto",
     slots: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Supervised processes on the CPU; one a core is best.")
     ] = None,

@@ -34,7 +34,7 @@ class Job:
     spec: StudySpec
     package: Package
     workers: int = 1
-    runs_per_device: str = "1"
+    runs_per_device: str = "auto"
     time_limit: str | None = None
 
     @property
@@ -59,7 +59,7 @@ def prepare(
     study: str,
     *,
     workers: int = 1,
-    runs_per_device: str = "1",
+    runs_per_device: str = "auto",
     time_limit: str | None = None,
     wheel: Path | None = None,
     far: bool = True,

@@ -25,7 +25,9 @@ from search.work.stopping import Stop
 
 log = logging.getLogger(__name__)
 
-PREPARED = 2  # most input pipelines whose prepared data stays in memory; the least recently used is dropped first
+# Most input pipelines whose prepared data stays in memory, where it has room; the least recently used is dropped first.
+# On a GPU preparing keeps all runs waiting, and a search over feature flags asks for many.
+PREPARED, PREPARED_ON_GPU = 2, 8
 
 
 @dataclass
@@ -81,7 +83,8 @@ class WorkerContext:
     def _make_room(self, config: RunConfig) -> None:
         if self.device.type == "cpu":  # each slot has its own copy, unless the data is shared
             self._prepared = OrderedDict((k, data) for k, data in self._prepared.items() if data.shared)
-        while len(self._prepared) >= PREPARED or (self._prepared and not fits(self.dataset, config, self.device)):
+        most = PREPARED if self.device.type == "cpu" else PREPARED_ON_GPU
+        while len(self._prepared) >= most or (self._prepared and not fits(self.dataset, config, self.device)):
             self._prepared.popitem(last=False)
             self._empty_cache()
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import RunConfig
 from lobmodels.training.batches import RunData
 from lobmodels.training.epochs import EpochRecord
@@ -48,6 +49,10 @@ class DeviceWork:
         self.lasted = time.monotonic() - begun
         self.watchdog.epoch_ended(self.lasted)
         return record
+
+    def finish(self, run: TrainingRun, name: str) -> Checkpoint:
+        """The checkpoint of a run that is over. Only what the device computes of it is done in turns."""
+        return self._do(run.finish()).checkpoint(name)
 
     def _do(self, job: Job[T]) -> T:
         return self.context.turns.do(job, self.lane.on_stream, self.watchdog.watch)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.errors import SearchError
 from storage.backends.registry import PATIENCE
 from storage.claims import DEFAULT_GRACE
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_AT_ONCE = 8  # runs of a worker, where the number is measured
 
@@ -30,12 +33,18 @@ class WorkOptions:
     keep_folder: Path = Path()  # where a finished run is saved while the database cannot be reached
     plugins: tuple[str, ...] = ()  # files of plugins that the user names
     trust_plugins: bool = False  # run the source of plugins that came with the study
-    runs_per_device: int | None = 1  # trained at once by a worker; None: as many as are measured to be fastest
+    runs_per_device: int | None = None  # trained at once by a worker; None: as many as are measured to be fastest
     follow_parent: bool = False  # stop when the process that started this one has ended
 
-    def runs_at_once(self) -> tuple[int, int]:
-        """Most runs at once of a worker, and how many may begin before a measurement allows more."""
-        return (MOST_AT_ONCE, 1) if self.runs_per_device is None else (self.runs_per_device, self.runs_per_device)
+    def runs_at_once(self, device: torch.device) -> tuple[int, int]:
+        """Most runs at once of a worker on `device`, and how many may begin before a measurement allows more.
+
+        Nothing is measured on a CPU, which one run fills.
+        """
+        if self.runs_per_device is not None:
+            return self.runs_per_device, self.runs_per_device
+        most = MOST_AT_ONCE if device.type == "cuda" else 1
+        return min(most, self.trials or most), 1
 
     def to_json(self) -> dict[str, Any]:
         """Every field as plain JSON."""

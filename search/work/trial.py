@@ -138,7 +138,7 @@ class TrialInProgress:
             ended = self._epochs(run, device)
             if ended is not None:
                 return ended
-            checkpoint = device.call(lambda: run.result(f"{self.session.name}#{self.number}"))
+            checkpoint = device.finish(run, f"{self.session.name}#{self.number}")
         return self._finish(run, checkpoint, task)
 
     def _epochs(self, run: TrainingRun, device: DeviceWork) -> Outcome | None:

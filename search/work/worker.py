@@ -88,6 +88,7 @@ class _Worker:
         self.session = self._open(name)
         dataset = load_dataset(data)
         self.session.bind(dataset)
+        room = Room(*options.runs_at_once(device))
         self.context = WorkerContext(
             dataset=dataset,
             device=device,
@@ -95,8 +96,8 @@ class _Worker:
             stop=stop,
             emit=self.emit,
             end_process=end_process,
-            room=Room(*options.runs_at_once()),
-            undecided=options.runs_per_device is None,
+            room=room,
+            undecided=room.limit < room.most,
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )

@@ -20,11 +20,16 @@ from lobmodels.networks import gpu_recurrent
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.throughput import epoch_seconds
-from lobmodels.training.turns import Job
+from lobmodels.training.turns import result_of
 from tests.benchmarks.test_training import bare, interleaved, ratio
 from tests.lobmodels.training.short_data import short_dataset
 
 NETWORKS = {"3x64": {"hidden_size": 64, "num_layers": 3}, "2x144": {"hidden_size": 144, "num_layers": 2}}
+OTHERS = {
+    "2x144": NETWORKS["2x144"],
+    "2x64 with attention": {"architecture": "gru_attention", "hidden_size": 64, "num_layers": 2},
+    "LSTM 3x64, dropout": {"architecture": "lstm", "hidden_size": 64, "num_layers": 3, "dropout": 0.2},
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def ratios(device: torch.device, size: Size) -> list[tuple[str, str, float]]:
             ("milliseconds a batch", name, 1000 * float(np.median(seconds["ours"])) * size.batch / size.train),
         ]
     rows += _runs_at_once(dataset, device, size)
+    rows += _others_at_once(dataset, device, size)
+    rows += _as_one(dataset, device, size)
     rows += _networks_at_once(device, size)
     return rows
 
@@ -98,7 +105,7 @@ def _runs_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tu
     batches = size.train // size.batch
 
     def seconds(count: int) -> float:
-        found = _result(epoch_seconds(config, data, count, size.seconds))
+        found = result_of(epoch_seconds(config, data, count, size.seconds))
         return found / batches * BATCHES * EPOCHS  # of one run on the challenge's data, validation left out
 
     by_cudnn = _by_cudnn(lambda: lambda: seconds(1))()
@@ -110,12 +117,27 @@ def _runs_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tu
     return rows
 
 
-def _result(job: Job[float]) -> float:
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            return float(end.value)
+def _others_at_once(dataset: Dataset, device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """How many times the runs an hour of one at a time, for other networks, with half of the most runs at once."""
+    count, rows = size.at_once[-2], []
+    for name, network in OTHERS.items():
+        config = RunConfig.parse(network | {"batch_size": size.batch})
+        data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+        alone, together = (result_of(epoch_seconds(config, data, k, size.seconds / 2)) for k in (1, count))
+        rows.append((f"runs an hour, {count} at once / one at a time", name, alone / together))
+    return rows
+
+
+def _as_one(dataset: Dataset, device: torch.device, size: Size) -> list[tuple[str, str, float]]:
+    """How much replicates that are trained as one could gain at most: one run whose batch holds those of several does
+    the products that theirs would be, and shares the weights besides."""
+    config = RunConfig.parse(NETWORKS["3x64"] | {"batch_size": size.batch})
+    data = RunData.prepare(dataset, config, device, report_fraction=0.0)
+    count = size.train // size.batch
+    together = result_of(epoch_seconds(config, data, count, size.seconds))
+    whole = config.model_copy(update={"batch_size": size.train})
+    as_one = result_of(epoch_seconds(whole, data, 1, size.seconds))  # an epoch is one step of `count` runs
+    return [(f"{count} runs at once / as one of {count} times the batch", "3x64", together / as_one)]
 
 
 def _networks_at_once(device: torch.device, size: Size) -> list[tuple[str, str, float]]:

@@ -9,6 +9,7 @@ single numbers of the host excepted. Besides:
 
 - `FakeCuda.syncs` lists every operation for which the host would have waited for a device.
 - Streams and events have clocks (`fake_streams.py`): a race between a copy and its users is an error.
+- A step that would be recorded is computed again instead, into the same memory.
 - Autocast is that of the CPU in float16; cuDNN's recurrent kernels are replaced by the CPU's, their weights and inputs
   rounded to float16 where autocast is on.
 
@@ -30,6 +31,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from lobmodels.training import recorded
 from tests.lobmodels.training.fake_streams import Event, Memory, Stream, Streams
 
 CPU = torch.device("cpu")
@@ -53,6 +55,7 @@ class FakeCuda:
         importlib.import_module("torch._dynamo")  # the optimiser does at its first use: not while torch is patched
 
         self.count, self.free = count, free
+        self.capability = (7, 5)
         self.streams = Streams(current)
         self.syncs: list[str] = []
         self.kernels: list[Any] = []  # operations on GPUs, in order
@@ -216,8 +219,8 @@ class FakeCuda:
             "current_device": lambda: self.streams.current_device,
             "set_device": lambda device: setattr(self.streams, "current_device", self.full(device).index),
             "get_device_name": lambda device=None: "Made of host memory",
-            "get_device_capability": lambda device=None: (7, 5),
-            "get_arch_list": lambda: ["sm_75"],
+            "get_device_capability": lambda device=None: self.capability,
+            "get_arch_list": lambda: ["sm_75", "sm_80"],
             "mem_get_info": lambda device=None: (self.free, 1 << 34),
             "empty_cache": lambda: None,
             "synchronize": lambda device=None: self.waits_for_all(self.streams.normal(device)),
@@ -232,6 +235,9 @@ class FakeCuda:
             monkeypatch.setattr(torch.cuda, name, answer)
         made = {"__new__": lambda cls, device="cpu": generator()}
         monkeypatch.setattr(torch, "Generator", type("Generator", (), made))
+        autocasts = torch.is_autocast_enabled
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type="cpu": autocasts("cpu"))
+        monkeypatch.setattr(recorded, "on_gpu", recomputed)
         made = {"__new__": lambda cls, device_type, *rest, **more: autocast("cpu", *rest, **more)}
         monkeypatch.setattr(torch, "autocast", type("autocast", (), made))
         monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)
@@ -267,6 +273,22 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.cuda.function(func, args, dict(kwargs or {}))
+
+
+def recomputed(compute: Callable[[], recorded.Made]) -> tuple[recorded.Made, recorded.Replay]:
+    """`recorded.on_gpu`: a replay computes again, and writes the same memory as a recording of a GPU does. To record
+    draws nothing."""
+    drawn = torch.get_rng_state()
+    made = compute()
+    torch.set_rng_state(drawn)
+
+    def replay() -> None:
+        for old, new in zip(made, compute(), strict=True):
+            assert (old is None) == (new is None)
+            if old is not None and new is not None:
+                old.copy_(new)
+
+    return made, replay
 
 
 def _tensors(tree: Any) -> list[Tensor]:

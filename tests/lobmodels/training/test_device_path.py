@@ -176,7 +176,9 @@ def test_scores_are_the_submissions_arithmetic(recipe: str, lies: str) -> None:
 def test_a_step_waits_for_nothing(recipe: str, lies: str) -> None:
     """Neither a step nor what lies between two steps makes the host wait for the device."""
     walked = walk(recipe, lies)
-    assert walked.waits == [[]] * 16
+    recorded = walked.run.recorded is not None
+    assert walked.waits == [[]] * (16 + recorded)  # the step that is recorded is gone through twice
+    assert recorded == (walked.run.amp and lies == "resident" and not walked.run.config.dropout)  # drawn by cuDNN
     assert len(walked.between) == 4 and len(set(walked.between)) == 1
 
 
@@ -231,3 +233,16 @@ def test_features_and_a_metric_of_plugins(lies: str, tmp_path: Path, monkeypatch
             found = gathered.compute()
             assert found.device == OTHER
             assert found.cpu().numpy() == pytest.approx(score(p.numpy(), y.numpy(), schema), abs=1e-12)
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0)])
+def test_dropout_between_layers_of_an_lstm(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """From Ampere on it is drawn from the run's own stream, so that steps can be recorded: the recorded run is the run
+    whose steps are computed anew."""
+    values = {"architecture": "lstm", "dropout": 0.3, "epochs": 2}
+    with FakeCuda(monkeypatch) as cuda:
+        cuda.capability = capability
+        recorded, issued = start(OTHER, **values), start(OTHER, **values)
+        assert (recorded.recorded is not None) == (capability >= (8, 0))
+        issued.recorded = None
+        assert scores(ended(recorded)) == scores(ended(issued))

@@ -8,32 +8,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lobmodels.training.recorded import WARM, RecordedStep, Replay
+from lobmodels.training.recorded import WARM, Made, RecordedStep, Replay
+from tests.lobmodels.training.fake_cuda import recomputed
 
 SIZE, SEQUENCES = 3, 11
 
 
 class Recording:
-    """Records as a GPU does: each replay writes the memory of the result and of the gradients again."""
+    """`recomputed`, with a list of its calls."""
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.parameters, self.calls = parameters, list[str]()
+    def __init__(self) -> None:
+        self.calls = list[str]()
 
-    def __call__(self, compute: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
+    def __call__(self, compute: Callable[[], Made]) -> tuple[Made, Replay]:
         self.calls.append("recorded")
-        result = compute()
-        memory = [parameter.grad for parameter in self.parameters]
+        made, again = recomputed(compute)
 
         def replay() -> None:
             self.calls.append("replayed")
-            for parameter in self.parameters:
-                parameter.grad = None
-            result.copy_(compute())
-            for written, parameter in zip(memory, self.parameters, strict=True):
-                assert written is not None and parameter.grad is not None
-                written.copy_(parameter.grad)
+            again()
 
-        return result, replay
+        return made, replay
 
 
 class Regression:
@@ -71,7 +66,7 @@ class Regression:
 def test_a_recorded_run_is_the_run() -> None:
     """Losses and weights are those of the run that computes each step anew, over whole and short batches in turn."""
     plain, recorded = Regression(), Regression()
-    recording = Recording(recorded.parameters)
+    recording = Recording()
     assert recorded.train(RecordedStep(recorded.parameters, SIZE, recording)) == plain.train(None)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters, recorded.parameters, strict=True))
     whole = 3 * (SEQUENCES // SIZE)
@@ -82,7 +77,7 @@ def test_a_step_that_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFix
     """One warning, no second try, and the run is what it is without recording."""
     plain, run, tries = Regression(), Regression(), list[int]()
 
-    def fails(compute: Callable[[], Tensor]) -> tuple[Tensor, Replay]:
+    def fails(compute: Callable[[], Made]) -> tuple[Made, Replay]:
         tries.append(1)
         compute()
         raise RuntimeError("operation not permitted when stream is capturing")

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from lobmodels.errors import CheckpointError, ConfigError, DataError, DeviceMemoryError, TrainingError
+from lobmodels.training.finish import Finished
 from lobmodels.training.run import TrainingRun
 from search.errors import SearchError, SpaceError
 from search.work import slot, trial, watchdog
@@ -62,7 +63,7 @@ FAULTS: list[Fault] = [
 ]
 STAGES = [
     "parameters", "start", "data", "build", "first batch", "mid-epoch", "validation", "state", "report", "pruning",
-    "checkpoint", "result", "table", "upload", "write",
+    "checkpoint", "result", "summary", "table", "upload", "write",
 ]  # fmt: skip
 AFTER = "clean-up"  # a stage after the end: the trial keeps its outcome
 HANGS = ("sleep", "network", "library")  # by trial
@@ -128,7 +129,8 @@ class Injector:
             (trial, "write_epoch", "report"),
             (TrialInProgress, "_should_prune", "pruning"),
             (trial.ResumeState, "_upload", "checkpoint"),
-            (TrainingRun, "result", "result"),
+            (TrainingRun, "finish", "result"),
+            (Finished, "checkpoint", "summary"),
             (trial, "history_csv", "table"),
             (trial, "store_files", "upload"),
             (SqlFleet, "write", "write"),

@@ -25,7 +25,7 @@ from lobmodels.training.measures import spread_index
 from lobmodels.training.optimization import Schedule, build_optimizer
 from lobmodels.training.outputs import outputs
 from lobmodels.training.randomness import RandomStream
-from lobmodels.training.recorded import RecordedStep
+from lobmodels.training.recording import RecordedStep
 from lobmodels.training.refit import RefitPlan
 from lobmodels.training.scores import score_for
 from lobmodels.training.state import Resumable

@@ -12,13 +12,13 @@ import torch
 
 from lobmodels.config import RunConfig
 from lobmodels.errors import DeviceMemoryError
-from lobmodels.training import recorded
+from lobmodels.training import recording
 from lobmodels.training.batches import RunData
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.turns import Job
 
 COUNTS = (1, 2, 4, 8)
-WARM = recorded.WARM + 2  # rounds before the clock starts: a GPU's steps are recorded by then
+WARM = recording.WARM + 2  # rounds before the clock starts: a GPU's steps are recorded by then
 LEAST, ROUNDS = 1.0, 5  # seconds and rounds that are measured at least
 GAIN = 1.05  # so many times as fast, or the smaller number is kept
 

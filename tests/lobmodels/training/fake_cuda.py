@@ -31,7 +31,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from lobmodels.training import recorded
+from lobmodels.training import recording
 from tests.lobmodels.training.fake_streams import Event, Memory, Stream, Streams
 
 CPU = torch.device("cpu")
@@ -237,7 +237,7 @@ class FakeCuda:
         monkeypatch.setattr(torch, "Generator", type("Generator", (), made))
         autocasts = torch.is_autocast_enabled
         monkeypatch.setattr(torch, "is_autocast_enabled", lambda device_type="cpu": autocasts("cpu"))
-        monkeypatch.setattr(recorded, "on_gpu", recomputed)
+        monkeypatch.setattr(recording, "on_gpu", recomputed)
         made = {"__new__": lambda cls, device_type, *rest, **more: autocast("cpu", *rest, **more)}
         monkeypatch.setattr(torch, "autocast", type("autocast", (), made))
         monkeypatch.setattr(torch.backends.cudnn, "is_acceptable", lambda tensor: False)
@@ -275,8 +275,8 @@ class _Functions(TorchFunctionMode):
         return self.cuda.function(func, args, dict(kwargs or {}))
 
 
-def recomputed(compute: Callable[[], recorded.Made]) -> tuple[recorded.Made, recorded.Replay]:
-    """`recorded.on_gpu`: a replay computes again, and writes the same memory as a recording of a GPU does. To record
+def recomputed(compute: Callable[[], recording.Made]) -> tuple[recording.Made, recording.Replay]:
+    """`recording.on_gpu`: a replay computes again, and writes the same memory as a recording of a GPU does. To record
     draws nothing."""
     drawn = torch.get_rng_state()
     made = compute()

@@ -4,11 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ks_2samp
 
+from lobmodels.config import RunConfig
 from lobmodels.distributions import ks_distance
+from lobmodels.metric import score
 from lobmodels.training import diagnostics
-from lobmodels.training.diagnostics import most_shifted
+from lobmodels.training.batches import RunData
+from lobmodels.training.diagnostics import most_shifted, shift_buckets
+from lobmodels.training.outputs import Outputs
 from tests.lobmodels.training.short_data import short_dataset
 
 
@@ -38,3 +43,27 @@ def test_measured_once_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 1
     most_shifted(other)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["sums", "rows"])
+def test_a_buckets_score_is_its_rows(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+    """Each bucket holds a fifth of the selection rows, and has the metric of its rows: by their sums, or by the rows
+    themselves under a metric that has no sums."""
+    dataset = short_dataset(12, 24)
+    config = RunConfig.parse({"hidden_size": 4, "num_layers": 1, "batch_size": 4})
+    data = RunData.prepare(dataset, config)
+    rng, target = np.random.default_rng(0), data.select.targets
+    prediction = 0.4 * target + torch.from_numpy(rng.normal(0, 0.5, tuple(target.shape)).astype(np.float32))
+    if whole:
+        real = diagnostics.metric_of
+        monkeypatch.setattr(diagnostics, "metric_of", lambda schema: dataclasses.replace(real(schema), whole="mine"))
+    entries = shift_buckets(Outputs(prediction, target), data)
+    assert len(entries) == 25
+    raw = dataset.valid.features[data.select_index][:, 99:].reshape(-1, 32)
+    p, y = prediction.reshape(-1, 2).numpy(), target.reshape(-1, 2).numpy()
+    for entry in entries:
+        values = raw[:, dataset.schema.features.index(entry["feature"])]
+        rows = (values >= entry["low"]) & (values < entry["high"] if entry["bucket"] < 4 else values <= entry["high"])
+        assert entry["rows"] == rows.sum() == pytest.approx(len(raw) / 5, abs=1)
+        assert [entry["t0"], entry["t1"]] == pytest.approx(score(p[rows], y[rows], dataset.schema).tolist(), abs=1e-9)
+        assert entry["mean"] == pytest.approx((entry["t0"] + entry["t1"]) / 2)

@@ -22,7 +22,7 @@ def test_a_study_of_the_database_becomes_a_job(postgres_url: str) -> None:
     assert job.package.wheel.sha256 == running_wheel().sha256
     assert any(line.startswith("optuna==") for line in job.package.requirements)
     assert job.arguments("DIR") == [
-        "work", "joint", "--data", "DIR", "--gpus", "all", "--runs-per-device", "1", "--time-limit", "8h30m"
+        "work", "joint", "--data", "DIR", "--gpus", "all", "--runs-per-device", "auto", "--time-limit", "8h30m"
     ]  # fmt: skip
     assert "s3cr3t" not in repr(job)
 

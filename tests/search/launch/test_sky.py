@@ -56,7 +56,7 @@ def test_setup_and_run_work(postgres_url: str, small_data: Path, tmp_path: Path)
     home = tmp_path / "home"
     (home / ".local" / "bin").mkdir(parents=True)
     made = beside_the_tests(home / "lobtuna")  # in the place of `uv venv`, with the requirements already in it
-    shell = document["setup"] + document["run"].replace("--gpus all --runs-per-device 1", "--slots 1")
+    shell = document["setup"] + document["run"].replace("--gpus all --runs-per-device auto", "--slots 1")
     for place, source in document["file_mounts"].items():
         shell = shell.replace(place, source)
     done2 = made.run("bash", "-c", shell, cwd=tmp_path, HOME=str(home), LOBTUNA_STORAGE=postgres_url)

@@ -247,6 +247,7 @@ def test_most_trials_of_a_worker_count_those_that_run(small_data: Path, sqlite_u
 
 def test_the_number_is_measured(small_data: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` measures with the first trial, says what it found, and trains as many at once."""
+    monkeypatch.setattr(WorkOptions, "runs_at_once", lambda options, device: (8, 1))  # as on a GPU
     monkeypatch.setattr("lobmodels.training.throughput.epoch_seconds", faked({1: 4.0, 2: 2.0, 4: 1.0, 8: 1.0}))
     create(sqlite_url, small_study(trials=12, epochs=6))
     together = Together(monkeypatch, wanted=4)

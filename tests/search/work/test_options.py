@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from search.work.options import WorkOptions, WorkSummary
 
 # A value for every field that differs from its default: a field without one fails the tests below.
@@ -42,3 +44,13 @@ def test_a_summary_counts_what_ended_here() -> None:
         summary.count(state)
     assert summary.outcomes["complete"] == 2
     assert summary.trials == 5
+
+
+def test_how_many_train_at_once() -> None:
+    """Without a number a GPU is measured, from one run to eight or to the trials of this worker; a CPU trains one."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert WorkOptions().runs_at_once(cpu) == (1, 1)
+    assert WorkOptions().runs_at_once(gpu) == (8, 1)
+    assert WorkOptions(trials=3).runs_at_once(gpu) == (3, 1)
+    for device in (cpu, gpu):
+        assert WorkOptions(runs_per_device=4).runs_at_once(device) == (4, 4)

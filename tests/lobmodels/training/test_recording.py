@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lobmodels.training.recorded import WARM, Made, RecordedStep, Replay
+from lobmodels.training.recording import WARM, Made, RecordedStep, Replay
 from tests.lobmodels.training.fake_cuda import recomputed
 
 SIZE, SEQUENCES = 3, 11

@@ -21,6 +21,10 @@ class DatabaseFull(Unavailable):
     """The database has no room left, or may not be written."""
 
 
+class DatabaseReadOnly(DatabaseFull):
+    """The database may not be written: a standby, a file without write permission, read-only media."""
+
+
 class ClaimLost(StorageError):
     """The trial is no longer this worker's: another took it over, or it was finished or deleted."""
 

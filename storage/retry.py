@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
 from storage.contact import Contact
-from storage.errors import DatabaseFull, DatabaseUnavailable, StorageError
+from storage.errors import DatabaseFull, DatabaseReadOnly, DatabaseUnavailable, StorageError
 from storage.url import redact
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,10 @@ def translate(error: BaseException) -> StorageError | None:
     text = str(cause).lower()
     if any(phrase in text for phrase in FULL):
         read_only = any(phrase in text for phrase in READ_ONLY)
-        remedy = "name one that can be, with --storage" if read_only else "free space and start again"
-        return DatabaseFull(f"the database cannot be written: {describe(error)}; {remedy}")
+        told = f"the database cannot be written: {describe(error)}"
+        if read_only:
+            return DatabaseReadOnly(f"{told}; name one that can be, with --storage")
+        return DatabaseFull(f"{told}; free space and start again")
     expected = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
     if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False) or ENDED in text:
         return DatabaseUnavailable(f"the database does not answer: {describe(error)}")

@@ -27,15 +27,17 @@ def submit(
     import socket
 
     from search.study.open import existing_storage
+    from search.work.file_lock import held
     from search.work.rescue import SavedRun
     from search.work.rescue import submit as store
 
     done = []
     for file in files:
-        saved = SavedRun.load(file)
-        opened = existing_storage(storage, saved.study)
-        number, text = store(saved, opened, f"{socket.gethostname()}:{os.getpid()}")
-        file.unlink()
+        with held(file):
+            saved = SavedRun.load(file)
+            opened = existing_storage(storage, saved.study)
+            number, text = store(saved, opened, f"{socket.gethostname()}:{os.getpid()}")
+            file.unlink()
         done.append({"file": str(file), "study": saved.study, "number": number, "outcome": text})
         if not json:
             stdout.print(f"{saved.study} #{number} {text}")

@@ -6,13 +6,11 @@ worker in the same folder can tell a file that is waited for from one that was l
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +20,7 @@ from optuna.storages import BaseStorage
 from search.errors import RunNotSavedError, SearchError
 from search.study.open import load_study
 from search.work.events import Emit, Event
+from search.work.file_lock import left_behind, lock
 from search.work.outage import STEP, await_end, outlast
 from search.work.rescue import PARTIAL, SUFFIX, SavedRun, submit, trial_of
 from search.work.stopping import Stop
@@ -49,7 +48,7 @@ class KeptRun:
     def save(run: SavedRun, folder: Path) -> KeptRun:
         """Write the run into `folder`, if that can be done."""
         try:
-            path, file = run.write(folder, _lock)
+            path, file = run.write(folder, lock)
         except SearchError as error:
             return KeptRun(run, folder, problem=error)
         return KeptRun(run, folder, path, file)
@@ -137,11 +136,11 @@ class Leftovers:
         """
         name = re.escape(study)
         for path in self._files(rf"{name}-\d+\.\d+{re.escape(PARTIAL)}"):
-            with _left(path) as file:
+            with left_behind(path) as file:
                 if file is not None:
                     path.unlink(missing_ok=True)  # its worker ended while it wrote the file
         for path in self._files(rf"{name}-\d+{re.escape(SUFFIX)}"):
-            with _left(path) as file:
+            with left_behind(path) as file:
                 if file is not None and (path, os.fstat(file.fileno()).st_mtime) not in self._ignored:
                     self._store(path, file, storage, study)
 
@@ -166,26 +165,3 @@ class Leftovers:
             return
         path.unlink(missing_ok=True)
         self.emit(Event("note", study, number, text=f"{path}, which an earlier worker had kept, {text}"))
-
-
-def _lock(file: BinaryIO) -> None:
-    """Hold `file` for this process. Where the file system knows no locks, nobody takes it for left behind."""
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-@contextmanager
-def _left(path: Path) -> Iterator[BinaryIO | None]:
-    """The file, open and locked, if no living worker holds it; None where one does or the file is gone."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        yield None
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except OSError:
-            same = False
-        yield file if same else None

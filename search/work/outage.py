@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from search.errors import SearchError
 from storage.claims import Batch
-from storage.errors import ClaimLost, Unavailable
+from storage.errors import ClaimLost, DatabaseReadOnly, Unavailable
 from storage.optuna_internals import trial_id_of
 from storage.worker.background import BackgroundStorage
 
@@ -29,17 +30,22 @@ class Until(Protocol):
         """Wait, but no longer than until the end is due."""
 
 
-def outlast(call: Callable[[], T], stop: Until, note: Callable[[str], None]) -> T:
+def outlast(
+    call: Callable[[], T], stop: Until, note: Callable[[str], None], wrote: Callable[[], bool] = lambda: True
+) -> T:
     """The result of `call()`, repeated after growing pauses while the database cannot be reached.
 
     `note` takes a line for the user when the wait begins and when it ends. Raises the `Unavailable` of the last try
-    once a stop is due.
+    once a stop is due, and `SearchError` for a database that may not be written and was not by this process so far, as
+    `wrote` tells: that is no outage, but the wrong one.
     """
     pause, waited = FIRST_PAUSE, False
     while True:
         try:
             found = call()
         except Unavailable as error:
+            if isinstance(error, DatabaseReadOnly) and not wrote():
+                raise SearchError(str(error)) from error
             if not waited:
                 note(f"{error}; this worker waits until it is back")
             waited = True

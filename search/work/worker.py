@@ -173,13 +173,16 @@ class _Worker:
         if self.options.trials is not None and self.summary.trials + len(self.running) >= self.options.trials:
             return f"{self.options.trials} trials are done or running here"
         try:
-            found = outlast(lambda: self._next(lane), self.stop, self._note)
+            found = outlast(lambda: self._next(lane), self.stop, self._note, wrote=self._wrote)
         except Unavailable:
             return ""
         if isinstance(found, str):
             return found
         self.running[lane.number] = TrialInProgress(self.context, *found, lane)
         return ""
+
+    def _wrote(self) -> bool:
+        return bool(self.running or self.summary.outcomes)
 
     def _note(self, text: str) -> None:
         self.emit(Event("note", self.name, text=text))

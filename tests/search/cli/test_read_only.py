@@ -2,32 +2,41 @@
 
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from storage.backends.registry import open_storage
+from tests.machines import create, small_study
 from tests.made_study import make_study
 from tests.search.cli.calls import Run
 
+Enter = Callable[[AbstractContextManager[str]], str]
 READERS = (["status", "joint"], ["status", "joint", "--json"], ["rank", "joint"])
+
+
+@contextmanager
+def read_only(database: str, folder: Path) -> Iterator[str]:
+    """The URL of a copy of the SQLite `database`, alone on a read-only file system in `folder`."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("only root can mount a file system")
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as source, sqlite3.connect(folder / "study.db") as copy:
+        source.backup(copy)  # a plain copy of the file would miss what is in the write-ahead log alone
+    source.close()
+    copy.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    yield f"sqlite:///{folder / 'study.db'}"
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
 def media(searched: str, tmp_path: Path) -> Iterator[Path]:
     """A folder on a read-only file system with the searched study in it."""
-    folder = tmp_path / "media"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True).returncode:
-        pytest.skip("only root can mount a file system")
-    with sqlite3.connect(searched.removeprefix("sqlite:///")) as source, sqlite3.connect(folder / "study.db") as copy:
-        source.backup(copy)  # a plain copy of the file would miss what is in the write-ahead log alone
-    source.close()
-    copy.close()
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with read_only(searched, tmp_path / "media"):
+        yield tmp_path / "media"
 
 
 def test_a_study_on_read_only_media_is_read(run: Run, media: Path, tmp_path: Path) -> None:
@@ -41,6 +50,37 @@ def test_a_study_on_read_only_media_is_read(run: Run, media: Path, tmp_path: Pat
     status, _, err = run("replicate", "joint", "--storage", url, "--top", "2", "--seeds", "9")
     assert status == 1 and "cannot be written" in err and err.count("\n") == 1
     assert [file.name for file in media.iterdir()] == ["study.db"]
+
+
+@pytest.mark.parametrize("slots", [[], ["--slots", "1"]], ids=["worker", "slots"])
+@pytest.mark.parametrize("kind", ["media", "standby"])
+def test_a_worker_ends_where_it_cannot_write(
+    run: Run,
+    tmp_path: Path,
+    small_data: Path,
+    request: pytest.FixtureRequest,
+    enter: Enter,
+    kind: str,
+    slots: list[str],
+) -> None:
+    """It says so in one line and waits for nothing: no later moment makes another database of it."""
+    if kind == "standby":
+        url = request.getfixturevalue("postgres_url")
+        create(url, small_study())
+        url += "?options=-c%20default_transaction_read_only%3Don"
+    else:
+        create(f"sqlite:///{tmp_path / 'made.db'}", small_study())
+        url = enter(read_only(f"sqlite:///{tmp_path / 'made.db'}", tmp_path / "media"))
+    status, _, err = run("work", "small", "--storage", url, "--data", small_data, *slots)
+    told = [line for line in err.splitlines() if "cannot be written" in line]
+    assert status == 1 and len(told) == 1 and "--storage" in told[0]
+
+
+@pytest.fixture
+def enter() -> Iterator[Enter]:
+    """Enters contexts that end with the test."""
+    with ExitStack() as stack:
+        yield stack.enter_context
 
 
 def test_a_standby_is_read(run: Run, postgres_url: str) -> None:

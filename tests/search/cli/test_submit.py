@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,15 @@ def test_another_database_keeps_the_file(run: Run, url: str, tmp_path: Path) -> 
     code, _, err = run("submit", "before-99.run", "--storage", f"sqlite:///{tmp_path / 'other.db'}")
     assert code == 1 and "before" in err
     assert (tmp_path / "before-99.run").exists()
+
+
+def test_two_at_the_same_moment_make_one_trial(run: Run, url: str, tmp_path: Path) -> None:
+    """Two processes submit one file: one stores it, the other says that it is being stored, or is gone."""
+    before = len(open_study(url, "before").get_trials())
+    code = "from search.cli import main; main()"
+    command = [sys.executable, "-c", code, "submit", str(tmp_path / "before-99.run"), "--storage", url]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = sorted((process.communicate()[1] for process in both), key=len)
+    assert sorted(process.returncode for process in both) == [0, 1]
+    assert told[0] == "" and ("another process" in told[1] or "no such file" in told[1])
+    assert len(open_study(url, "before").get_trials()) == before + 1

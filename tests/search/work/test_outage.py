@@ -2,9 +2,10 @@
 
 import pytest
 
+from search.errors import SearchError
 from search.work.outage import outlast
 from search.work.stopping import Stop
-from storage.errors import DatabaseUnavailable
+from storage.errors import DatabaseReadOnly, DatabaseUnavailable
 
 
 def test_the_call_is_repeated_until_it_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,26 @@ def test_a_stop_ends_the_wait() -> None:
     with pytest.raises(DatabaseUnavailable):
         outlast(call, stop, lambda _: None)
     assert calls == [1]
+
+
+def test_the_wrong_database_is_no_outage() -> None:
+    """One that may not be written ends the wait at once where nothing was written so far, and is waited for where this
+    process has written it: a server that is a standby for a moment."""
+    refused, notes = [DatabaseReadOnly("cannot be written: read-only"), DatabaseReadOnly("again")], list[str]()
+
+    def call() -> str:
+        if refused:
+            raise refused.pop(0)
+        return "done"
+
+    with pytest.raises(SearchError, match="cannot be written"):
+        outlast(call, Stop(), notes.append, wrote=lambda: False)
+    assert notes == [] and outlast(call, Immediately(), notes.append, wrote=lambda: True) == "done"
+    assert notes == ["again; this worker waits until it is back", "the database is back"]
+
+
+class Immediately(Stop):
+    """Waits without waiting."""
+
+    def sleep(self, seconds: float) -> None:
+        pass

@@ -15,10 +15,11 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from search.study.pruners import build_pruner
 from search.study.quiet import without_experimental_warning
-from search.study.samplers import build_sampler
+from search.study.samplers import PerTrialSampler, build_sampler
 from search.studyfile.spec import StudySpec
 from search.studyfile.terms import PrunerSpec, SamplerSpec
 
@@ -61,6 +62,22 @@ def _hyperband(spec: StudySpec) -> BasePruner:
 def _ours(spec: StudySpec) -> StudySpec:
     pruner = PrunerSpec.model_validate({"name": "halving"})
     return spec.model_copy(update={"sampler": SamplerSpec(), "pruner": pruner})
+
+
+class HalfAtRandom(PerTrialSampler):
+    """A study's sampler that leaves every second trial to chance."""
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if trial.number % 2:
+            self._draw_at_random(trial)
+        self._of(trial).before_trial(study, trial)
+
+
+def half_at_random(spec: StudySpec) -> BaseSampler:
+    """lobtuna's sampler, half at random."""
+    whole = build_sampler(_ours(spec))
+    assert isinstance(whole, PerTrialSampler)
+    return HalfAtRandom(whole._build, whole._seed)
 
 
 def _epochs(spec: StudySpec) -> int:

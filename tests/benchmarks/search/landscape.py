@@ -21,6 +21,17 @@ RIDGE = 8.0
 SEED_SHARE = 0.15  # of the variance that the parameters leave unexplained: on real_lob .006^2 of about .016^2
 SEEN = 0.7  # correlation, between configurations, of what selection sees with the truth
 FEATURES = 200
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Correlations between the predictions of runs: two seeds of a configuration, neighbours, strangers."""
+
+    seeds: float = 0.92
+    near: float = 0.92
+    far: float = 0.86
+
+
 ATTENTION_COST = 3.0
 DIVERGED = 2  # epochs that a diverging run lasts
 CLIFF = 0.75  # scaled learning rate from which a run diverges, on average
@@ -83,9 +94,9 @@ class Fitted:
 class Landscape:
     """One draw: the same `seed` gives the same landscape to every arm."""
 
-    def __init__(self, fitted: Fitted, seed: int, *, trap: bool = False) -> None:
+    def __init__(self, fitted: Fitted, seed: int, *, trap: bool = False, seen: float = SEEN) -> None:
         rng = np.random.default_rng([seed, 77])
-        self.fitted, self.trap, self.seed = fitted, trap, seed
+        self.fitted, self.trap, self.seed, self.seen = fitted, trap, seed, seen
         k = len(fitted.components)
         unexplained = fitted.unexplained
         scale = unexplained * np.sqrt(1 - SEED_SHARE)
@@ -123,8 +134,8 @@ class Landscape:
         if self.trap and all(configuration.get(name) == value for name, value in self.niche.items()):
             select = select + self._late(len(select))
         own = float(self.hidden(x)[0]) + float((x - self.fitted.x_mean) @ self.hidden_linear) * self.hidden_scale
-        true_part = SEEN**2 * (select - self.centre)
-        return select, self.centre + true_part + SEEN * np.sqrt(1 - SEEN**2) * self.sd * own / self.own_sd
+        true_part = self.seen**2 * (select - self.centre)
+        return select, self.centre + true_part + self.seen * np.sqrt(1 - self.seen**2) * self.sd * own / self.own_sd
 
     def _late(self, epochs: int) -> Floats:
         """What the trap adds to its recipes: below the others at first, above them after two thirds of the epochs."""
@@ -147,12 +158,12 @@ class Landscape:
         self.own_sd = float(own.std())
 
 
-def correlations(vectors: Floats, keys: list[str]) -> Floats:
-    """Correlations (N, N) between the predictions of runs: .92 between seeds, falling to .86 with the distance."""
+def correlations(vectors: Floats, keys: list[str], alike: Alike = Alike()) -> Floats:
+    """Correlations (N, N) between the predictions of runs: falling with the distance of their configurations."""
     squared = ((vectors[:, None] - vectors[None]) ** 2).sum(-1)
     same = np.array(keys)[:, None] == np.array(keys)[None]
-    between = 0.86 + 0.06 * np.exp(-squared / 8.0)
-    matrix = np.where(same, 0.92, between)
+    between = alike.far + (alike.near - alike.far) * np.exp(-squared / 8.0)
+    matrix = np.where(same, alike.seeds, between)
     np.fill_diagonal(matrix, 1.0)
     return matrix
 

@@ -25,7 +25,7 @@ from lobmodels.training.host import tune_host
 from lobmodels.training.run import TrainingRun
 from tests.benchmarks.search.paired import tables
 from tests.benchmarks.search.real_judge import Judge
-from tests.benchmarks.search.real_study import COMPARED, Pair, RealStudy
+from tests.benchmarks.search.real_study import COMPARED, USUAL, Pair, RealStudy
 
 
 def run_study(arm: str, number: int, pair: Pair, epochs: float, seconds: float) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with train.parquet and valid.parquet of real_lob")
     parser.add_argument("--output", type=Path, default=Path("real.jsonl"))
-    parser.add_argument("--arms", nargs="+", choices=COMPARED, default=list(COMPARED))
+    parser.add_argument("--arms", nargs="+", choices=COMPARED, default=list(USUAL))
     parser.add_argument("--first", type=int, default=1000, help="number of the first pair; below 1,000: for trying")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=300)

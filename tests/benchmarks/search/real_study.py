@@ -25,7 +25,7 @@ from search.study.samplers import build_sampler
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec, load_spec
 from search.studyfile.terms import BudgetSpec, PrunerSpec, SamplerSpec
-from tests.benchmarks.search.arms import ARMS, TEACHES, Arm
+from tests.benchmarks.search.arms import ARMS, TEACHES, Arm, half_at_random
 
 TRAIN, SELECT = 64, 46  # sequences that a pair trains on and selects on
 JUDGE = 150  # sequences of the train file that judge, beside all of the validation file that do not select
@@ -46,7 +46,9 @@ COMPARED = {
         teaches=True,
     ),
     "ours": ARMS["ours"],
+    "ours+half": Arm(half_at_random, ARMS["ours"].pruner, teaches=True),
 }
+USUAL = ("random", "tpe+median", "ours+median", "ours")  # what is compared where no arms are named
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,25 @@ def real_lob() -> Recorded:
     return _read("real_lob_runs.jsonl", 18)
 
 
+def real_studies(half: int) -> Recorded:
+    """The complete runs that random search drew in the small real studies of the pairs with this remainder by 2.
+
+    A pair's split moves all its scores, so that each pair's mean is brought to the mean over all.
+    """
+    studies = map(json.loads, (FOLDER / "real_studies.jsonl").read_text().splitlines())
+    chosen = [study for study in studies if study["arm"] == "random" and study["pair"] % 2 == half]
+    runs = [(study["pair"], run) for study in chosen for run in study["trials"] if run["state"] == "complete"]
+    curves = np.full((len(runs), max(len(run["curve"]) for _, run in runs)), np.nan)
+    for row, (_, run) in zip(curves, runs, strict=True):
+        row[: len(run["curve"])] = run["curve"]
+    pairs, middle = np.array([pair for pair, _ in runs]), float(np.nanmean(curves))
+    for pair in set(pairs.tolist()):
+        curves[pairs == pair] += middle - float(np.nanmean(curves[pairs == pair]))
+    configurations = tuple(run["configuration"] for _, run in runs)
+    seconds = np.array([run["seconds"] / run["epochs"] for _, run in runs])
+    return Recorded(np.stack([vector(c) for c in configurations]), curves, seconds, configurations)
+
+
 def _read(name: str, epochs: int) -> Recorded:
     runs = [json.loads(line) for line in (FOLDER / name).read_text().splitlines()]
     runs = [run for run in runs if run["state"] == "complete" and run.get("arm") != "hand"]

@@ -19,7 +19,7 @@ from search.study.second_look import KeptState, queue_second_look
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
 from tests.benchmarks.search.arms import TEACHES
-from tests.benchmarks.search.landscape import Landscape, TrainedRun, correlations
+from tests.benchmarks.search.landscape import Alike, Landscape, TrainedRun, correlations
 
 MEMBERS = 10
 STATE_BYTES = 800_000  # of a kept state: weights, the best ones, and Adam's two moments of 50,000 to 70,000 parameters
@@ -141,13 +141,13 @@ def within(spent: list[Spent], *, epochs: float = np.inf, seconds: float = np.in
     return [trial for trial, e, s in zip(spent, used, time, strict=True) if e <= epochs and s <= seconds]
 
 
-def shipped(spent: list[Spent], members: int = MEMBERS) -> float:
+def shipped(spent: list[Spent], members: int = MEMBERS, alike: Alike = Alike()) -> float:  # noqa: B008
     """True correlation of the uniform average of the best complete runs, each scaled to the same spread."""
     chosen = sorted((trial for trial in spent if trial.complete), key=lambda trial: -trial.select)[:members]
     if not chosen:
         return float("nan")
     r = np.array([trial.truth for trial in chosen])
-    matrix = correlations(np.stack([trial.run.vector for trial in chosen]), [trial.key for trial in chosen])
+    matrix = correlations(np.stack([trial.run.vector for trial in chosen]), [trial.key for trial in chosen], alike)
     return float(r.mean() / np.sqrt(matrix.mean()))
 
 

@@ -42,13 +42,15 @@ def cell(found: np.ndarray[Any, Any]) -> str:
 
 
 def tables(lines: Sequence[Line]) -> str:
-    """Markdown: the means of each arm over the pairs that all arms have, then what `ours` has more than each other."""
+    """Markdown: the means of each arm over the pairs that all arms have, then what `ours`, or else the last arm, has
+    more than each other."""
     arms = list(dict.fromkeys(line["arm"] for line in lines))
     of = {arm: {line["pair"] for line in lines if line["arm"] == arm} for arm in arms}
     whole = [line for line in lines if all(line["pair"] in pairs for pairs in of.values())]
     parts = [_means(whole, arms, budget) for budget in BUDGETS[:2]] if whole else []
-    if OURS in arms:
-        parts += [_differences(lines, [arm for arm in arms if arm != OURS], budget) for budget in BUDGETS]
+    lead = OURS if OURS in arms else arms[-1]
+    if len(arms) > 1:
+        parts += [_differences(lines, lead, [arm for arm in arms if arm != lead], budget) for budget in BUDGETS]
     if all("expected" in line["at"][budget] for line in lines for budget in BUDGETS):
         parts += [_members(lines, arms, budget) for budget in BUDGETS]
     return "\n\n".join(parts) + "\n"
@@ -65,11 +67,11 @@ def _means(lines: Sequence[Line], arms: Sequence[str], budget: str) -> str:
     return "\n".join(rows)
 
 
-def _differences(lines: Sequence[Line], others: Sequence[str], budget: str) -> str:
-    rows = [f"Ours minus, at {budget}, 1e-4", "", "| arm | pairs | " + " | ".join(MEASURES) + " |"]
+def _differences(lines: Sequence[Line], lead: str, others: Sequence[str], budget: str) -> str:
+    rows = [f"`{lead}` minus, at {budget}, 1e-4", "", "| arm | pairs | " + " | ".join(MEASURES) + " |"]
     rows.append("|---" * (2 + len(MEASURES)) + "|")
     for arm in others:
-        found = [differences(lines, OURS, arm, budget, measure) for measure in MEASURES]
+        found = [differences(lines, lead, arm, budget, measure) for measure in MEASURES]
         rows.append(f"| {arm} | {len(found[0])} | {' | '.join(map(cell, found))} |")
     return "\n".join(rows)
 

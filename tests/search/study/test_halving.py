@@ -164,7 +164,7 @@ def a_trial(random: Random, number: int, state: TrialState, epochs: int) -> Froz
     )
 
 
-@pytest.mark.parametrize("budget", [{"trials": 99}, {"hours": 9.0}])
+@pytest.mark.parametrize("budget", [pytest.param({"trials": 99}, marks=pytest.mark.soak), {"hours": 9.0}])
 def test_a_brief_reading_changes_no_decision(budget: dict[str, float], stores: tuple[Store, Store]) -> None:
     """A worker reads no more of other trials than halving compares: it decides of every run as it would with whole
     trials, at each of several looks, between which the others report, end and begin."""

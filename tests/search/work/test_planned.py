@@ -99,7 +99,7 @@ def _assert_verified(folder: Path, data: Path) -> None:
     assert verified.join() == 0, verified.said
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("backend", ["postgresql", pytest.param("sqlite", marks=pytest.mark.soak)])
 def test_two_workers_of_three_runs_each_end_one_plan(
     backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -161,7 +161,7 @@ PHASES = {
 
 
 @pytest.mark.parametrize("backend", ["postgresql", pytest.param("sqlite", marks=pytest.mark.soak)])
-@pytest.mark.parametrize("phase", [*PHASES, "export"])
+@pytest.mark.parametrize("phase", ["search", pytest.param("replicates", marks=pytest.mark.soak), "ensemble", "export"])
 def test_one_is_killed_and_the_other_ends_the_plan(
     phase: str, backend: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

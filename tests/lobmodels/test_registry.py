@@ -42,3 +42,11 @@ def test_a_name_is_taken_once() -> None:
     """A second entry under one name would replace the first without a word."""
     with pytest.raises(ValueError, match="two entries for the number 'one'"):
         filled().register("one")
+
+
+def test_whose_an_entry_is() -> None:
+    """What a plugin entered or replaced is not ours, and neither is what nobody entered."""
+    registry = filled()
+    registry.replace("two", 22)
+    registry.replace("four", 4)
+    assert [registry.is_own(name) for name in ("one", "two", "four", "five")] == [True, False, False, False]

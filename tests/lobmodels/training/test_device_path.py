@@ -15,9 +15,12 @@ from lobmodels.checkpoint import Checkpoint
 from lobmodels.config import FEATURE_FLAGS, RunConfig
 from lobmodels.data import Dataset
 from lobmodels.metric import score, weighted_pearson
+from lobmodels.networks.network import ARCHITECTURES, HEADS, INPUT_BLOCKS
 from lobmodels.plugins.loading import load_file
+from lobmodels.registry import Registry
 from lobmodels.serialization import unpack
 from lobmodels.training.batches import RunData
+from lobmodels.training.losses import LOSSES
 from lobmodels.training.run import TrainingRun
 from lobmodels.training.scores import score_for
 from tests.lobmodels.training.fake_cuda import FakeCuda
@@ -246,3 +249,15 @@ def test_dropout_between_layers_of_an_lstm(monkeypatch: pytest.MonkeyPatch, capa
         assert (recorded.recorded is not None) == (capability >= (8, 0))
         issued.recorded = None
         assert scores(ended(recorded)) == scores(ended(issued))
+
+
+@pytest.mark.parametrize("table", [LOSSES, ARCHITECTURES, INPUT_BLOCKS, HEADS])
+def test_parts_of_a_plugin_are_not_recorded(monkeypatch: pytest.MonkeyPatch, table: Registry[Any]) -> None:
+    """Nobody knows that they launch the same each time."""
+    with FakeCuda(monkeypatch):
+        assert start(GPU).recorded is not None
+        name = getattr(RunConfig.parse(BASE), table.kind.replace(" ", "_"))
+        before = table[name]
+        monkeypatch.setattr(table, "_plugged", set[str]())
+        table.replace(name, before)
+        assert start(GPU).recorded is None

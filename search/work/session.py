@@ -189,6 +189,8 @@ class StudySession:
 
     def ask(self) -> optuna.Trial:
         """Take the first queued trial, or begin a new one. Raises `StudyDeletedError` where the study was deleted."""
+        if self.storage.running is not None:
+            return self._held()
         if not any(trial.state == TrialState.WAITING for trial in self.trials()):
             self.look_again()
         try:
@@ -202,13 +204,24 @@ class StudySession:
         Two processes may queue the same one at once, and be killed before one of the two is withdrawn: the worker that
         has taken the later one withdraws it.
         """
-        for trial in [trial for trial in self.trials() if trial.state == TrialState.WAITING]:
-            if not self.storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING):
-                continue
+        while self._take_queued():
+            trial = self._held()
             if not is_duplicate_of_earlier(load_study(self.storage.inner, self.name), trial.number, identity):
-                return optuna.Trial(self.study, trial_id_of(trial))
+                return trial
             self.storage.end(Batch(user_attrs={REASON: DUPLICATE}, state=TrialState.FAIL))
         return None
+
+    def _take_queued(self) -> bool:
+        """Hold a queued trial; False where there is none."""
+        if self.storage.running is not None:
+            return True
+        waiting = (trial for trial in self.trials() if trial.state == TrialState.WAITING)
+        return any(self.storage.set_trial_state_values(trial_id_of(trial), TrialState.RUNNING) for trial in waiting)
+
+    def _held(self) -> optuna.Trial:
+        """The trial that this session holds. One that was taken a moment before an outage is held all the same, and is
+        the one to go on with: nobody else may take it, and while it is held no trial is read again."""
+        return optuna.Trial(self.study, trial_id_of(self.storage.own()))
 
 
 def require_version(study: optuna.Study) -> None:

@@ -1,18 +1,24 @@
 """A worker is refused, or ends in one line, where the study is not one that it can work on."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
-from search.study.create import create_study
+from search.study.create import create_study, is_duplicate_of_earlier
 from search.study.orders import FIRST_SEED
 from search.study.record import state_of
 from search.study.replication import choose, enqueue_replicate, open_replicates
 from search.studyfile.spec import StudySpec
+from search.work.options import WorkOptions
 from search.work.session import StudySession
+from search.work.worker import work
 from storage.backends.registry import open_storage
-from storage.claims import Claim
+from storage.claims import Batch, Claim
+from storage.errors import DatabaseUnavailable
 from tests.machines import Worker, create, outcome_of, small_study
 from tests.search.study.made_replicates import SPEC, search
 
@@ -84,3 +90,61 @@ def test_a_second_look_that_is_added_in_place_finds_whole_curves(sqlite_url: str
     assert read() == [[17, 17]] * 2
     changed = session.adopt(StudySpec.from_json({**terms.to_json(), "second_look": {"share": 0.2}}))
     assert changed == ["second_look"] and read() == [[60, 60]] * 2
+
+
+@pytest.mark.parametrize("kind", ["replicate", "trial"])
+def test_an_outage_after_a_trial_was_taken(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """What was taken is held, so it is what the next try returns: a worker that looked for another read no trial again,
+    waited for the one that it held itself, and never ended."""
+    study = create_study(SPEC, sqlite_url, "f00d")
+    search(study, 1)
+    (run,) = choose(study)
+    enqueue_replicate(open_replicates(study), SPEC, run, (SPEC.seed + FIRST_SEED, None))
+    name = f"{SPEC.name}.seeds" if kind == "replicate" else SPEC.name
+    session = StudySession.open(open_storage(sqlite_url), name, Claim("host:1"), patience=1.0)
+    outages = [DatabaseUnavailable("the line was cut")]
+
+    def cut(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            found = function(*arguments)
+            if outages:
+                raise outages.pop()
+            return found
+
+        return call
+
+    monkeypatch.setattr("search.work.session.is_duplicate_of_earlier", cut(is_duplicate_of_earlier))
+    monkeypatch.setattr(session.study, "ask", cut(session.study.ask))
+    take = session.take if kind == "replicate" else session.ask
+    with pytest.raises(DatabaseUnavailable):
+        take()
+    again = take()
+    assert again is not None and again.number == session.storage.own().number == (0 if kind == "replicate" else 1)
+    running = [
+        t.number for t in open_storage(sqlite_url).get_all_trials(again.study._study_id) if not t.state.is_finished()
+    ]
+    assert running == [again.number]
+    session.storage.end(Batch(state=TrialState.COMPLETE, values=[0.1]))
+    assert session.take() is None and session.storage.running is None
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_ends_after_such_an_outage(
+    sqlite_url: str, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains the replicate that it had taken, and leaves when nothing is left."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    options = WorkOptions(device="cpu", keep_folder=tmp_path)
+    work(sqlite_url, "small", small_data, options=options)
+    study = optuna.load_study(study_name="small", storage=open_storage(sqlite_url))
+    (run,) = choose(study)
+    enqueue_replicate(open_replicates(study), small_study(trials=1, epochs=1), run, (FIRST_SEED, None))
+    outages = [DatabaseUnavailable("the line was cut")]
+
+    def duplicate(*arguments: Any) -> bool:
+        if outages:
+            raise outages.pop()
+        return is_duplicate_of_earlier(*arguments)
+
+    monkeypatch.setattr("search.work.session.is_duplicate_of_earlier", duplicate)
+    assert work(sqlite_url, "small", small_data, options=options).outcomes == {"complete": 1}

@@ -199,7 +199,7 @@ class _Worker:
             trial = replicates.take()
         if replicates is not None and trial is not None:
             return replicates, trial
-        why = lane.session.spent()
+        why = lane.session.spent() if lane.session.storage.running is None else None  # held since before an outage
         if why is None:
             return lane.session, lane.session.ask()
         return self._next(lane) if self._plan_goes_on(lane) else why

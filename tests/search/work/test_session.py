@@ -148,3 +148,22 @@ def test_a_worker_ends_after_such_an_outage(
 
     monkeypatch.setattr("search.work.session.is_duplicate_of_earlier", duplicate)
     assert work(sqlite_url, "small", small_data, options=options).outcomes == {"complete": 1}
+
+
+@pytest.mark.timeout(120)
+def test_the_last_trial_of_the_budget_is_gone_on_with(
+    sqlite_url: str, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an outage comes right after it was begun: it counts as running, and is this worker's to train."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    outages, ask = [DatabaseUnavailable("the line was cut")], optuna.Study.ask
+
+    def asked(study: optuna.Study) -> optuna.Trial:
+        trial = ask(study)
+        if outages:
+            raise outages.pop()
+        return trial
+
+    monkeypatch.setattr(optuna.Study, "ask", asked)
+    options = WorkOptions(device="cpu", keep_folder=tmp_path)
+    assert work(sqlite_url, "small", small_data, options=options).outcomes == {"complete": 1}

@@ -102,6 +102,7 @@ class _Process:
     crashes: int = 0
     start_at: float = 0.0  # time.monotonic()
     ready: bool = False  # whether it has ever reached the study
+    began: bool = False  # whether it has ever begun a trial
     told: str = ""  # the line with which its process ended, while it is the only slot
     hopeless: str = ""  # what its last trials failed for, if all of them for one reason
     failed: bool = False
@@ -160,7 +161,7 @@ class _Supervisor:
 
     def _start(self, process: _Process) -> None:
         events, writer = os.pipe()
-        job = SlotJob(self.url, self.study, self.data, self._options(process.slot), writer)
+        job = SlotJob(self.url, self.study, self.data, self._options(process), writer)
         process.process = running = subprocess.Popen(
             COMMAND,
             env={**os.environ, "OMP_NUM_THREADS": str(process.slot.threads)},
@@ -179,15 +180,16 @@ class _Supervisor:
         running.stderr.close()
         _send(running.stdin, job)
 
-    def _options(self, slot: Slot) -> WorkOptions:
+    def _options(self, process: _Process) -> WorkOptions:
         """The supervisor's own options for one slot: its device, its threads, and the time that is left."""
         deadline = self.stop.deadline
         return dataclasses.replace(
             self.options,
-            device=slot.device,
-            threads=slot.threads,
+            device=process.slot.device,
+            threads=process.slot.threads,
             time_limit=None if deadline is None else max(1.0, deadline - time.monotonic()),
             follow_parent=True,
+            wrote=process.began,
         )
 
     def _watch(self, process: _Process, descriptor: int, take: Callable[[bytes], None]) -> None:
@@ -210,6 +212,7 @@ class _Supervisor:
         event = Event.from_line(line)
         if event.kind == "ready":
             process.ready = True
+        process.began |= event.kind in ("start", "resume")
         if event.kind == "end":
             self.summary.count(event.state)
             process.hopeless = event.text if process.repeats.add(event.state, event.text) else ""

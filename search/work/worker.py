@@ -182,7 +182,7 @@ class _Worker:
         return ""
 
     def _wrote(self) -> bool:
-        return bool(self.running or self.summary.outcomes)
+        return bool(self.options.wrote or self.running or self.summary.outcomes)
 
     def _note(self, text: str) -> None:
         self.emit(Event("note", self.name, text=text))
@@ -213,7 +213,7 @@ class _Worker:
 
     def _without_trial(self, lane: Lane, why: str) -> None:
         with contextlib.suppress(Unavailable):  # a stop is due, and this lane holds no trial
-            outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note)
+            outlast(lambda: self._wait_or_leave(lane, why), self.stop, self._note, wrote=self._wrote)
 
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
         """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a

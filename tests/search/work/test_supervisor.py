@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
@@ -137,6 +138,36 @@ def test_an_expected_failure_is_said_once_and_not_repeated(url: str, tmp_path: P
     assert supervised.ended() == 1
     log = supervised.log.read_text()
     assert log.startswith("lobtuna: ") and "nowhere" in log and log.count("\n") == 1
+
+
+def test_a_slot_started_anew_waits_for_a_standby_to_be_the_server(
+    postgres_url: str, small_data: Path, tmp_path: Path
+) -> None:
+    """Its first process could write to the database, so that refusing writes is an outage and no wrong database."""
+    create(postgres_url, small_study(trials=1, epochs=150))
+    supervised = Supervised(postgres_url, small_data, tmp_path, "--slots", "1")
+    supervised.wait_for(r"small #0  epoch")
+    (slot,) = supervised.slots()
+    slot.suspend()  # so that it is not the one that says what is waited for
+    refuse_writes(postgres_url, True)
+    slot.kill()
+    supervised.wait_for("cannot be written.*waits until it is back")
+    refuse_writes(postgres_url, False)
+    assert supervised.ended() == 0
+    assert_sound(postgres_url)
+    assert [trial.state for trial in trials(postgres_url)] == [TrialState.COMPLETE]
+
+
+def refuse_writes(url: str, refuse: bool) -> None:
+    """Let the server refuse every write of a new connection, as a standby does, or not; connections are cut."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {"on" if refuse else "off"}')
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            [name],
+        )
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, *lives: tuple[list[Event], int]) -> None:

@@ -70,13 +70,16 @@ def report(
     others = [open_study(storage, other) for other in against or ()]
     if plugin or trust_plugins:
         require_code(study, plugin or (), trust_plugins)
+    references = None
     if data is not None:
         from search.ship.reference import score_references
 
         with unless_asked(context, "data"), progress_bar("predicting validation for the ensemble") as progress:
-            score_references(study, data, progress)
+            references = score_references(study, data, progress)
+        if references is not None and not references.stored:
+            stderr.print("note: the database cannot be written: the scores are on this page alone", markup=False)
     with stderr.status("reading the trials") as status:
-        page = write_report(study, output, lambda stage: status.update(stage), ensemble, others)
+        page = write_report(study, output, lambda stage: status.update(stage), ensemble, others, references)
     files = sorted(path.name for path in output.iterdir() if path.suffix == ".csv")
     stdout.print(f"{page}", markup=False, soft_wrap=True)
     stderr.print(f"{len(files)} tables beside it, and next.yaml: the study to run next", markup=False, soft_wrap=True)

@@ -15,8 +15,8 @@ from lobmodels.schema import Schema
 from search.study.open import schema_of, spec_of
 from search.study.plan import EnsemblePlan
 from search.study.ranking import Ranking
-from search.study.record import ENSEMBLE, FINGERPRINT, REVISION_OF, RIDGE, TrialRecord, read_trial
-from search.study.reference import Reference, read_reference
+from search.study.record import FINGERPRINT, REVISION_OF, TrialRecord, read_trial
+from search.study.reference import Reference, References
 from search.study.replication import find_replicates, rank_study
 from search.study.resampling import stored_sums
 from search.studyfile.parameters import Fixed, Parameter
@@ -92,11 +92,13 @@ class Study:
         return f"{minutes} {unit}"
 
 
-def read_study(study: optuna.Study) -> Study:
-    """Read a study and its replicates. Raises `SearchError` where lobtuna did not create it."""
+def read_study(study: optuna.Study, references: References | None = None) -> Study:
+    """Read a study and its replicates; `references` in the place of those that are stored with it. Raises `SearchError`
+    where lobtuna did not create it."""
     seeds = find_replicates(study)
     trials, replicates = _trials(study), () if seeds is None else _trials(seeds)
     ranking = rank_study(study)
+    references = references or References.read(study.user_attrs)
     studies = {part.study_name: part for part in (study, seeds) if part is not None}
     return Study(
         name=study.study_name,
@@ -107,8 +109,8 @@ def read_study(study: optuna.Study) -> Study:
         trials=trials,
         replicates=replicates,
         ranking=ranking,
-        ridge=read_reference(study.user_attrs, RIDGE),
-        ensemble=read_reference(study.user_attrs, ENSEMBLE),
+        ridge=references.ridge,
+        ensemble=references.ensemble,
         sums=_sums(studies, ranking),
         plan=EnsemblePlan.of(study.user_attrs),
     )

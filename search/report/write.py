@@ -39,6 +39,7 @@ from search.report.headline import INTERVALS, Headline, headline
 from search.report.page import Lead, Page, Section, render
 from search.report.record import Study, hours, read_study
 from search.report.style import plural, score, share
+from search.study.reference import References
 
 PAGE, COMPARED = "report.html", "compare.html"
 HELD = {
@@ -81,14 +82,15 @@ def build_report(
     announce: Progress = lambda _: None,
     analysis: Path | None = None,
     against: Sequence[optuna.Study] = (),
+    references: References | None = None,
 ) -> Report:
     """Read a study and compute its report. Raises `SearchError` where lobtuna did not create the study.
 
     `analysis` is a folder that `lobtuna ensemble` wrote; without it one of this study in the usual place is taken.
-    The study is compared with those in `against`.
+    The study is compared with those in `against`. `references` take the place of those that are stored with it.
     """
     announce("reading the trials")
-    study = read_study(source)
+    study = read_study(source, references)
     averaged = ensembles.read_ensembles(study, analysis)
     announce("importance")
     ranked = importance.importance(study)
@@ -140,14 +142,15 @@ def write_report(
     announce: Progress = lambda _: None,
     analysis: Path | None = None,
     against: Sequence[optuna.Study] = (),
+    references: References | None = None,
 ) -> Path:
-    """Write the report of a study into `folder` and return the page's path; `analysis`, `against` as in `build_report`.
+    """Write the report of a study into `folder` and return the page's path; the other arguments as in `build_report`.
 
     Each file is replaced whole: a reader never sees half of one. Raises `OutputError` where that cannot be done, before
     the study is read if possible.
     """
     writable_folder(folder)
-    report = build_report(source, announce, analysis, against)
+    report = build_report(source, announce, analysis, against, references)
     _require_valid(report)
     for name, text in report.files.items():
         write_atomically(folder / name, text)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from lobmodels.bootstrap import sequence_statistics
-from lobmodels.data import load_dataset
+from lobmodels.data import Dataset, load_dataset
 from lobmodels.ensemble import blend
 from lobmodels.metric import metric_of
 from search.ship.gains import Predictions
@@ -21,18 +21,18 @@ from search.ship.validation import Validation, validate
 from search.study.create import bind_data
 from search.study.open import spec_of
 from search.study.plugins import require_code
-from search.study.record import ENSEMBLE
-from search.study.reference import Reference, ensure_ridge, read_reference, store_reference
+from search.study.record import ENSEMBLE, RIDGE
+from search.study.reference import Reference, References, score_ridge, store_reference
 from search.study.replication import find_replicates
 from search.study.runs import Run, finished_runs
+from storage.errors import DatabaseReadOnly
 
 
-def score_references(
-    study: optuna.Study, data: Path, progress: Callable[[int, int], None] | None = None
-) -> Reference | None:
+def score_references(study: optuna.Study, data: Path, progress: Callable[[int, int], None] | None = None) -> References:
     """Score a ridge regression once, and the uniform ensemble that `lobtuna export` would choose whenever its members
-    have changed; returns the ensemble, None where no run is complete
-    or the metric is no correlation.
+    have changed, and store both. No ensemble is scored where no run is complete or the metric is no correlation.
+
+    A database that may not be written, such as an archive, keeps what it has: `stored` is False then.
 
     Raises `SearchError` for other data than the study's, and where its plugins were not run here; `DataError` for data
     that cannot be read.
@@ -40,20 +40,33 @@ def score_references(
     require_code(study)
     dataset = load_dataset(data)
     bind_data(study, dataset.fingerprint)
-    ensure_ridge(study, dataset, spec_of(study).validation)
-    if not finished_runs(study) or not metric_of(dataset.schema).correlates:
-        return None
+    known = References.read(study.user_attrs)
+    ridge = known.ridge or score_ridge(dataset, spec_of(study).validation)
+    ensemble = None
+    if finished_runs(study) and metric_of(dataset.schema).correlates:
+        ensemble = _scored(study, dataset, data, known.ensemble, progress)
+    try:
+        for name, was, now in ((RIDGE, known.ridge, ridge), (ENSEMBLE, known.ensemble, ensemble)):
+            if now is not None and now != was:
+                store_reference(study, name, now)
+    except DatabaseReadOnly:
+        return References(ridge, ensemble, stored=False)
+    return References(ridge, ensemble)
+
+
+def _scored(
+    study: optuna.Study,
+    dataset: Dataset,
+    data: Path,
+    known: Reference | None,
+    progress: Callable[[int, int], None] | None,
+) -> Reference:
+    """The ensemble's scores: those that are known, where its members are the same."""
     runs = choose(study, Choice(), Predictions(dataset.valid).correlations)
-    names = tuple(run.name for run in runs)
-    known, complete = read_reference(study.user_attrs, ENSEMBLE), _complete(study)
-    if known is not None and known.members == names:
-        reference = replace(known, runs=complete)
-    else:
-        names, sums, found = _ensemble(study, runs, data, progress)
-        reference = Reference.of(sums, found.select, found.report, names, complete)
-    if reference != known:
-        store_reference(study, ENSEMBLE, reference)
-    return reference
+    if known is not None and known.members == tuple(run.name for run in runs):
+        return replace(known, runs=_complete(study))
+    names, sums, found = _ensemble(study, runs, data, progress)
+    return Reference.of(sums, found.select, found.report, names, _complete(study))
 
 
 def _complete(study: optuna.Study) -> int:
@@ -69,10 +82,10 @@ def ensemble_sums(
 
     Scores the references as well. Raises as `score_references` does.
     """
-    reference = score_references(study, data, progress)
-    if reference is None:
+    ensemble = score_references(study, data, progress).ensemble
+    if ensemble is None:
         return {}
-    _, sums, found = _ensemble(study, choose(study, Choice(members=reference.members)), data, progress)
+    _, sums, found = _ensemble(study, choose(study, Choice(members=ensemble.members)), data, progress)
     return {"select": sums[found.select], "report": sums[found.report]}
 
 

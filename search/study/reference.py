@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lobmodels.bootstrap import score_interval
 from lobmodels.metric import metric_of
-from search.study.record import RIDGE
+from search.study.record import ENSEMBLE, RIDGE
 
 if TYPE_CHECKING:
     from lobmodels.data import Dataset
@@ -67,6 +67,20 @@ class Reference:
         return Reference(parts[0], parts[1], tuple(members), runs)
 
 
+@dataclass(frozen=True)
+class References:
+    """A study's references; None where one is not known. `stored`: whether the study has them, for every reader."""
+
+    ridge: Reference | None = None
+    ensemble: Reference | None = None
+    stored: bool = True
+
+    @staticmethod
+    def read(attributes: Mapping[str, Any]) -> References:
+        """Those among a study's attributes."""
+        return References(read_reference(attributes, RIDGE), read_reference(attributes, ENSEMBLE))
+
+
 def store_reference(study: optuna.Study, name: str, reference: Reference) -> None:
     """Keep a reference with the study under `name`, one of `record.RIDGE` and `record.ENSEMBLE`."""
     study.set_user_attr(name, asdict(reference))
@@ -84,16 +98,22 @@ def read_reference(attributes: Mapping[str, Any], name: str) -> Reference | None
 
 
 def ensure_ridge(study: optuna.Study, dataset: Dataset, validation: ValidationSpec) -> None:
-    """Score a ridge regression, fitted on train.parquet, on the study's data and store it, unless one is there. None is
-    scored where sequences differ in length or the metric is no correlation: the report then shows runs alone."""
+    """Score a ridge regression on the study's data and store it, unless one is there or none can be scored."""
+    if read_reference(study.user_attrs, RIDGE) is None:
+        ridge = score_ridge(dataset, validation)
+        if ridge is not None:
+            store_reference(study, RIDGE, ridge)
+
+
+def score_ridge(dataset: Dataset, validation: ValidationSpec) -> Reference | None:
+    """Scores of a ridge regression that was fitted on train.parquet. None where sequences differ in length or the
+    metric is no correlation: the report then shows runs alone."""
     from lobmodels.data import validation_split
     from lobmodels.profile.row_ridge import row_ridge_sums
 
     if dataset.schema.variable_length or not metric_of(dataset.schema).correlates:
-        return
-    if read_reference(study.user_attrs, RIDGE) is None:
-        select, report = validation_split(len(dataset.valid), validation.report_fraction)
-        if validation.count is not None:
-            select = select[:0]
-        sums = row_ridge_sums(dataset.train, dataset.valid)
-        store_reference(study, RIDGE, Reference.of(sums, select, report))
+        return None
+    select, report = validation_split(len(dataset.valid), validation.report_fraction)
+    if validation.count is not None:
+        select = select[:0]
+    return Reference.of(row_ridge_sums(dataset.train, dataset.valid), select, report)

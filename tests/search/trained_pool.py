@@ -41,8 +41,9 @@ POINTS = (
 
 def make_study(url: str, valid: Sequences, **changes: Any) -> optuna.Study:
     """An empty study of the space above."""
-    create_study(StudySpec.from_json({**DOCUMENT, **changes}), url, "data")
-    return open_study(url, "joint")
+    spec = StudySpec.from_json({**DOCUMENT, **changes})
+    create_study(spec, url, "data")
+    return open_study(url, spec.name)
 
 
 def add_runs(study: optuna.Study, valid: Sequences, values: Iterable[float], seed: int = 0, **known: Any) -> None:

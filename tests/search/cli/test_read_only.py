@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lobmodels.data import Dataset
+from search.study.record import FINGERPRINT
 from storage.backends.registry import open_storage
 from tests.machines import create, small_study
 from tests.made_study import make_study
+from tests.search import trained_pool
 from tests.search.cli.calls import Run
 
 Enter = Callable[[AbstractContextManager[str]], str]
@@ -50,6 +53,26 @@ def test_a_study_on_read_only_media_is_read(run: Run, media: Path, tmp_path: Pat
     status, _, err = run("replicate", "joint", "--storage", url, "--top", "2", "--seeds", "9")
     assert status == 1 and "cannot be written" in err and err.count("\n") == 1
     assert [file.name for file in media.iterdir()] == ["study.db"]
+
+
+def test_a_report_scores_what_it_cannot_store(
+    run: Run, tmp_path: Path, small_data: Path, small_dataset: Dataset, enter: Enter
+) -> None:
+    """The first lines of an archived study's page have the ensemble and the ridge, and one line says they are the
+    page's alone; ensembles of archived studies are compared."""
+    database = f"sqlite:///{tmp_path / 'study.db'}"
+    for name in ("joint", "other"):
+        study = trained_pool.make_study(database, small_dataset.valid, name=name)
+        study.set_user_attr(FINGERPRINT, small_dataset.fingerprint)
+        trained_pool.add_runs(study, small_dataset.valid, trained_pool.SCORES)
+    url = enter(read_only(database, tmp_path / "media"))
+    given = ("--storage", url, "--data", small_data)
+    status, _, err = run("report", "joint", *given, "--output", tmp_path / "page")
+    assert status == 0 and err.count("cannot be written") == 1
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "uniform average of 5 runs" in page and "ridge" in page
+    status, out, err = run("compare", "joint", "other", *given)
+    assert status == 0 and "ensemble" in out, err
 
 
 @pytest.mark.parametrize("slots", [[], ["--slots", "1"]], ids=["worker", "slots"])

@@ -36,7 +36,7 @@ def test_it_is_what_export_would_ship(
     own: optuna.Study, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The uniform average of the default members, on both kinds of sequences; the same members are not scored again."""
-    found = score_references(own, small_data)
+    found = score_references(own, small_data).ensemble
     (shipment,) = ship(f"sqlite:///{tmp_path / 'study.db'}", "joint", Request(), tmp_path / "zip.zip", small_data)
     runs = choose(own, Choice(members=tuple(member.name for member in shipment.bundle.members)))
     known = validate(load_members(own, runs), small_data)
@@ -48,7 +48,7 @@ def test_it_is_what_export_would_ship(
         assert score.value == pytest.approx(expected, abs=1e-6)
         assert score.low is not None and score.high is not None and score.low <= score.value <= score.high
     monkeypatch.setattr("search.ship.reference.validate", None)
-    assert score_references(own, small_data) == found
+    assert score_references(own, small_data).ensemble == found
 
 
 def test_every_reader_sees_it(own: optuna.Study, small_data: Path, small_dataset: Dataset) -> None:
@@ -58,14 +58,15 @@ def test_every_reader_sees_it(own: optuna.Study, small_data: Path, small_dataset
     assert rows["ensemble"].what == "uniform average of 5 runs" and rows["ridge"].report is not None
     add_runs(own, small_dataset.valid, (0.3,), seed=50)
     assert headline(read_study(own)).rows[1].what.endswith("; 1 run finished since")
-    again = score_references(own, small_data)
+    again = score_references(own, small_data).ensemble
     assert again is not None and len(again.members) == 6
 
 
 def test_other_data_and_no_run(tmp_path: Path, small_data: Path) -> None:
     """Another data set is refused; without a complete run only the ridge is scored."""
     study = create_study(StudySpec.from_json(DOCUMENT), f"sqlite:///{tmp_path / 'study.db'}")
-    assert score_references(study, small_data) is None
+    found = score_references(study, small_data)
+    assert found.ensemble is None and found.ridge is not None
     study.set_user_attr(FINGERPRINT, "0" * 16)
     with pytest.raises(SearchError, match="belongs to data"):
         score_references(study, small_data)

@@ -55,8 +55,11 @@ class Foreign:
         return set() if self.bucket is None else self.bucket.foreign_names
 
 
-def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
-    """Check every promise; returns how many trials and artifacts there were, and how often trials were taken over."""
+def audit(url: str, data: Path, foreign: Foreign, device: str = "cpu") -> dict[str, int]:
+    """Check every promise; returns how many trials and artifacts there were, and how often trials were taken over.
+
+    Values are compared with those of runs alone on `device`, where the workers trained.
+    """
     assert_sound(url)
     done = trials(url)
     assert {trial.state for trial in done} == {TrialState.COMPLETE}, Counter(t.state.name for t in done)
@@ -64,7 +67,7 @@ def audit(url: str, data: Path, foreign: Foreign) -> dict[str, int]:
     if repeated:
         assert_sound(url, "small" + SEEDS)
     searched, done = len(done), done + repeated
-    pairs = zip(done, values_alone(data, done), strict=True)
+    pairs = zip(done, values_alone(data, done, device), strict=True)
     wrong = [(trial.number, trial.value, alone) for trial, alone in pairs if trial.value != alone]
     assert not wrong, f"(number, value, value of the same seed trained alone): {wrong}"
     foreign.assert_untouched()
@@ -110,31 +113,31 @@ def events_of(workers: list[Worker]) -> dict[str, int]:
     return {kind: kinds[kind] for kind in shown}
 
 
-def values_alone(data: Path, trials: list[FrozenTrial]) -> list[float]:
+def values_alone(data: Path, trials: list[FrozenTrial], device: str) -> list[float]:
     """The value of each trial's configuration and seed, trained without any fault: thousands of them after an hour,
     therefore by a process for each core."""
     with ProcessPoolExecutor(mp_context=CONTEXT) as pool:
-        return list(pool.map(partial(trained_alone, data), trials, chunksize=16))
+        return list(pool.map(partial(trained_alone, data, device=device), trials, chunksize=16))
 
 
-def trained_alone(data: Path, trial: FrozenTrial) -> float:
+def trained_alone(data: Path, trial: FrozenTrial, device: str = "cpu") -> float:
     """The value of the trial's configuration and seed, trained in this process without any fault."""
     torch.set_num_threads(1)  # as workers have it
     config = RunConfig.parse(trial.user_attrs["configuration"])
-    prepared = PREPARED(data, config)
+    prepared = PREPARED(data, config, device)
     run = TrainingRun(config, trial.user_attrs["seed"], prepared)
     while not run.finished:
         run.train_epoch()
     return run.history[run.best_epoch].mean
 
 
-def _prepare() -> Callable[[Path, RunConfig], RunData]:
+def _prepare() -> Callable[[Path, RunConfig, str], RunData]:
     known: dict[tuple[Any, ...], RunData] = {}
 
-    def prepare(data: Path, config: RunConfig) -> RunData:
-        key = (data, config.feature_groups(), config.feature_settings(), config.normalizer)
+    def prepare(data: Path, config: RunConfig, device: str) -> RunData:
+        key = (data, device, config.feature_groups(), config.feature_settings(), config.normalizer)
         if key not in known:
-            known[key] = RunData.prepare(load_dataset(data), config, "cpu", small_study().validation.report_fraction)
+            known[key] = RunData.prepare(load_dataset(data), config, device, small_study().validation.report_fraction)
         return known[key]
 
     return prepare

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,21 +55,31 @@ def prepare(clock: Path | None, bucket: dict[str, str] | None, epoch: float) -> 
     TrainingRun.steps = slow  # type: ignore[method-assign]
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """So many workers, each with so many runs at once on its device; an epoch lasts so many seconds longer."""
+
+    workers: int
+    epoch: float
+    runs: int = 1
+    device: str = "cpu"
+
+
 class Attack:
     """`faults` has what was injected, `ended` how workers ended that nobody had killed."""
 
     def __init__(
-        self, around: Surroundings, data: Path, folder: Path, *, workers: int, seed: int, epoch: float, clocks: bool
+        self, around: Surroundings, data: Path, folder: Path, fleet: Fleet, *, seed: int, clocks: bool
     ) -> None:
-        self.around, self.data, self.folder, self.epoch = around, data, folder, epoch
+        self.around, self.data, self.folder, self.fleet = around, data, folder, fleet
         self.ended: Counter[str] = Counter()
         self.plans = 0  # plans of replicates that were stored
         self.everybody: list[Worker] = []
         create_study(spec(1_000_000), around.direct, artifacts=around.bucket.url if around.bucket else None)
-        self.clocks = [Clock(folder / f"clock-{i}") for i in range(workers)] if clocks else []
+        self.clocks = [Clock(folder / f"clock-{i}") for i in range(fleet.workers)] if clocks else []
         self.faults = Faults(around, "small", self.clocks, seed, self._worker)
         self.workers, self.leaving = self.faults.workers, self.faults.leaving
-        self.workers += [self._worker(i) for i in range(workers)]
+        self.workers += [self._worker(i) for i in range(fleet.workers)]
 
     def close(self) -> None:
         """End every worker."""
@@ -108,8 +119,9 @@ class Attack:
     def _worker(self, index: int) -> Worker:
         clock = self.clocks[index].path if self.clocks else None
         bucket = None if self.around.bucket is None else self.around.bucket.environment
-        hook = partial(prepare, clock, bucket, self.epoch)
+        hook = partial(prepare, clock, bucket, self.fleet.epoch)
         options: dict[str, Any] = {"grace": GRACE, "patience": PATIENCE, "keep_folder": self.around.kept.folder}
+        options |= {"device": self.fleet.device, "runs_per_device": self.fleet.runs}
         worker = Worker(self.around.url, "small", self.data, self.folder, hook=hook, **options)
         self.everybody.append(worker)
         return worker

@@ -1,5 +1,5 @@
 """A GPU computes what a CPU computes, in both precisions, wherever the data lies and the run began; a full GPU ends one
-trial; several runs share one. Last, a table of ratios. `make gpu` needs about five minutes on a T4."""
+trial; several runs share one. Last, a table of ratios. `make gpu` needs some minutes."""
 
 from pathlib import Path
 from typing import Any

@@ -58,6 +58,11 @@ user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
 system_attrs: sa.Table = models.TrialSystemAttributeModel.__table__
 study_system_attrs: sa.Table = models.StudySystemAttributeModel.__table__
 
+# SQLite gives out the highest id again once its row is deleted, unless the table is created so: a worker of a deleted
+# study would then work on the one that was created next, under the same id.
+for _table in (studies, trials):
+    _table.dialect_options["sqlite"]["autoincrement"] = True
+
 
 # Identities ---------------------------------------------------------------------------------------------------------
 
@@ -172,6 +177,17 @@ def lock_study(session: Session, study_id: int, also: sa.ColumnElement[Any] | No
     query = sa.select(models.StudyModel, *([] if also is None else [also]))
     if session.execute(query.where(models.StudyModel.study_id == study_id).with_for_update()).one_or_none() is None:
         raise KeyError(f"study {study_id} is not in the database")
+
+
+def delete_study_rows(session: Session, study_id: int) -> None:
+    """Delete a study and all that belongs to it, whose trials are locked meanwhile. The study's row must be locked."""
+    own = sa.select(trials.c.trial_id).where(trials.c.study_id == study_id)
+    session.execute(own.order_by(trials.c.trial_id).with_for_update())
+    for table in reversed(models.BaseModel.metadata.sorted_tables):
+        if "study_id" in table.c:
+            session.execute(table.delete().where(table.c.study_id == study_id))
+        elif "trial_id" in table.c:
+            session.execute(table.delete().where(table.c.trial_id.in_(own)))
 
 
 def trial_rows() -> sa.Select[Any]:

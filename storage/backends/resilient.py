@@ -15,15 +15,14 @@ from storage.claims import CLAIM, Claim
 from storage.contact import Contact
 from storage.dialect import Dialect
 from storage.new_trial import new_trial
-from storage.optuna_internals import OptunaDatabase, identify, lock_study, trial_rows, trials
+from storage.optuna_internals import OptunaDatabase, delete_study_rows, identify, lock_study, trial_rows, trials
 from storage.retry import with_retry
 from storage.tables import claims
 
 T = TypeVar("T")
 
-# Each of these is one transaction that may be repeated: reads, upserts and deletes.
+# Each of these is one transaction that may be repeated: reads and upserts.
 REPEATABLE = (
-    "delete_study",
     "set_study_user_attr",
     "set_study_system_attr",
     "get_study_id_from_name",
@@ -61,6 +60,28 @@ class ResilientStorage(OptunaDatabase):
     def create_new_study(self, directions: Sequence[Any], study_name: str | None = None) -> int:
         # A commit whose answer was lost makes the repeat raise "duplicate": the study is there and can be loaded.
         return self.retry(lambda: RDBStorage.create_new_study(self, directions, study_name))
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study, also beside its workers, who learn it with their next write. Raises `KeyError` for none.
+
+        Optuna's own lets them write meanwhile, takes the error that their rows then make for success, and has deleted
+        nothing.
+        """
+        attempts = 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            with self.session() as session:
+                try:
+                    lock_study(session, study_id, self.dialect.wake_limit)
+                except KeyError:
+                    if attempts > 1:
+                        return  # the first try was committed though its answer was lost
+                    raise
+                delete_study_rows(session, study_id)
+
+        self.retry(attempt, "delete_study")
 
     def store_new_trial(self, study_id: int, template: FrozenTrial | None) -> FrozenTrial:
         """Create a trial together with the claim that its template may carry, once, however often it is tried."""

@@ -1,14 +1,17 @@
 """Promises of SQLite's backend: the folder is named, and a transaction holds the write lock from its first moment."""
 
 import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
 
-from storage.backends.registry import open_store
+from storage.backends.registry import open_storage, open_store
 from storage.backends.sqlite import TRIGGER
 from storage.claims import Batch, Claim
 from storage.errors import UrlError
@@ -48,6 +51,29 @@ def plain_deletion(url: str) -> None:
     optuna.delete_study(study_name="s", storage=url)
 
 
+def made_by_plain_optuna(url: str) -> None:
+    """Create the file's tables as a script does that knows Optuna alone: in them ids are given out again."""
+    command = f"import optuna; optuna.storages.RDBStorage({url!r})"
+    subprocess.run([sys.executable, "-c", command], check=True)
+
+
+@pytest.mark.parametrize(
+    "deletion", [plain_deletion, lambda url: optuna.delete_study(study_name="s", storage=open_storage(url))]
+)
+def test_no_id_is_given_out_again(tmp_path: Path, deletion: Callable[[str], None]) -> None:
+    """A worker of a deleted study does not find the next study under the id that it knows, whoever deletes."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    first = Bench(url)
+    trial_id = first.mine.ask()._trial_id
+    first.storage.drop()
+    deletion(url)
+    again = Bench(url)
+    assert again.study._study_id != first.study._study_id and again.mine.ask()._trial_id != trial_id
+    with pytest.raises(KeyError):
+        first.mine.ask()
+    again.storage.drop()
+
+
 def held(bench: Bench) -> int:
     """The number of claims in the file."""
     assert bench.store.engine is not None
@@ -58,6 +84,7 @@ def held(bench: Bench) -> int:
 def test_a_study_that_plain_optuna_deletes_leaves_no_claims(tmp_path: Path) -> None:
     """The file itself removes them, whoever deletes, and the ids that SQLite gives out again are free."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
+    made_by_plain_optuna(url)
     first = Bench(url)
     trial_id = first.mine.ask()._trial_id
     first.storage.drop()
@@ -74,6 +101,7 @@ def test_claims_left_by_an_earlier_version_are_removed(tmp_path: Path) -> None:
     """A file in which plain Optuna deleted studies before is repaired when it is opened; until then a worker that
     has it open takes the ids all the same."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
+    made_by_plain_optuna(url)
     old = Bench(url)
     assert old.store.engine is not None
     with old.store.engine.begin() as connection:

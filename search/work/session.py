@@ -134,6 +134,18 @@ class StudySession:
                 session.spec = spec
         return [name for name in changed if name != "question"]
 
+    def terms_in(self, document: object) -> StudySpec | None:
+        """The stored `document` as this study's definition; None where it is none, or differs in what never changes.
+
+        Then it is that of another study: in a SQLite file whose tables plain Optuna made, the study that is created
+        after a deletion has the id of the deleted one.
+        """
+        if document is None:
+            return None
+        terms = StudySpec.from_stored(document, f"the stored definition of study {self.name!r}")
+        own = {name: getattr(self.spec, name) for name in CHANGEABLE}
+        return terms if terms.model_copy(update=own) == self.spec else None
+
     def follow(self, plan: EnsemblePlan | None) -> None:
         """The plan that says what share of the budget the search has."""
         for session in (self, *self.siblings):

@@ -51,6 +51,11 @@ class Stop:
                 self.reason = reason
             self._changed.notify_all()
 
+    def leave(self, reason: str) -> None:
+        """Request an end that does not wait for the present epoch."""
+        self.at_once = True
+        self.ask(reason)
+
     def due(self, next_epoch: float = 0.0) -> bool:
         """Whether to end now: it was requested, or an epoch of `next_epoch` seconds would exceed the time limit."""
         if self.deadline is not None and time.monotonic() + next_epoch * SLACK + MARGIN > self.deadline:

@@ -25,7 +25,6 @@ from search.study.plan import EnsemblePlan
 from search.study.plugins import require_code
 from search.study.record import SPEC
 from search.study.replication import advance, has_replicates, identity
-from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
 from search.work.events import Emit, Event, ignore
 from search.work.exits import Exit
@@ -275,10 +274,12 @@ class _Worker:
         """Apply changed terms of the study to its session, and to its replicates those that concern them."""
         self.session.follow(EnsemblePlan.of(attributes))
         document = attributes.get(SPEC)
-        if document is None or document == self.document:
+        if document == self.document:
             return
-        terms = StudySpec.from_stored(document, f"the stored definition of study {self.name!r}")
-        self.document = document
+        self.document, terms = document, self.session.terms_in(document)
+        if terms is None:
+            self.stop.leave(f"study {self.name!r} was deleted, and another one has its place")
+            return
         changed = self.session.adopt(terms)
         if self.replicates is not None:
             self.replicates.adopt(self.replicates.spec.model_copy(update={"max_retries": terms.max_retries}))

@@ -1,6 +1,8 @@
 """A study and one worker's means to work on it, for tests of storages."""
 
 import dataclasses
+import subprocess
+import sys
 
 import optuna
 import sqlalchemy as sa
@@ -46,3 +48,9 @@ def long_up(store: Store) -> None:
     """Let the server have been up since before any beat: its start, which counts as a beat, was seconds ago."""
     assert isinstance(store.fleet, SqlFleet)
     store.fleet.storage.dialect = dataclasses.replace(store.fleet.dialect, server_start=None)
+
+
+def made_by_plain_optuna(url: str) -> None:
+    """Create the file's tables as a script does that knows Optuna alone: in them ids are given out again."""
+    command = f"import optuna; optuna.storages.RDBStorage({url!r})"
+    subprocess.run([sys.executable, "-c", command], check=True)

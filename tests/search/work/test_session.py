@@ -19,8 +19,9 @@ from search.work.worker import work
 from storage.backends.registry import open_storage
 from storage.claims import Batch, Claim
 from storage.errors import DatabaseUnavailable
-from tests.machines import Worker, create, outcome_of, small_study
+from tests.machines import Worker, create, outcome_of, small_study, trials
 from tests.search.study.made_replicates import SPEC, search
+from tests.storage.bench import made_by_plain_optuna
 
 
 def test_other_data_and_other_versions_are_refused(
@@ -54,6 +55,25 @@ def test_a_study_deleted_under_a_worker(small_data: Path, sqlite_url: str, tmp_p
     assert worker.join() == 1
     assert "was deleted" in worker.error
     assert optuna.get_all_study_names(open_storage(sqlite_url)) == []
+
+
+def test_a_study_that_took_the_place_of_a_deleted_one(small_data: Path, tmp_path: Path) -> None:
+    """In a file whose tables plain Optuna made, ids are given out again: the worker ends, and leaves the new study to
+    workers that have read its definition."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    made_by_plain_optuna(url)
+    create(url, small_study(trials=1, epochs=1))
+    worker = Worker(url, "small", small_data, tmp_path, wait=True)
+    worker.wait_for(lambda event: event.kind == "wait")
+    first = open_storage(url).get_study_id_from_name("small")
+    optuna.delete_study(study_name="small", storage=open_storage(url))
+    create(url, small_study(trials=3, epochs=5000))
+    assert open_storage(url).get_study_id_from_name("small") == first, (
+        "the id is used again, or nothing is shown"
+    )
+    assert worker.join() == 0
+    assert "was deleted, and another one has its place" in worker.events[-1].text
+    assert all(trial.state == TrialState.WAITING for trial in trials(url))
 
 
 def test_of_two_equal_replicates_only_the_first_is_taken(sqlite_url: str) -> None:

@@ -1,8 +1,6 @@
 """Promises of SQLite's backend: the folder is named, and a transaction holds the write lock from its first moment."""
 
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from storage.claims import Batch, Claim
 from storage.errors import UrlError
 from storage.tables import claims
 from storage.worker.background import BackgroundStorage
-from tests.storage.bench import Bench
+from tests.storage.bench import Bench, made_by_plain_optuna
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -49,12 +47,6 @@ def test_the_clock_is_seconds_since_1970(tmp_path: Path) -> None:
 def plain_deletion(url: str) -> None:
     """Delete the study `s` as a script does that knows Optuna alone."""
     optuna.delete_study(study_name="s", storage=url)
-
-
-def made_by_plain_optuna(url: str) -> None:
-    """Create the file's tables as a script does that knows Optuna alone: in them ids are given out again."""
-    command = f"import optuna; optuna.storages.RDBStorage({url!r})"
-    subprocess.run([sys.executable, "-c", command], check=True)
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,8 @@ from search.profile import write_profile
 from search.report import write_report
 from search.report.compare import compare
 from search.report.headline import headline
-from search.report.objective import objective_name
 from search.report.record import read_study
-from search.report.start import StartReader
+from search.report.start import StartReader, dashboard_of
 from search.report.write import write_comparison
 from search.study.outlook import Outlook
 from search.study.record import ENSEMBLE, RIDGE
@@ -42,7 +41,7 @@ from search.studyfile.spec import StudySpec
 from search.work.events import Event
 from search.work.progress import Progress
 from storage.backends.registry import open_storage
-from storage.dashboard.server import Ours, Settings, listening
+from storage.dashboard.server import Settings, listening
 from storage.dashboard.start import render as start_page
 from tests.browser.conftest import FLAGS, NAMES
 from tests.made_study import SPEC, make_study
@@ -122,7 +121,7 @@ def profile(folder: Path) -> Path:
 @contextlib.contextmanager
 def dashboard(storage: BaseStorage) -> Iterator[dict[str, Picture]]:
     """The dashboard's page of the first study, while it is served."""
-    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
+    with listening(storage.store, Settings(port=0), dashboard_of(storage)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         study = f"{server.url}/dashboard/studies/1"
         yield {"dashboard": (study, DESK, 1000), "dashboard-phone": (study, PHONE, 900)}

@@ -43,10 +43,9 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show every study of the database in a browser. Read-only and on this machine alone unless asked otherwise."""
-    from search.report.objective import objective_name
-    from search.report.start import StartReader
+    from search.report.start import dashboard_of
     from search.study.open import existing_storage
-    from storage.dashboard.server import Ours, Settings, listening
+    from storage.dashboard.server import Settings, listening
     from storage.optuna_internals import study_id_of
     from storage.store import store_of
 
@@ -54,7 +53,7 @@ def dashboard(
     settings.rules()  # unsafe settings are refused before the database is asked
     _log_in_one_line()
     opened = existing_storage(storage, patience=PATIENCE)
-    with listening(store_of(opened), settings, Ours(StartReader(opened), objective_name)) as server:
+    with listening(store_of(opened), settings, dashboard_of(opened)) as server:
         stdout.print(f"{server.url}  ({'writable' if writable else 'read-only'}; Ctrl-C ends it)", markup=False)
         studies = sorted(opened.get_all_studies(), key=lambda study: -study_id_of(study))
         for study in studies[:SHOWN]:

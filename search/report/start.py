@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import optuna
@@ -18,11 +19,14 @@ from optuna.storages import BaseStorage
 
 from search.errors import SearchError
 from search.report.headline import INTERVALS, headline
+from search.report.objective import objective_name
 from search.report.record import read_study
+from search.study.delete import delete_by_id
 from search.study.listing import find_searches
 from search.study.open import SEEDS, load_study
 from search.study.record import SPEC
 from search.study.status import count
+from storage.dashboard.server import Ours
 from storage.dashboard.start import Entry, Listing
 from storage.errors import DashboardError, StorageError
 from storage.optuna_internals import FrozenStudy, study_id_of
@@ -32,6 +36,11 @@ PERIOD = 4.0  # seconds; a page asks every ten
 MOST = 20  # studies with first lines; older ones are a name and a link
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 FOREIGN = "Made by plain Optuna: lobtuna has no first lines for it, its page has Optuna's plots."
+
+
+def dashboard_of(storage: BaseStorage, start: Callable[[], Listing] | None = None) -> Ours:
+    """What the dashboard of `storage` shows and does in our way; `start` in the place of a `StartReader`."""
+    return Ours(start or StartReader(storage), objective_name, partial(delete_by_id, storage))
 
 
 class StartReader:

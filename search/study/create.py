@@ -16,7 +16,7 @@ from lobmodels.config import RunConfig
 from lobmodels.plugins.source import Source
 from lobmodels.schema import LOB, Schema
 from search.errors import SearchError, StudyExistsError
-from search.study.open import load_study, revisions, spec_of
+from search.study.open import SEEDS, load_study, revisions, spec_of, study_names
 from search.study.record import (
     BASELINE,
     DUPLICATE,
@@ -79,6 +79,7 @@ def create_in(
 
     May be repeated after a crash: it adds what is missing, and nothing twice.
     """
+    _refuse_orphans(storage, spec.name)
     try:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -92,6 +93,17 @@ def create_in(
     if baselines:
         enqueue_baselines(study, spec)
     return load_study(storage, spec.name)
+
+
+def _refuse_orphans(storage: BaseStorage, name: str) -> None:
+    """Raise `StudyExistsError` where replicates are there of a study `name` that is gone: they would become the new
+    study's. `lobtuna delete` deletes both, plain Optuna and its dashboard the study alone."""
+    names = set(study_names(storage))
+    if name not in names and name + SEEDS in names:
+        raise StudyExistsError(
+            f"study {name + SEEDS!r} has the replicates of an earlier study {name!r}, which was deleted or renamed "
+            f"without them: delete them with `lobtuna delete {name + SEEDS}`, or give the new study another name"
+        )
 
 
 def enqueue_baselines(study: optuna.Study, spec: StudySpec) -> int:

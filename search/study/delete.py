@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.study.open import SEEDS, revisions, study_names
+from search.study.record import SPEC
 from search.study.retention import ids_in, needs_of, remove
 from storage.artifacts import Artifacts
 from storage.optuna_internals import study_id_of
@@ -56,6 +57,15 @@ def delete(storage: BaseStorage, study: optuna.Study) -> int:
     for store, artifact_id in spare:
         remove(store, artifact_id)
     return len(spare)
+
+
+def delete_by_id(storage: BaseStorage, study_id: int) -> None:
+    """`delete` for the study of this id; a foreign one is deleted alone. Raises `KeyError` for none."""
+    study = optuna.load_study(study_name=storage.get_study_name_from_id(study_id), storage=storage)
+    if SPEC in study.user_attrs:
+        delete(storage, study)
+    else:
+        storage.delete_study(study_id)
 
 
 def _together(storage: BaseStorage, study: optuna.Study) -> list[optuna.Study]:

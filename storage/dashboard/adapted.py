@@ -35,6 +35,7 @@ font:14px/1.3 Roboto,system-ui,Arial,sans-serif}
 @media(max-width:600px){#lobtuna{top:auto;bottom:8px;height:auto;padding:0 8px}}
 """
 DROPPED = frozenset({"content-length", "last-modified", "etag", "accept-ranges"})
+REFUSED = 'button[aria-label="rename study"]{display:none!important}'  # also where the rest may be changed
 HIDDEN = f"{CHANGING}, {DROP} {{display:none!important}}"
 
 
@@ -43,7 +44,7 @@ class AdaptedDashboard:
 
     def __init__(self, application: Application, writable: bool) -> None:
         self._application = application
-        style = BAR if writable else f"{BAR}{HIDDEN}"
+        style = f"{BAR}{REFUSED if writable else HIDDEN}"
         self._head = f"<style>{style}</style></head>".encode()
         self._bar = _bar(writable).encode()
 

@@ -16,6 +16,7 @@ from storage.dashboard.compact import CompactStorage
 from storage.dashboard.guard import Application, Credentials, Guard, Rules, is_local
 from storage.dashboard.named import NamedStorage, Naming
 from storage.dashboard.start import Listing, StartPage
+from storage.dashboard.whole import WholeStudies
 from storage.errors import DashboardError, StorageError
 from storage.store import ARTIFACTS, Store
 
@@ -109,22 +110,25 @@ class EveryStudysArtifacts:
 
 @dataclass(frozen=True)
 class Ours:
-    """What the caller knows of the studies: what is on the start page, and what a study's objective is called."""
+    """What the caller knows of the studies: what is on the start page, what a study's objective is called, and how one
+    is deleted with all that belongs to it."""
 
     start: Callable[[], Listing]
     naming: Naming
+    delete: Callable[[int], object]  # by id; raises `KeyError` for none
 
 
 def build(store: Store, rules: Rules, ours: Ours | None = None) -> Application:
     """The guarded WSGI application; with `ours`, a start page, links to it, and names of the objectives."""
     import optuna_dashboard
 
-    # Renaming copies a study through what the application sees: where it may write, it has to see everything.
+    # What the application writes it may have read before: where it may write, it has to see everything.
     storage = store.storage if ours is None else NamedStorage(store.storage, ours.naming)
     seen = storage if rules.writable else CompactStorage(storage)
     application: Application = optuna_dashboard.wsgi(seen, EveryStudysArtifacts(store))
     if ours is not None:
-        application = StartPage(AdaptedDashboard(application, rules.writable), ours.start, rules.writable)
+        adapted = AdaptedDashboard(WholeStudies(application, ours.delete), rules.writable)
+        application = StartPage(adapted, ours.start, rules.writable)
     return Guard(application, rules)
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from search.report.note import write_note
-from search.report.objective import objective_name
-from search.report.start import StartReader
+from search.report.start import StartReader, dashboard_of
 from search.studyfile.spec import StudySpec
 from storage.artifacts import upload
 from storage.backends.registry import open_storage
 from storage.dashboard import start
-from storage.dashboard.server import Ours, Settings, listening
+from storage.dashboard.server import Settings, listening
 from storage.dashboard.start import PERIOD, SCRIPT, Listing
 from storage.errors import DashboardError
 from tests.browser.conftest import NARROW, WIDE, Visit
@@ -32,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = StudySpec.from_json(SPEC.to_json() | {"question": EVIL})
     study = make_study(storage, 60, spec=spec, replicates=(3, 3), artifacts=True, failures=0.1)
     write_note(study, "host:1")
-    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
+    with listening(storage.store, Settings(port=0), dashboard_of(storage)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         yield server.url
 
@@ -65,7 +64,7 @@ def test_the_start_page_is_live(visit: Callable[..., Visit], tmp_path: Path, mon
             raise DashboardError("The database cannot be read: connection refused")
         return reader()
 
-    with listening(storage.store, Settings(port=0), Ours(read, objective_name)) as server:
+    with listening(storage.store, Settings(port=0), dashboard_of(storage, read)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         found = visit(f"{server.url}/", 400)
         found.page.get_by_text("There is no study yet").wait_for()
@@ -181,7 +180,7 @@ def running(tmp_path: Path) -> Iterator[str]:
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     trial = make_study(storage, 0).ask()
     upload(storage.store.artifacts, trial, storage, b"a,b", "history.csv", "text/csv")
-    with listening(storage.store, Settings(port=0), Ours(StartReader(storage), objective_name)) as server:
+    with listening(storage.store, Settings(port=0), dashboard_of(storage)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         yield f"{server.url}/dashboard/studies/1/trials?numbers=0"
 
@@ -214,11 +213,11 @@ def test_a_writable_dashboard_shows_them(visit: Callable[..., Visit], tmp_path: 
     """Where studies may be changed, optuna-dashboard's own buttons are there and do what they say."""
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     make_study(storage, 2)
-    with listening(
-        storage.store, Settings(port=0, writable=True), Ours(StartReader(storage), objective_name)
-    ) as server:
+    with listening(storage.store, Settings(port=0, writable=True), dashboard_of(storage)) as server:
         threading.Thread(target=server.run, daemon=True).start()
         found = visit(f"{server.url}/dashboard")
+        found.page.get_by_label("delete study").first.wait_for()
+        assert not found.page.get_by_label("rename study").first.is_visible()
         found.page.get_by_label("delete study").first.click()
         found.page.get_by_role("button", name="Yes").click()
         found.page.get_by_text("Success to delete").first.wait_for()

@@ -11,8 +11,10 @@ from search.errors import SearchError, StudyExistsError
 from search.study.budget import begun
 from search.study.create import create_study, refuse_past_end
 from search.study.open import open_study, spec_of
+from search.study.replication import find_replicates, open_replicates
 from search.study.revise import revise
 from search.studyfile.space import suggest
+from storage.backends.registry import open_storage
 from tests.machines import CONTEXT
 from tests.search.study.made_trials import DOCUMENT, finish, spec, with_layers
 
@@ -109,3 +111,13 @@ def test_the_whole_way_on_postgresql(postgres_url: str) -> None:
     assert len(rank_runs(pool(study)).rows) == 6
     changed = spec(**named, parameters={**DOCUMENT["parameters"], "num_layers": {"choices": [1, 2, 3, 4]}})
     assert revise(changed, postgres_url).imported == 9
+
+
+def test_replicates_of_a_study_that_is_gone_are_not_adopted(url: str) -> None:
+    """Plain Optuna has deleted the study alone: its replicates would be ranked as runs of the new one."""
+    open_replicates(create_study(spec(), url))
+    optuna.delete_study(study_name="joint", storage=open_storage(url))
+    with pytest.raises(StudyExistsError, match=r"^study 'joint\.seeds' has the replicates of an earlier study 'joint'"):
+        create_study(spec(), url)
+    optuna.delete_study(study_name="joint.seeds", storage=open_storage(url))
+    assert find_replicates(create_study(spec(), url)) is None

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
-from search.study.delete import delete, plan_deletion
+from search.study.delete import delete, delete_by_id, plan_deletion
 from search.study.open import study_names
 from search.study.replication import open_replicates
 from storage.artifacts import upload_bytes
@@ -50,3 +50,16 @@ def test_a_store_that_cannot_be_opened_stops_it(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         delete(study._storage, study)
     assert study_names(study._storage) == ["small"]
+
+
+def test_a_foreign_study_is_deleted_alone(tmp_path: Path) -> None:
+    """By its id, as the dashboard asks: plain Optuna's study has nothing else; lobtuna's goes with its replicates."""
+    study = create(f"sqlite:///{tmp_path / 'study.db'}", small_study())
+    open_replicates(study)
+    foreign = optuna.create_study(study_name="foreign", storage=study._storage)
+    delete_by_id(study._storage, foreign._study_id)
+    assert study_names(study._storage) == ["small", "small.seeds"]
+    delete_by_id(study._storage, study._study_id)
+    assert study_names(study._storage) == []
+    with pytest.raises(KeyError):
+        delete_by_id(study._storage, study._study_id)

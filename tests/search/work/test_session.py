@@ -68,9 +68,7 @@ def test_a_study_that_took_the_place_of_a_deleted_one(small_data: Path, tmp_path
     first = open_storage(url).get_study_id_from_name("small")
     optuna.delete_study(study_name="small", storage=open_storage(url))
     create(url, small_study(trials=3, epochs=5000))
-    assert open_storage(url).get_study_id_from_name("small") == first, (
-        "the id is used again, or nothing is shown"
-    )
+    assert open_storage(url).get_study_id_from_name("small") == first, "the id is used again, or nothing is shown"
     assert worker.join() == 0
     assert "was deleted, and another one has its place" in worker.events[-1].text
     assert all(trial.state == TrialState.WAITING for trial in trials(url))

@@ -35,7 +35,7 @@ def answers(tmp_path: Path) -> Callable[..., list[tuple[int, str, str]]]:
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
 
     def collect(read: Callable[[], Listing], *asked: tuple[str, str]) -> list[tuple[int, str, str]]:
-        with listening(storage.store, Settings(port=0), Ours(read, lambda study: None)) as server:
+        with listening(storage.store, Settings(port=0), Ours(read, lambda study: None, storage.delete_study)) as server:
             threading.Thread(target=server.run, daemon=True).start()
             return [ask(server.url + path, method) for method, path in asked]
 

@@ -20,7 +20,7 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
     from rich.table import Table
 
     from search.study.listing import list_studies
-    from search.study.open import existing_storage
+    from search.study.open import SEEDS, existing_storage
 
     found = list_studies(existing_storage(storage))
     if json:
@@ -34,7 +34,8 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
         table.add_column(column, justify="right" if column == "best" else "left")
     for study in found:
         best = "-" if study.best is None else f"{study.best:.4f}"
-        origin = study.revision_of or ("" if study.ours else "made by plain Optuna")
+        orphaned = "replicates of a study that is gone" if study.name.endswith(SEEDS) else ""
+        origin = study.revision_of or orphaned or ("" if study.ours else "made by plain Optuna")
         repeated = "-" if study.replicates is None else _counts(study.replicates)
         table.add_row(study.name, _counts(study.trials), best, repeated, origin)
     stdout.print(table)

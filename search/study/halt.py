@@ -14,8 +14,9 @@ from typing import Any
 
 import optuna
 
-from search.study.open import existing_storage, require_study
+from search.study.open import SEEDS, existing_storage, require_study, study_names
 from search.study.record import STOP
+from storage.optuna_internals import storage_of
 from storage.store import store_of
 
 COMMAND = "lobtuna stop"
@@ -39,9 +40,18 @@ def is_request(reason: str) -> bool:
     return reason.startswith(COMMAND)
 
 
-def request_stop(study: optuna.Study, request: StopRequest) -> None:
-    """Store the request; every worker reads it within about half a minute."""
-    study.set_user_attr(STOP, asdict(request))
+def request_stop(study: optuna.Study, request: StopRequest) -> str:
+    """Store the request where workers read it, which they do within about half a minute.
+
+    Returns the name of the study whose workers these are: those of a study train its replicates, too, and look at
+    nothing but the study itself. A worker that was given the study of replicates looks at that alone.
+    """
+    storage, asked = storage_of(study), study.study_name
+    names, whose = study_names(storage), asked.removesuffix(SEEDS)
+    for name in (whose, whose + SEEDS):
+        if name in names:
+            storage.set_study_user_attr(storage.get_study_id_from_name(name), STOP, asdict(request))
+    return whose if whose in names else asked
 
 
 def stop_of(attributes: Mapping[str, Any]) -> StopRequest | None:

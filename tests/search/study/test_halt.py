@@ -20,6 +20,20 @@ def test_a_request_is_read_back_and_each_is_new(tmp_path: Path) -> None:
     assert is_request(first.words()) and not is_request("time limit")
 
 
+def test_a_request_reaches_whoever_trains_the_study(tmp_path: Path) -> None:
+    """The workers of a study train its replicates: they are asked, and those of the study of replicates, by whichever
+    name the request is made. One whose study is gone is asked itself."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study, seeds, alone = (create(url, small_study(name)) for name in ("small", "small.seeds", "other.seeds"))
+    for asked in (study, seeds):
+        request = StopRequest("host")
+        assert request_stop(asked, request) == "small"
+        assert stop_of(study.user_attrs) == stop_of(seeds.user_attrs) == request
+    assert stop_of(alone.user_attrs) is None
+    assert request_stop(alone, StopRequest("host")) == "other.seeds"
+    assert stop_of(alone.user_attrs) is not None
+
+
 @pytest.mark.parametrize("stored", [None, "now", 3, {}, {"token": 1}, {"by": "x"}])
 def test_a_damaged_request_asks_for_nothing(stored: object) -> None:
     """An attribute that a script has written over ends no worker."""

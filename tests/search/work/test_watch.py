@@ -40,14 +40,15 @@ def test_a_stop_reaches_every_worker_and_work_goes_on_after_it(
     assert again.join() == 0
 
 
-def test_a_stop_is_read_while_replicates_run(small_data: Path, sqlite_url: str, tmp_path: Path) -> None:
-    """The study's brake holds for its replicates."""
+@pytest.mark.parametrize("asked", ["small", "small.seeds"])
+def test_a_stop_is_read_while_replicates_run(small_data: Path, sqlite_url: str, tmp_path: Path, asked: str) -> None:
+    """The study's brake holds for its replicates, by whichever of the two names it is asked."""
     create(sqlite_url, small_study(trials=1, epochs=1))
     seeds = create(sqlite_url, small_study("small.seeds", trials=1000, epochs=5000))
     seeds.enqueue_trial({"lr": 2e-3, "head": "linear"}, user_attrs={"seed": 77, "parent": 0})
     worker = Worker(sqlite_url, "small", small_data, tmp_path)
     worker.wait_epoch(0)
-    request_stop(open_study(sqlite_url, "small"), StopRequest("host"))
+    request_stop(open_study(sqlite_url, asked), StopRequest("host"))
     assert worker.join() == 0
     assert [trial.state for trial in trials(sqlite_url, "small.seeds")] == [TrialState.WAITING]
 

@@ -26,7 +26,7 @@ from search.study.record import SPEC
 from search.study.replication import advance, has_replicates, identity
 from search.studyfile.spec import StudySpec
 from search.work.context import WorkerContext
-from search.work.events import Emit, Event, ignore
+from search.work.events import WAITS, Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes
@@ -232,7 +232,8 @@ class _Worker:
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
         """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
         new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
-        self.emit(Event("wait", self.name, text=why, lane=lane.number))
+        idle = not self.running and (self.planned.waits or self.options.wait)
+        self.emit(Event("wait", self.name, text=why, lane=lane.number, state=WAITS if idle else ""))
         if self.running or self.planned.waits:
             self.stop.sleep(self.soon)
         elif self.options.wait:

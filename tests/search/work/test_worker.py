@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.studyfile.spec import StudySpec
+from search.work.events import WAITS
 from search.work.options import WorkOptions
 from search.work.repeats import MOST
 from search.work.worker import work
@@ -75,3 +76,18 @@ def test_replicates_come_first(small_data: Path, sqlite_url: str, tmp_path: Path
     (replicate,) = trials(sqlite_url, "small.seeds")
     assert replicate.user_attrs["seed"] == 77
     assert_sound(sqlite_url, "small.seeds")
+
+
+def test_only_a_worker_that_stays_says_that_it_waits_for_work(
+    small_data: Path, sqlite_url: str, tmp_path: Path
+) -> None:
+    """With `wait` it does, once there is nothing to do; one that leaves says why it stopped."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    leaves = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert leaves.join() == 0
+    assert {event.state for event in leaves.events if event.kind == "wait"} == {""}
+    stays = Worker(sqlite_url, "small", small_data, tmp_path, wait=True)
+    waits = stays.wait_for(lambda event: event.kind == "wait")
+    assert waits.state == WAITS and waits.text.startswith("1 of 1 trials")
+    stays.terminate()
+    assert stays.join() == 0

@@ -43,13 +43,27 @@ def stop(
     from search.study.open import open_study
     from search.study.status import status_of
 
-    found = open_study(storage, study)
-    request_stop(found, StopRequest(socket.gethostname(), now))
-    running = [worker for worker in status_of(found).workers if worker.silent is not True]
+    whose = request_stop(open_study(storage, study), StopRequest(socket.gethostname(), now))
+    silent = [worker.silent for worker in status_of(open_study(storage, whose)).workers]
+    held = silent.count(False)
+    unknown = len(silent) - held
     if json:
-        print_json({"study": study, "now": now, "running": len(running)})
+        print_json({"study": whose, "now": now, "running": held, "unknown": unknown})
         return
-    when = "within 20 s and their present " + ("batch" if now else "epoch")
-    what = f"{len(running)} running trial{'' if len(running) == 1 else 's'} will be handed back {when}"
-    stdout.print(what if running else "no trial is running; workers that wait for work end within 40 s", markup=False)
-    stdout.print(f"go on with: lobtuna work {study}{storage_flag(storage)}", markup=False, soft_wrap=True)
+    trained = "" if whose == study else f"{study} is trained by the workers of {whose}: "
+    stdout.print(trained + _what_happens(held, unknown, "batch" if now else "epoch"), markup=False, soft_wrap=True)
+    stdout.print(f"go on with: lobtuna work {whose}{storage_flag(storage)}", markup=False, soft_wrap=True)
+
+
+def _what_happens(held: int, unknown: int, until: str) -> str:
+    """What happens to trials that a living worker holds, and to running ones of which that is not known."""
+    parts = [f"{_trials(held)} will be handed back within 20 s and their present {until}"] if held else []
+    if unknown:
+        has = "has" if unknown == 1 else "have"
+        parts.append(f"{_trials(unknown)} {has} no worker that is known to be alive: only a living one hands it back")
+    parts = parts or ["no trial is running"]
+    return "; ".join([*parts, *([] if held else ["workers that wait for work end within 40 s"])])
+
+
+def _trials(count: int) -> str:
+    return f"{count} running trial{'' if count == 1 else 's'}"

@@ -1,7 +1,8 @@
 """Asks all workers of a study to hand their trials back: a token in the study that differs from the one they know.
 
-A worker remembers the token it finds when it begins; another token later is a request to stop. So a stop applies to the
-workers that run at that moment, without comparing the clocks of two machines, and `lobtuna work` goes on afterwards.
+`lobtuna work` remembers the token it finds first thing, before it loads anything; another token later is a request to
+stop. So a stop applies to the workers that run or start at that moment, without comparing the clocks of two machines,
+and `lobtuna work` goes on afterwards.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 
 import optuna
 
+from search.study.open import SEEDS, existing_storage, require_study, study_names
 from search.study.record import STOP
+from storage.optuna_internals import storage_of
+from storage.store import store_of
 
 COMMAND = "lobtuna stop"
 
@@ -36,9 +40,18 @@ def is_request(reason: str) -> bool:
     return reason.startswith(COMMAND)
 
 
-def request_stop(study: optuna.Study, request: StopRequest) -> None:
-    """Store the request; every worker reads it within about half a minute."""
-    study.set_user_attr(STOP, asdict(request))
+def request_stop(study: optuna.Study, request: StopRequest) -> str:
+    """Store the request where workers read it, which they do within about half a minute.
+
+    Returns the name of the study whose workers these are: those of a study train its replicates, too, and look at
+    nothing but the study itself. A worker that was given the study of replicates looks at that alone.
+    """
+    storage, asked = storage_of(study), study.study_name
+    names, whose = study_names(storage), asked.removesuffix(SEEDS)
+    for name in (whose, whose + SEEDS):
+        if name in names:
+            storage.set_study_user_attr(storage.get_study_id_from_name(name), STOP, asdict(request))
+    return whose if whose in names else asked
 
 
 def stop_of(attributes: Mapping[str, Any]) -> StopRequest | None:
@@ -47,3 +60,24 @@ def stop_of(attributes: Mapping[str, Any]) -> StopRequest | None:
     if not isinstance(stored, dict) or not isinstance(stored.get("token"), str):
         return None
     return StopRequest(str(stored.get("by", "?")), stored.get("now") is True, stored["token"])
+
+
+def token_of(attributes: Mapping[str, Any]) -> str:
+    """The token of the last request among a study's user attributes; empty where there is none."""
+    request = stop_of(attributes)
+    return "" if request is None else request.token
+
+
+def token_in(url: str, name: str, *, patience: float) -> str:
+    """`token_of` the study `name`. No connection to the database is kept.
+
+    Raises `StudyNotFoundError` where there is no such study, `StorageError` for a database that cannot be reached.
+    """
+    storage = existing_storage(url, name, patience=patience)
+    try:
+        require_study(storage, name)
+        return token_of(storage.get_study_user_attrs(storage.get_study_id_from_name(name)))
+    finally:
+        storage.remove_session()
+        if (engine := store_of(storage).engine) is not None:
+            engine.dispose()

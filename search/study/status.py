@@ -28,7 +28,8 @@ from storage.store import store_of
 
 @dataclass(frozen=True)
 class AtWork:
-    """A running trial and its worker. `silent`: no heartbeat for a minute; None where heartbeats cannot be seen."""
+    """A running trial and its worker. `silent`: no heartbeat for a minute; None where heartbeats cannot be seen, or
+    where the trial has no claim, as a copy that the dashboard made by renaming a study."""
 
     worker: str
     device: str
@@ -163,8 +164,11 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
     running = [read_trial(study.study_name, trial) for trial in trials if trial.state == TrialState.RUNNING]
     if not running:
         return []
-    silent = set(fleet.unheard(study_id_of(study), fleet.now() - DEFAULT_GRACE))
-    return [_at_work(trial, trial.number in silent if fleet.shares_clock else None) for trial in running]
+    if not fleet.shares_clock:
+        return [_at_work(trial, None) for trial in running]
+    study_id, now = study_id_of(study), fleet.now()
+    silent, claimed = (set(fleet.unheard(study_id, now + since)) for since in (-DEFAULT_GRACE, DEFAULT_GRACE))
+    return [_at_work(trial, trial.number in silent if trial.number in claimed else None) for trial in running]
 
 
 def _at_work(trial: TrialRecord, silent: bool | None) -> AtWork:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+WAITS = "for work"  # state of a wait in which nothing trains here; a worker that only lets others end soon has none
+
 
 @dataclass(frozen=True)
 class Event:
@@ -21,7 +23,7 @@ class Event:
     score: float | None = None  # mean of this epoch
     best: float | None = None  # mean of the trial's best epoch
     seconds: float | None = None  # of this epoch
-    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left
+    state: str = ""  # of an end: complete, pruned, failed, handed back, lost, kept, left; of a wait: see WAITS
     text: str = ""
     outlook: dict[str, Any] | None = None  # of an outlook: the fields of `search.study.outlook.Outlook`
     lane: int = 0  # which of the worker's runs at once

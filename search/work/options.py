@@ -35,6 +35,7 @@ class WorkOptions:
     trust_plugins: bool = False  # run the source of plugins that came with the study
     runs_per_device: int | None = None  # trained at once by a worker; None: as many as are measured to be fastest
     follow_parent: bool = False  # stop when the process that started this one has ended
+    known_stop: str | None = None  # token of the last stop before this work began; None: the one that a worker finds
     wrote: bool = False  # an earlier process of this slot has begun a trial: the database could be written then
 
     def runs_at_once(self, device: torch.device) -> tuple[int, int]:

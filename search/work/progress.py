@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.study.outlook import Outlook, duration
-from search.work.events import Event
+from search.work.events import WAITS, Event
 
 LINE_EVERY = 5.0  # seconds between two lines about the running trial of a slot where there is no live table
 
@@ -41,6 +41,7 @@ class Progress:
         self.rows = {(slot, 0): Row() for slot in range(slots)}  # by slot and lane
         self.live: Live | None = None
         self._printed: dict[int, float] = {}
+        self._waiting: set[int] = set()  # slots that wait for work
 
     @contextmanager
     def display(self) -> Iterator[Progress]:
@@ -72,6 +73,8 @@ class Progress:
     def handle(self, event: Event, slot: int = 0) -> None:
         """Update the table, and print what should stay in the log."""
         self._update(self.rows.setdefault((slot, event.lane), Row()), event)
+        if event.kind in ("ready", "start", "resume"):
+            self._waiting.discard(slot)
         line = self._line(event, slot)
         if line:
             self.print((f"[{slot}] " if self.slots > 1 else "") + line)
@@ -137,6 +140,8 @@ class Progress:
         name = event.study if event.trial is None else f"{event.study} #{event.trial}"
         if event.kind == "epoch":
             return self._epoch_line(event, slot, name)
+        if event.kind == "wait":
+            return self._wait_line(event, slot)
         if event.kind == "end":
             score = "" if event.score is None else f"  {event.score:.4f}"
             return f"{name}  {event.state}{score}  {event.text}".rstrip()
@@ -148,6 +153,13 @@ class Progress:
             "stop": f"{event.study}: stopped, {event.text}",
         }
         return texts.get(event.kind, "")
+
+    def _wait_line(self, event: Event, slot: int) -> str:
+        """A line when a slot begins to wait for work, where no table shows it; none when it looks again."""
+        if event.state != WAITS or slot in self._waiting or self.live is not None:
+            return ""
+        self._waiting.add(slot)
+        return f"{event.study}: waits for work, {event.text}"
 
     def _epoch_line(self, event: Event, slot: int, name: str) -> str:
         """A line about a running trial and the study, once in `LINE_EVERY` seconds, where no table shows it."""

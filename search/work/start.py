@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 from rich.console import Console
 
+from search.study.halt import token_in
 from search.work.options import WorkOptions, WorkSummary
 from search.work.posix import require_posix
 from search.work.progress import Progress
 from search.work.supervisor import plan, single, supervise
-from search.work.worker import work
 
 
 def start(
@@ -28,9 +29,12 @@ def start(
     `console`.
 
     One process a slot with `gpus` ("all" or "0,1"), with `slots` on the CPU, and for a single GPU; otherwise in this
-    process. Raises `SearchError` on Windows, for GPUs that are not there, and where every slot failed.
+    process. Raises `SearchError` on Windows, for a study or GPUs that are not there, and where every slot failed,
+    `StorageError` for a database that cannot be reached.
     """
     require_posix()
+    # First of all: whoever sees this command run and asks for a stop means it, although torch and the data still load.
+    options = dataclasses.replace(options, known_stop=token_in(url, study, patience=options.patience))
     one = gpus is None and slots is None
     planned = single(options.device, options.threads) if one else plan(gpus, slots, options.threads)
     if planned:
@@ -40,6 +44,8 @@ def start(
 
 def _in_this_process(url: str, study: str, data: Path, options: WorkOptions, console: Console) -> WorkSummary:
     """One worker on the CPU."""
+    from search.work.worker import work  # imports torch, which takes seconds
+
     with Progress(console).display() as progress:
 
         def end_process(code: int) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from lobmodels.data import load_dataset
 from lobmodels.device import select_device
@@ -26,10 +25,11 @@ from search.study.plugins import require_code
 from search.study.record import SPEC
 from search.study.replication import advance, has_replicates, identity
 from search.work.context import WorkerContext
-from search.work.events import Emit, Event, ignore
+from search.work.events import WAITS, Emit, Event, ignore
 from search.work.exits import Exit
 from search.work.kept import Leftovers
 from search.work.lane import Lane, lanes, run_lanes
+from search.work.leaving import all_heard, nothing_left
 from search.work.news import StudyNews
 from search.work.options import WorkOptions, WorkSummary
 from search.work.outage import outlast
@@ -78,43 +78,59 @@ class _Worker:
         self, url: str, name: str, data: Path, options: WorkOptions, stop: Stop, emit: Emit, end_process: EndProcess
     ) -> None:
         self.name, self.options, self.stop, self.emit = name, options, stop, StudyNews(emit)
-        device = select_device(options.device)
+        self.data, self.end_process = data, end_process
+        self.device = select_device(options.device)
         tune_host(options.threads)
-        worker = f"{socket.gethostname()}:{os.getpid()}"
-        self.claim = Claim(worker, grace=options.grace)
+        self.claim = Claim(f"{socket.gethostname()}:{os.getpid()}", grace=options.grace)
         self.inner = existing_storage(url, name, patience=options.patience)
         require_code(load_study(self.inner, name), options.plugins, options.trust_plugins)
         self.session = self._open(name)
-        dataset = load_dataset(data)
+        self.watch = Watch(
+            self.inner,
+            study_id_of(self.session.study),
+            stop,
+            self._adopt,
+            known=options.known_stop,
+            every=min(EVERY, options.grace / 4),
+        )
+        self.replicates: StudySession | None = None
+        self.seen: list[Any] = []  # what `_news` compares with
+        self.document: Any = None  # the definition that this worker follows, as stored
+        self.leftovers = Leftovers(options.keep_folder, self.claim.worker, emit)
+        self.summary, self.failures = WorkSummary(), Repeats()
+        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
+        self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
+        self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
+
+    def run(self) -> WorkSummary:
+        if not self._enough():  # a stop was asked for while this process was starting: data may take minutes
+            self._load()
+            self._work()
+        self.emit(Event("stop", self.name, text=self.summary.stopped))
+        return self.summary
+
+    def _load(self) -> None:
+        """Load the data, and build what needs it."""
+        options, dataset = self.options, load_dataset(self.data)
         self.session.bind(dataset)
-        room = Room(*options.runs_at_once(device))
+        room = Room(*options.runs_at_once(self.device))
         self.context = WorkerContext(
             dataset=dataset,
-            device=device,
-            worker=worker,
-            stop=stop,
+            device=self.device,
+            worker=self.claim.worker,
+            stop=self.stop,
             emit=self.emit,
-            end_process=end_process,
+            end_process=self.end_process,
             room=room,
             undecided=room.limit < room.most,
             checkpoint_every=options.checkpoint_every,
             keep_folder=options.keep_folder,
         )
-        self.planned = PlanFollower(self.inner, name, dataset, device, self.emit)
-        self.replicates: StudySession | None = None
-        self.seen: list[Any] = []  # what `_news` compares with
-        self.document: Any = None  # the definition that this worker follows, as stored
-        self.leftovers = Leftovers(options.keep_folder, worker, emit)
-        self.watch = Watch(
-            self.inner, study_id_of(self.session.study), stop, self._adopt, every=min(EVERY, options.grace / 4)
-        )
-        self.summary, self.failures = WorkSummary(), Repeats()
-        self.soon = min(LOOK_AGAIN, options.grace / 4)  # seconds until a lane without work looks again
-        self.lanes = self.emit.lanes = lanes(self.session, self.context.room.most, device)
-        self.running: dict[int, TrialInProgress] = {}  # by the number of the lane
-        self.taking = threading.Lock()  # held while a lane looks for its next trial, and while it counts its last
+        self.planned = PlanFollower(self.inner, self.name, dataset, self.device, self.emit)
+        self.lanes = self.emit.lanes = lanes(self.session, room.most, self.device)
 
-    def run(self) -> WorkSummary:
+    def _work(self) -> None:
+        """Train until there is enough; a stop that was asked for meanwhile is read before the first trial."""
         context, watch = self.context, self.watch
         self.emit(Event("ready", self.name, text=f"{context.device_name}, data {context.dataset.fingerprint[:8]}"))
         notes = NoteKeeper(self.inner, self.name, context.worker, context.dataset, attributes=lambda: watch.attributes)
@@ -124,8 +140,6 @@ class _Worker:
                 run_lanes(self.lanes, self._lane, self.context.turns, self.stop)
         finally:
             notes.stop()
-        self.emit(Event("stop", self.name, text=self.summary.stopped))
-        return self.summary
 
     def _lane(self, lane: Lane) -> None:
         """Take trials one after another, each while there is room for one more run."""
@@ -217,33 +231,16 @@ class _Worker:
     def _wait_or_leave(self, lane: Lane, why: str) -> None:
         """With `wait`, or while other lanes train, stay. Otherwise leave once every trial that runs elsewhere has had a
         new beat: if the last worker left before that, a dead worker's trial would never be queued again."""
-        self.emit(Event("wait", self.name, text=why, lane=lane.number))
+        idle = not self.running and (self.planned.waits or self.options.wait)
+        self.emit(Event("wait", self.name, text=why, lane=lane.number, state=WAITS if idle else ""))
         if self.running or self.planned.waits:
             self.stop.sleep(self.soon)
         elif self.options.wait:
             self._idle()
-        elif self._all_heard():
+        elif all_heard(self._sessions, self.soon, self.stop, lambda: self._recover(every=0.0)):
             with self.taking:
-                if not self.running and self._still_spent():
+                if not self.running and nothing_left(self._sessions):
                     self.summary.stopped = why
-
-    def _still_spent(self) -> bool:
-        """Whether nothing is to be done even now: another lane may have queued a silent worker's trials again, a moment
-        ago, so trials that were read before are not enough."""
-        for session in self._sessions:
-            session.storage.forget()
-        queued = self.replicates is not None and any(t.state == TrialState.WAITING for t in self.replicates.trials())
-        return not queued and self.session.spent() is not None
-
-    def _all_heard(self) -> bool:
-        """Wait for a beat of every trial that runs elsewhere; False where one is queued again, or a stop is due."""
-        since = [(session, session.storage.fleet.now()) for session in self._sessions]
-        while any(s.storage.fleet.unheard(study_id_of(s.study), then) for s, then in since):
-            self.stop.sleep(self.soon)
-            if self.stop.due() or self._recover(every=0.0):
-                return False
-            since = [(s, min(then, s.storage.fleet.now())) for s, then in since]  # the clock may have been set back
-        return True
 
     def _idle(self) -> None:
         """Wait a while for trials to be queued, or for the worker of a running one to fall silent."""

@@ -9,6 +9,7 @@ import torch
 from lobmodels.device import float32_arithmetic, memory_errors, resolve_device, select_device
 from lobmodels.errors import DeviceError, DeviceMemoryError
 from search.cli import main
+from tests.machines import create, small_study
 
 T4 = {"capability": (7, 5), "built": ["sm_70", "sm_75", "sm_80", "sm_90", "compute_90"]}
 
@@ -105,7 +106,9 @@ def test_the_command_says_it_in_one_line(
     """`lobtuna work --device` with a device that is not there ends with exit 1 and one line, no traceback."""
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    command = ["work", "any", "--storage", f"sqlite:///{tmp_path / 'x.db'}", "--data", str(small_data)]
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    create(url, small_study())
+    command = ["work", "small", "--storage", url, "--data", str(small_data)]
     with pytest.raises(SystemExit) as stop:
         main([*command, "--device", device])
     assert stop.value.code == 1

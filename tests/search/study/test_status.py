@@ -52,6 +52,14 @@ def test_a_worker_that_beats_is_alive_and_one_that_does_not_is_silent(study: opt
     ]
 
 
+def test_nobody_is_known_to_run_a_trial_without_a_claim(study: optuna.Study) -> None:
+    """As the dashboard copies it when a study is renamed: with its worker's name, and without the worker."""
+    claim(study, "a:1")
+    trial = study.ask()
+    study._storage.set_trial_user_attr(trial._trial_id, "worker", "b:2")
+    assert [(w.worker, w.silent) for w in status_of(study).workers] == [("a:1", False), ("b:2", None)]
+
+
 def test_a_journal_does_not_pretend_to_know(tmp_path: Path) -> None:
     """Without a shared clock one look says nothing about beats."""
     study = create_study(StudySpec.from_json(DOCUMENT), f"journal://{tmp_path / 'study.log'}")

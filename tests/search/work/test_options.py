@@ -23,6 +23,7 @@ OTHER: dict[str, Any] = {
     "keep_folder": Path("saved/runs"),
     "runs_per_device": 3,
     "follow_parent": True,
+    "known_stop": "0123abcd",
     "wrote": True,
     "plugins": ("mine/causal.py",),
     "trust_plugins": True,

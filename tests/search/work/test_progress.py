@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.study.outlook import Outlook
-from search.work.events import Event
+from search.work.events import WAITS, Event
 from search.work.progress import Progress
 
 EVENTS = [
@@ -102,3 +102,25 @@ def test_a_line_carries_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
         "7 of 24 trials, 3 running, 2 h 10 min left, best 0.2689 (trial 3: gru 3x64, mse, lr 0.001)"
     )
     assert "epoch 3/20" in lines[1]
+
+
+def test_a_log_shows_once_that_a_slot_waits_for_work() -> None:
+    """Not at each of its looks; again after it has had a trial. A worker that is about to leave says why it stopped."""
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=40), slots=2)
+    idle, leaving = (Event("wait", "joint", text="200 of 200 trials are done", state=state) for state in (WAITS, ""))
+    trial = Event("start", "joint", 200, epochs=20)
+    for slot, event in ((0, leaving), (1, idle), (0, idle), (1, idle), (0, trial), (0, idle), (0, idle)):
+        progress.handle(event, slot)
+    line = "joint: waits for work, 200 of 200 trials are done"
+    assert out.getvalue().splitlines() == [f"[{slot}] {line}" for slot in (1, 0, 0)]
+
+
+def test_a_table_shows_who_waits_without_a_line() -> None:
+    """The slot's state says it."""
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=60, force_terminal=True))
+    with progress.display():
+        progress.handle(Event("wait", "joint", text="200 of 200 trials are done", state=WAITS))
+        assert progress.rows[0, 0].state == "waiting"
+    assert "waits for work" not in out.getvalue()

@@ -18,6 +18,8 @@ from rich.console import Console
 
 from search.cli import main
 from search.errors import RunNotStoredError, SearchError
+from search.study.halt import StopRequest, request_stop
+from search.study.open import open_study
 from search.work import supervisor
 from search.work.events import Event
 from search.work.exits import Exit
@@ -25,7 +27,7 @@ from search.work.options import WorkOptions, WorkSummary
 from search.work.repeats import MOST
 from search.work.stopping import Stop
 from search.work.supervisor import Slot, pause_after, plan, supervise
-from tests.machines import CONTEXT, assert_sound, create, small_study, trials
+from tests.machines import CONTEXT, assert_sound, create, small_study, trials, wait_until
 
 COMMAND = [sys.executable, "-c", "from search.cli import main; main()"]
 
@@ -99,6 +101,23 @@ def test_one_signal_stops_all_slots_well(url: str, small_data: Path, tmp_path: P
     assert supervised.ended() == 0, supervised.log.read_text()
     assert not any(slot.is_running() for slot in slots)
     assert {trial.state for trial in trials(url)} == {TrialState.WAITING}
+
+
+def test_a_stop_reaches_a_slot_that_is_starting_again(url: str, small_data: Path, tmp_path: Path) -> None:
+    """One of two slots was killed and its next process has not looked yet when `stop` is asked: both end."""
+    create(url, small_study(trials=50, epochs=5000))
+    supervised = Supervised(url, small_data, tmp_path, "--slots", "2")
+    supervised.wait_for(r"\[0\] small #\d")
+    supervised.wait_for(r"\[1\] small #\d")
+    first = supervised.slots()
+    first[1].kill()
+    wait_until(lambda: len(set(supervised.slots()) - set(first)) == 1, "the slot is starting again")
+    request_stop(open_study(url, "small"), StopRequest("host"))
+    supervised.process.join(60)
+    log = supervised.log.read_text()
+    assert supervised.process.exitcode == 0, log
+    assert log.count("small: stopped, lobtuna stop on host") == 2
+    assert TrialState.COMPLETE not in {trial.state for trial in trials(url)}
 
 
 @pytest.mark.soak

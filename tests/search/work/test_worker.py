@@ -7,14 +7,10 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.studyfile.spec import StudySpec
-from search.work.events import ignore
+from search.work.events import WAITS
 from search.work.options import WorkOptions
 from search.work.repeats import MOST
-from search.work.stopping import Stop
-from search.work.worker import _Worker, work
-from storage.claims import Batch, Claim
-from storage.store import store_of
-from storage.worker import background
+from search.work.worker import work
 from tests.machines import Worker, assert_sound, create, small_study, trials
 
 TOO_LARGE = 10_000  # more sequences than the small set has
@@ -82,15 +78,16 @@ def test_replicates_come_first(small_data: Path, sqlite_url: str, tmp_path: Path
     assert_sound(sqlite_url, "small.seeds")
 
 
-def test_what_was_queued_a_moment_ago_is_seen_before_leaving(
-    small_data: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+def test_only_a_worker_that_stays_says_that_it_waits_for_work(
+    small_data: Path, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """Another lane queues a silent worker's trial just after the budget was found to be spent: this one stays."""
-    monkeypatch.setattr(background, "FRESH", 600.0)  # the moment
-    study, claim = create(sqlite_url, small_study(trials=1)), Claim("host:1")
-    trial_id = study.ask()._trial_id
-    worker = _Worker(sqlite_url, "small", small_data, WorkOptions(device="cpu"), Stop(), ignore, lambda _: None)
-    assert worker.session.spent() and worker._still_spent()
-    store_of(study).fleet.seize(trial_id, claim)
-    store_of(study).fleet.write(trial_id, claim, Batch(state=TrialState.WAITING))
-    assert not worker._still_spent()
+    """With `wait` it does, once there is nothing to do; one that leaves says why it stopped."""
+    create(sqlite_url, small_study(trials=1, epochs=1))
+    leaves = Worker(sqlite_url, "small", small_data, tmp_path)
+    assert leaves.join() == 0
+    assert {event.state for event in leaves.events if event.kind == "wait"} == {""}
+    stays = Worker(sqlite_url, "small", small_data, tmp_path, wait=True)
+    waits = stays.wait_for(lambda event: event.kind == "wait")
+    assert waits.state == WAITS and waits.text.startswith("1 of 1 trials")
+    stays.terminate()
+    assert stays.join() == 0

@@ -40,7 +40,7 @@ from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
 from storage.store import ARTIFACTS
-from storage.url import redact
+from storage.url import redact_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -78,7 +78,7 @@ def revise(
     """
     storage = existing_storage(url, spec.name)
     names = revisions(storage, spec.name)
-    latest = load_study(storage, names[-1] if names else spec.name, redact(url))
+    latest = load_study(storage, names[-1] if names else spec.name, redact_url(url))
     bind_data(latest, data_fingerprint)
     given = [source.to_json() for source in plugins]
     require_same_plugins(latest, given)

@@ -49,6 +49,13 @@ def test_a_revision_cut_short_is_finished_by_the_next_call(url: str) -> None:
     assert revise(changed, url).imported == whole == len(open_study(url, "joint@2").trials) == 12
 
 
+def test_a_revision_that_has_only_a_name_yet_is_defined_by_the_next_call(url: str) -> None:
+    """Its process was killed, or is about to define it: whoever is first does."""
+    study = create_study(spec(baselines=()), url)
+    optuna.create_study(study_name="joint@2", storage=study._storage, direction="maximize")
+    assert revise(spec(parameters=with_layers([2, 3]), baselines=()), url).study.study_name == "joint@2"
+
+
 def test_a_second_revision_follows_the_first(url: str) -> None:
     """Revisions are counted up, and the file's name stays what it is."""
     create_study(spec(baselines=()), url)

@@ -41,9 +41,9 @@ def existing_storage(url: str, name: str | None = None, *, patience: float = PAT
     """
     path = parse_url(url).path
     if path is not None and not path.exists():
-        what = "no study" if name is None else f"no study {name!r}"
+        what = "" if name is None else f"no study {name!r}: "
         raise StudyNotFoundError(
-            f"{what}: there is no database {path}; create it with "
+            f"{what}there is no database {path}; create it with "
             f"lobtuna create STUDY.yaml --storage {redact_url(url)}, or name another with --storage"
         )
     return open_storage(url, patience=patience)

@@ -12,7 +12,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from lobmodels.errors import ConfigError
 from search.study.budget import begun, hours_of
-from search.study.record import CONFIGURATION, is_ours, seconds_of, state_of
+from search.study.record import CONFIGURATION, seconds_of, state_of
+from search.study.runs import is_ours
 from search.study.words import brief
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec

@@ -202,12 +202,6 @@ def read_trial(study: str, trial: FrozenTrial) -> TrialRecord:
     )
 
 
-def is_ours(trial: FrozenTrial) -> bool:
-    """Whether lobtuna has recorded what the trial trains. A trial that a user's own script added has a score of
-    something else, which is not compared with ours."""
-    return KEY in trial.user_attrs
-
-
 def state_of(trial: FrozenTrial) -> str:
     """The trial's state in lobtuna's words: one of the values of `STATES`, or `withdrawn` for one that never ran."""
     if trial.state == TrialState.FAIL and trial.user_attrs.get(REASON) in WITHDRAWN:

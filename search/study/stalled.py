@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.record import WORST, is_ours, seconds_of
+from search.study.record import WORST, seconds_of
+from search.study.runs import is_ours
 from search.studyfile.terms import StalledSpec
 
 SUGGEST_AFTER = 30  # trials without a better one, and at least as many as there were before

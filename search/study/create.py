@@ -33,11 +33,12 @@ from search.study.warm_start import queue_from
 from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
+from storage.backends.plain_fleet import PlainFleet
 from storage.backends.registry import open_storage
 from storage.claims import REASON, Batch, Claim
 from storage.fleet import Fleet
 from storage.optuna_internals import storage_of, study_id_of, trial_id_of
-from storage.store import ARTIFACTS, open_artifacts, store_of
+from storage.store import ARTIFACTS, StoreStorage, open_artifacts, store_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -219,7 +220,9 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
         open_artifacts(artifacts)  # refuse a URL that cannot work now, not in the first worker
         attributes = {ARTIFACTS: artifacts, **attributes}
     whole = {**attributes, VERSION: version("lobtuna"), QUESTION: spec.question, SPEC: spec.to_json()}
-    store_of(study).fleet.redefine(study_id_of(study), SPEC, None, whole)
+    opened = storage_of(study)
+    fleet = opened.store.fleet if isinstance(opened, StoreStorage) else PlainFleet(opened)  # in memory: one process
+    fleet.redefine(study_id_of(study), SPEC, None, whole)
 
 
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:

@@ -80,8 +80,8 @@ def test_terms_change_in_place(url: str) -> None:
 
 
 def _change(barrier: Any, url: str, trials: int, told: Any) -> None:
-    """Give ten studies another budget, at the same moments as another process, and pass on from which one."""
-    for number in range(10):
+    """Give thirty studies another budget, at the same moments as another process, and pass on from which one."""
+    for number in range(30):
         named = spec(name=f"s{number}", budget={"trials": trials}, baselines=())
         barrier.wait(300)
         try:
@@ -97,14 +97,14 @@ def test_of_two_changes_in_place_at_once_none_is_lost_unseen(
     """Whoever is told success has changed what was there: nothing, or what the other had just made of it."""
     if kind == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    for number in range(10):
+    for number in range(30):
         create_study(spec(name=f"s{number}", baselines=()), url)
     barrier, told = CONTEXT.Barrier(2), CONTEXT.Queue()
     machines = [CONTEXT.Process(target=_change, args=(barrier, url, trials, told)) for trials in (50, 60)]
     for machine in machines:
         machine.start()
-    answers = [told.get(timeout=300) for _ in range(20)]
-    for number in range(10):
+    answers = [told.get(timeout=300) for _ in range(60)]
+    for number in range(30):
         pair = [answer for found, answer in answers if found == number]
         made = [answer for answer in pair if isinstance(answer, tuple)]
         assert [old for old, _ in made].count(None) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lobtuna.shown import Shown
 from lobtuna.table import Table
 from search import DEFAULT_STORAGE
-from storage.url import redact
+from storage.url import redact_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -50,7 +50,7 @@ class Database(Shown):
     @property
     def summary(self) -> str:
         """Where the database is, without a password."""
-        return f"studies of {redact(self.url)}"
+        return f"studies of {redact_url(self.url)}"
 
     def table(self) -> Table:
         """One line a study: trials by state, the best score, replicates, and what it revises."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from storage.claims import Batch, Claim
 from storage.contact import Contact
@@ -63,6 +64,12 @@ class Fleet(Protocol):
 
     def unheard(self, study_id: int, since: float) -> list[int]:
         """Numbers of claimed trials whose last beat is not later than `since`, a moment of `now()`."""
+        ...
+
+    def redefine(self, study_id: int, name: str, old: Any, attributes: Mapping[str, Any]) -> bool:
+        """Set user attributes of a study, all or none, as long as that of `name`, one of them, is still `old` (None:
+        not set). False where another process has given it a third value; a repeat of a call that succeeded is True.
+        """
         ...
 
     def now(self) -> float:

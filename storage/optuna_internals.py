@@ -56,6 +56,7 @@ outcomes: sa.Table = models.TrialValueModel.__table__
 reports: sa.Table = models.TrialIntermediateValueModel.__table__
 user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
 system_attrs: sa.Table = models.TrialSystemAttributeModel.__table__
+study_user_attrs: sa.Table = models.StudyUserAttributeModel.__table__
 study_system_attrs: sa.Table = models.StudySystemAttributeModel.__table__
 
 # SQLite gives out the highest id again once its row is deleted, unless the table is created so: a worker of a deleted

@@ -20,23 +20,26 @@ T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries
 # Parts of error messages of the servers and of SQLite: these errors remain however often the call is repeated.
-PERMANENT = (
+REFUSED = (  # something in the URL is wrong
     "authentication failed",
     "no password supplied",
     "does not exist",
     "permission denied",
-    "no such table",
-    "no such column",
-    "syntax error",
-    "file is not a database",
-    "malformed",
-    "unable to open database file",
     "server does not support ssl",
     ' value: "',  # libpq: invalid sslmode value: "..."
     "invalid connection option",
     "invalid integer value",
     "invalid port",
     "certificate file",
+)
+PERMANENT = (
+    *REFUSED,
+    "no such table",
+    "no such column",
+    "syntax error",
+    "file is not a database",
+    "malformed",
+    "unable to open database file",
 )
 # Permanent before the first connection. Once the name was resolved, only the resolver can be out of reach.
 UNRESOLVED = (
@@ -102,8 +105,17 @@ def translate(error: BaseException) -> StorageError | None:
         return DatabaseFull(f"{told}; free space and start again")
     expected = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError)
     if isinstance(cause, expected) or getattr(cause, "connection_invalidated", False) or ENDED in text:
-        return DatabaseUnavailable(f"the database does not answer: {describe(error)}")
+        permanent = any(phrase in text for phrase in PERMANENT)
+        usual = f"the database {'cannot be used' if permanent else 'does not answer'}: {describe(error)}"
+        return DatabaseUnavailable(refusal_of(error) or usual)
     return None
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """What to tell of an error that a wrong URL explains; None for any other."""
+    if not any(phrase in str(cause_of(error)).lower() for phrase in REFUSED):
+        return None
+    return f"the database refuses this URL: {describe(error)}; correct its user, password, name or options"
 
 
 def with_retry(

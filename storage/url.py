@@ -9,11 +9,13 @@ from urllib.parse import unquote
 
 from storage.errors import UrlError
 
-_USERINFO = re.compile(r"(?<=://)(?P<user>[^\s:/@]*):(?P<password>[^\s]*)@(?=[^\s@]*)")
+_USER = re.compile(r"://(?!/)[^:]*:")  # up to where a password begins; a file URL has three slashes, and none
 _SECRET_OPTION = re.compile(
-    r"(?i)\b(?P<name>password|passwd|pwd|sslpassword|token|secret|signature|sig|"
-    r"aws_secret_access_key|aws_session_token)=(?P<value>[^&\s'\",;]+)"
+    r"(?i)\b(?:password|passwd|pwd|sslpassword|token|secret|signature|sig|"
+    r"aws_secret_access_key|aws_session_token)=(?=.)"
 )
+_FILE = re.compile(r"(?i)(?:sqlite:/{3}|journal:/{2})")
+_NO_PORT = re.compile(r"^((?>(?:[^:/?]*@)?\[[\da-fA-F:.]*\]|[^:/?]*)):(?!\d+(?:[/?,]|$))[^/?]*")
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,13 @@ class StorageUrl:
 
 
 def redact(text: str) -> str:
-    """`text` with every password of a URL in it replaced by ***."""
-    return _SECRET_OPTION.sub(r"\g<name>=***", _USERINFO.sub(r"\g<user>:***@", text))
+    """`text` with every password of a URL in it replaced by ***.
+
+    A password may hold any sign, so that nothing in a text shows where it ends. Too much is hidden rather than too
+    little: all from the first colon that may end a user's name to the last @, and all that follows a secret option.
+    """
+    user = _USER.search(text)
+    return _hidden(text, len(text) if user is None else user.end())
 
 
 def redact_url(url: str) -> str:
@@ -40,16 +47,26 @@ def redact_url(url: str) -> str:
     Everything between the first colon of what stands before the last @ and that @ is hidden, spaces included; without
     an @, what stands in the place of the port is shown only where it is a number.
     """
-    match = re.fullmatch(r"(?s)\s*(?P<head>[\w.+-]+:/{1,3}(?![/:]))?(?P<rest>.*?)\s*", url)
-    assert match is not None  # it matches every text
-    head, rest = match["head"] or "", match["rest"]
-    userinfo, at, host = rest.rpartition("@")
-    if at:
-        user, colon, _ = userinfo.partition(":")
-        rest = f"{user}:***@{host}" if colon else rest
-    elif not head.startswith(("sqlite", "journal")):
-        rest = re.sub(r"^([^:/?\s]*):(?!\d+(?:[/?,]|$))[^/?]*", r"\1:***", rest)
-    return redact(head + rest)
+    url = url.strip()
+    if _FILE.match(url):
+        return redact(url)
+    match = re.match(r"[\w.+-]+:/{1,3}(?![/:])", url)
+    head = "" if match is None else match[0]
+    colon = url.find(":", len(head))
+    if 0 <= colon < url.rfind("@"):
+        return _hidden(url, colon + 1)
+    return redact(head + _NO_PORT.sub(r"\1:***", url[len(head) :]))
+
+
+def _hidden(text: str, password: int) -> str:
+    """`text` without what stands between `password` and the last @, and without what follows a secret option."""
+    at, option = text.rfind("@"), _SECRET_OPTION.search(text)
+    cut = len(text) if option is None else option.end()
+    if at < password:
+        return text[:cut] + "***" * (cut < len(text))
+    if at < cut:
+        return f"{text[:password]}***{text[at:cut]}" + "***" * (cut < len(text))
+    return f"{text[: min(password, cut)]}***"
 
 
 def file_of(kind: str, name: str, url: str) -> Path:
@@ -57,12 +74,14 @@ def file_of(kind: str, name: str, url: str) -> Path:
     name, mark, _ = name.partition("?")
     name = unquote(name)
     if not name or name == ":memory:":
-        raise UrlError(f"storage {url!r} names no file: other processes could not see the study")
+        raise UrlError(f"storage {redact_url(url)!r} names no file: other processes could not see the study")
     if "{" in name or "}" in name:
-        raise UrlError(f"storage {url!r} holds a brace, which Optuna would take for a template: rename the file")
+        raise UrlError(
+            f"storage {redact_url(url)!r} holds a brace, which Optuna would take for a template: rename the file"
+        )
     if mark:
-        raise UrlError(f"storage {url!r} has options; {kind} takes none, it is tuned already")
+        raise UrlError(f"storage {redact_url(url)!r} has options; {kind} takes none, it is tuned already")
     path = Path(name).expanduser()
     if path.is_dir():
-        raise UrlError(f"storage {url!r} is a folder: name a file in it, such as {path / 'lobtuna.db'}")
+        raise UrlError(f"storage {redact_url(url)!r} is a folder: name a file in it, such as {path / 'lobtuna.db'}")
     return path

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +92,12 @@ def unless_asked(context: typer.Context, option: str) -> Iterator[None]:
 
 def storage_flag(storage: str) -> str:
     """The option by which a suggested command reaches the same database: empty for the default; shows no password."""
-    from storage.url import redact
+    from storage.url import redact_url
 
     if storage == DEFAULT_STORAGE:
         return ""
-    return f" --storage {storage}" if redact(storage) == storage else " --storage $LOBTUNA_STORAGE"
+    shown = redact_url(storage)
+    return f" --storage {shlex.quote(shown)}" if shown == storage.strip() else " --storage $LOBTUNA_STORAGE"
 
 
 def named_runs(members: str | None) -> tuple[str, ...]:

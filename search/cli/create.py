@@ -103,11 +103,11 @@ def _counts(created: Created) -> dict[str, int]:
 
 
 def _print_created(created: Created, storage: str) -> None:
-    from storage.url import redact
+    from storage.url import redact_url
 
     study, spec, existed = created.study, created.spec, created.existed
     found = f"; it was there already, as the file describes it, with {len(study.get_trials(deepcopy=False))} trials"
-    stdout.print(f"{study.study_name} is in {redact(storage)}{found if existed else ''}", markup=False)
+    stdout.print(f"{study.study_name} is in {redact_url(storage)}{found if existed else ''}", markup=False)
     if spec.question:
         stdout.print(f"  {spec.question}", markup=False)
     stdout.print(

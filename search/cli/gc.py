@@ -40,9 +40,12 @@ def gc(
     from search.study.open import existing_storage
     from search.study.retention import collect
     from search.work.stopping import parse_duration
+    from storage.artifacts import require_folder
     from storage.store import store_of
 
-    opened = existing_storage(storage, "any")
+    opened = existing_storage(storage)
+    if artifacts is not None:
+        require_folder(artifacts)
     sweep = collect(opened, store_of(opened).artifacts_for(artifacts), age=parse_duration(older_than), dry=dry_run)
     if json:
         print_json({**vars(sweep), "dry_run": dry_run})

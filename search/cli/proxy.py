@@ -41,7 +41,7 @@ def proxy(
     from search.work.stopping import Stop
     from storage.backends.registry import PATIENCE, SERVER, backend_of, open_store
     from storage.errors import StorageError
-    from storage.url import redact
+    from storage.url import redact_url
 
     try:
         from storage.backends.grpc_server import make_server
@@ -49,14 +49,14 @@ def proxy(
         raise StorageError("lobtuna proxy needs grpcio: pip install 'lobtuna[grpc]'") from None
 
     if not backend_of(storage).sql:
-        raise StorageError(f"{redact(storage)}: a proxy serves a database, sqlite:/// or postgresql://")
+        raise StorageError(f"{redact_url(storage)}: a proxy serves a database, sqlite:/// or postgresql://")
     # Clients wait for the database themselves; a call that waited here would hold one of the threads.
     store = open_store(storage, patience=CALL_PATIENCE, opening=PATIENCE, connections=SERVER)
     server, bound = make_server(store, host, port, threads)
     stop = Stop()
     with stop.on_signals():
         server.start()
-        stderr.print(f"serving {redact(storage)} at grpc://{host}:{bound}", markup=False, soft_wrap=True)
+        stderr.print(f"serving {redact_url(storage)} at grpc://{host}:{bound}", markup=False, soft_wrap=True)
         while not stop.due():
             stop.sleep(3600.0)
         server.stop(grace=5.0).wait()

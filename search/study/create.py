@@ -33,11 +33,12 @@ from search.study.warm_start import queue_from
 from search.study.writers import queued_baseline
 from search.studyfile.space import to_params
 from search.studyfile.spec import StudySpec
+from storage.backends.plain_fleet import PlainFleet
 from storage.backends.registry import open_storage
 from storage.claims import REASON, Batch, Claim
 from storage.fleet import Fleet
-from storage.optuna_internals import storage_of, trial_id_of
-from storage.store import ARTIFACTS, open_artifacts, store_of
+from storage.optuna_internals import storage_of, study_id_of, trial_id_of
+from storage.store import ARTIFACTS, StoreStorage, open_artifacts, store_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -86,9 +87,8 @@ def create_in(
         study = optuna.load_study(study_name=spec.name, storage=storage)
     if SPEC not in study.user_attrs:
         _define(study, spec, artifacts, attributes or {})
-    else:
-        require_same_plugins(study, (attributes or {}).get(PLUGINS, ()))
-        _require_same(study, spec, artifacts)
+    require_same_plugins(study, (attributes or {}).get(PLUGINS, ()))
+    _require_same(study, spec, artifacts)
     bind_data(study, data_fingerprint)
     if baselines:
         enqueue_baselines(study, spec)
@@ -220,9 +220,9 @@ def describe_differences(found: dict[str, tuple[Any, Any]]) -> str:
 
 
 def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attributes: dict[str, Any]) -> None:
+    """Store the definition, whole and at once, unless another process has stored one in the meantime."""
     if study.get_trials(deepcopy=False):
         if SPEC in study.user_attrs:  # another process has created it since: its definition came before its trials
-            _require_same(study, spec, artifacts)
             return
         raise SearchError(
             f"study {study.study_name!r} exists already, and lobtuna did not create it: give the study file another "
@@ -230,12 +230,11 @@ def _define(study: optuna.Study, spec: StudySpec, artifacts: str | None, attribu
         )
     if artifacts is not None:
         open_artifacts(artifacts)  # refuse a URL that cannot work now, not in the first worker
-        study.set_user_attr(ARTIFACTS, artifacts)
-    for name, value in attributes.items():
-        study.set_user_attr(name, value)
-    study.set_user_attr(VERSION, version("lobtuna"))
-    study.set_user_attr(QUESTION, spec.question)
-    study.set_user_attr(SPEC, spec.to_json())  # last: a study with a spec is complete
+        attributes = {ARTIFACTS: artifacts, **attributes}
+    whole = {**attributes, VERSION: version("lobtuna"), QUESTION: spec.question, SPEC: spec.to_json()}
+    opened = storage_of(study)
+    fleet = opened.store.fleet if isinstance(opened, StoreStorage) else PlainFleet(opened)  # in memory: one process
+    fleet.redefine(study_id_of(study), SPEC, None, whole)
 
 
 def _require_same(study: optuna.Study, spec: StudySpec, artifacts: str | None) -> None:

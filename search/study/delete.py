@@ -42,7 +42,8 @@ def plan_deletion(storage: BaseStorage, study: optuna.Study) -> Deletion:
 def delete(storage: BaseStorage, study: optuna.Study) -> int:
     """Delete `study` and its replicates; returns how many artifacts were removed.
 
-    The records go first: after an interruption `lobtuna gc` finds the bytes that nothing names any more.
+    Trials also name artifacts that have gone before: these do not count. The records go first: after an interruption
+    `lobtuna gc` finds the bytes that nothing names any more.
     Raises `StorageError` where an artifact store cannot be opened; then nothing is deleted.
     """
     holdings: list[tuple[Artifacts, set[str]]] = []
@@ -54,9 +55,7 @@ def delete(storage: BaseStorage, study: optuna.Study) -> int:
         storage.delete_study(study_id_of(one))
     named = needs_of(storage).named
     spare = [(store, artifact_id) for store, held in holdings for artifact_id in sorted(held - named)]
-    for store, artifact_id in spare:
-        remove(store, artifact_id)
-    return len(spare)
+    return sum(remove(store, artifact_id) for store, artifact_id in spare)
 
 
 def delete_by_id(storage: BaseStorage, study_id: int) -> None:

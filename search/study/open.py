@@ -18,7 +18,7 @@ from search.study.samplers import build_sampler
 from search.studyfile.spec import StudySpec
 from storage.backends.registry import PATIENCE, open_storage, parse_url
 from storage.optuna_internals import study_id_of
-from storage.url import redact
+from storage.url import redact_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -31,7 +31,7 @@ def open_study(url: str, name: str) -> optuna.Study:
 
     Raises `StudyNotFoundError` with close names, and `SearchError` for a study that lobtuna did not create.
     """
-    return load_study(existing_storage(url, name), name, redact(url))
+    return load_study(existing_storage(url, name), name, redact_url(url))
 
 
 def existing_storage(url: str, name: str | None = None, *, patience: float = PATIENCE) -> BaseStorage:
@@ -41,10 +41,10 @@ def existing_storage(url: str, name: str | None = None, *, patience: float = PAT
     """
     path = parse_url(url).path
     if path is not None and not path.exists():
-        what = "no study" if name is None else f"no study {name!r}"
+        what = "" if name is None else f"no study {name!r}: "
         raise StudyNotFoundError(
-            f"{what}: there is no database {path}; create it with "
-            f"lobtuna create STUDY.yaml --storage {redact(url)}, or name another with --storage"
+            f"{what}there is no database {path}; create it with "
+            f"lobtuna create STUDY.yaml --storage {redact_url(url)}, or name another with --storage"
         )
     return open_storage(url, patience=patience)
 

@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from lobmodels.errors import ConfigError
 from search.study.budget import begun, hours_of
 from search.study.record import CONFIGURATION, seconds_of, state_of
+from search.study.runs import is_ours
 from search.study.words import brief
 from search.studyfile.space import suggest
 from search.studyfile.spec import StudySpec
@@ -62,7 +63,7 @@ def outlook_of(
     paid = begun(trials)
     if plan is not None:
         paid = [trial for trial in (*paid, *begun(replicates)) if state_of(trial) != "withdrawn"]
-    finished = [t for t in trials if t.state == TrialState.COMPLETE and state_of(t) == "complete"]
+    finished = [t for t in trials if is_ours(t) and t.state == TrialState.COMPLETE and state_of(t) == "complete"]
     best = max(finished, key=lambda t: (t.values[0], -t.number), default=None)
     left = None if _repeats(plan, replicates) else _seconds_left(spec, plan, paid, running, now or datetime.now(UTC))
     if best is None:

@@ -122,7 +122,8 @@ def choose(study: optuna.Study, top: int | None = None, numbers: Iterable[int] =
             )
         runs = [by_number[number] for number in numbers]
     else:
-        worth = smoothed_scores(study.get_trials(deepcopy=False))
+        ours = {run.number for run in runs}  # a score that a user's own script added says nothing about these
+        worth = smoothed_scores([trial for trial in study.get_trials(deepcopy=False) if trial.number in ours])
         runs = sorted(runs, key=lambda run: (-worth.get(run.number, run.value), run.number))
     first: dict[str, Run] = {}
     for run in runs:

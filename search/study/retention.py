@@ -63,12 +63,13 @@ def drop_states(store: ArtifactStore, trials: Sequence[FrozenTrial], spec: Study
     return sorted(states)
 
 
-def remove(store: ArtifactStore, artifact_id: str) -> None:
-    """Remove an artifact, which another worker may have removed already."""
+def remove(store: ArtifactStore, artifact_id: str) -> bool:
+    """Remove an artifact; False where another worker had removed it already, as far as the store can tell."""
     try:
         store.remove(artifact_id)
     except ArtifactNotFound:
-        return
+        return False
+    return True
 
 
 def collect(storage: BaseStorage, store: Artifacts, *, age: float = YOUNGEST, dry: bool = False) -> Sweep:

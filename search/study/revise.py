@@ -13,7 +13,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from lobmodels.config import RunConfig
 from lobmodels.errors import ConfigError
 from lobmodels.plugins.source import Source
-from search.errors import SearchError, SpaceError
+from search.errors import SearchError, SpaceError, StudyExistsError
 from search.study.create import (
     CHANGEABLE,
     bind_data,
@@ -39,8 +39,9 @@ from search.study.record import (
 from search.study.replication import find_replicates, open_replicates
 from search.studyfile.space import suggest, to_params
 from search.studyfile.spec import StudySpec
-from storage.store import ARTIFACTS
-from storage.url import redact
+from storage.optuna_internals import study_id_of
+from storage.store import ARTIFACTS, store_of
+from storage.url import redact_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -77,22 +78,25 @@ def revise(
     Raises `StudyNotFoundError`, or `SearchError` where the trials could not be compared.
     """
     storage = existing_storage(url, spec.name)
-    names = revisions(storage, spec.name)
-    latest = load_study(storage, names[-1] if names else spec.name, redact(url))
+    latest = load_study(storage, _newest(storage, spec.name), redact_url(url))
+    document = latest.user_attrs[SPEC]
     bind_data(latest, data_fingerprint)
     given = [source.to_json() for source in plugins]
     require_same_plugins(latest, given)
     changes = differences(spec_of(latest), spec)
     if {name.partition(".")[0] for name in changes} <= set(CHANGEABLE):
-        return _change_terms(storage, latest, spec, changes)
+        return _change_terms(storage, latest, document, spec, changes)
     _require_comparable(latest, changes)
-    number = int(names[-1].partition("@")[2] or 1) + 1
+    number = int(latest.study_name.partition("@")[2] or 1) + 1
     renamed = spec.model_copy(update={"name": f"{spec.name}@{number}"})
     attributes: dict[str, Any] = {REVISION_OF: latest.study_name}
     if given:
         attributes[PLUGINS] = given
     attributes |= {name: latest.user_attrs[name] for name in (ARTIFACTS, PLUGINS) if name in latest.user_attrs}
-    study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
+    try:
+        study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
+    except StudyExistsError:  # there was none a moment ago
+        raise _changed_meanwhile(spec) from None
     return _finish(study, latest, renamed, changes)
 
 
@@ -154,13 +158,32 @@ def adapt(trial: FrozenTrial, spec: StudySpec, attributes: Mapping[str, Any]) ->
     return copy
 
 
+def _newest(storage: BaseStorage, name: str) -> str:
+    """The newest revision of the study `name` that has a definition: one without is just being made, or was cut short
+    and is made again."""
+    defined = {record.study_name for record in storage.get_all_studies() if SPEC in record.user_attrs}
+    return next((found for found in reversed(revisions(storage, name)) if found in defined), name)
+
+
+def _changed_meanwhile(spec: StudySpec) -> StudyExistsError:
+    return StudyExistsError(
+        f"somebody else has just revised study {spec.name!r}, otherwise than the file does: give the same command "
+        "again, and the file is compared with what they made"
+    )
+
+
 def _change_terms(
-    storage: BaseStorage, study: optuna.Study, spec: StudySpec, changes: dict[str, tuple[Any, Any]]
+    storage: BaseStorage,
+    study: optuna.Study,
+    document: dict[str, Any],
+    spec: StudySpec,
+    changes: dict[str, tuple[Any, Any]],
 ) -> Revision:
+    """Change the study's definition in place, as long as it is still the `document` that it was compared with."""
     named = spec.model_copy(update={"name": study.study_name})
-    if changes:
-        study.set_user_attr(SPEC, named.to_json())
-        study.set_user_attr(QUESTION, spec.question)
+    new = {SPEC: named.to_json(), QUESTION: spec.question}
+    if changes and not store_of(study).fleet.redefine(study_id_of(study), SPEC, document, new):
+        raise _changed_meanwhile(spec)
     previous = study.user_attrs.get(REVISION_OF)
     if previous and not changes:  # an import may have been interrupted: finish it
         return _finish(study, load_study(storage, previous), named, changes)

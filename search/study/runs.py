@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.orders import RefitOrder
-from search.study.record import TrialRecord, number_of, read_trial, state_of
+from search.study.record import KEY, TrialRecord, number_of, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
 
@@ -57,6 +57,12 @@ class Run:
     def config(self) -> RunConfig:
         """The configuration, typed."""
         return RunConfig.parse(self.configuration)
+
+
+def is_ours(trial: FrozenTrial) -> bool:
+    """Whether lobtuna has recorded what the trial trains. A trial that a user's own script added has a score of
+    something else, which is not compared with ours."""
+    return KEY in trial.user_attrs
 
 
 def run_of(record: TrialRecord) -> Run | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search.study.record import WORST, seconds_of
+from search.study.runs import is_ours
 from search.studyfile.terms import StalledSpec
 
 SUGGEST_AFTER = 30  # trials without a better one, and at least as many as there were before
@@ -67,5 +68,6 @@ def suggestion(trials: Sequence[FrozenTrial], gain: float = StalledSpec.model_fi
 
 
 def _ended(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that ran to an end of any kind."""
-    return [t for t in trials if t.state.is_finished() and (t.intermediate_values or t.state == TrialState.COMPLETE)]
+    """Trials of ours that ran to an end of any kind."""
+    ended = [trial for trial in trials if is_ours(trial) and trial.state.is_finished()]
+    return [trial for trial in ended if trial.intermediate_values or trial.state == TrialState.COMPLETE]

@@ -20,7 +20,7 @@ from search.studyfile.parameters import Fixed
 from search.studyfile.space import optuna_params
 from search.studyfile.spec import StudySpec
 from storage.optuna_internals import storage_of
-from storage.url import redact
+from storage.url import redact_url
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -36,7 +36,7 @@ def queue_from(study: optuna.Study, spec: StudySpec) -> int:
     if spec.source is None or started:  # the source need not be there any more when the study is opened again
         return 0
     storage = _storage(study, spec)
-    source = load_study(storage, spec.source.study, redact(spec.source.url) if spec.source.url else "the database")
+    source = load_study(storage, spec.source.study, redact_url(spec.source.url) if spec.source.url else "the database")
     found = [(run.name, fitting(spec, run.configuration)) for run in _best(source, spec.source.top)]
     usable = [(name, params) for name, params in found if params]
     if not usable:

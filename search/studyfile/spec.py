@@ -24,7 +24,7 @@ from search.studyfile.terms import (
 from search.studyfile.validation import ValidationSpec
 from search.studyfile.values import show
 from search.studyfile.yaml import YamlDocument, leading_comment
-from storage.url import redact
+from storage.url import redact_url
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?P<added>(@[0-9]+)?(\.seeds)?)")
 
@@ -76,7 +76,7 @@ class StudySpec(Model):
         document = self.model_dump(mode="json", by_alias=True, exclude={"name", "parameters"}, exclude_none=True)
         parameters = {name: dump_parameter(parameter) for name, parameter in self.parameters.items()}
         if self.source is not None and self.source.url is not None:
-            document["from"]["url"] = redact(self.source.url)  # no password is stored
+            document["from"]["url"] = redact_url(self.source.url)  # no password is stored
         return {"name": self.name, "parameters": parameters, **document}
 
     @classmethod

@@ -5,7 +5,7 @@ than the bytes themselves.
 """
 
 from storage.artifacts.entry import Artifacts, ArtifactStore, Entry
-from storage.artifacts.stores import open_artifacts
+from storage.artifacts.stores import open_artifacts, require_folder
 from storage.artifacts.transfer import attribute_of, download, new_artifact_id, upload, upload_all, upload_bytes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "download",
     "new_artifact_id",
     "open_artifacts",
+    "require_folder",
     "upload",
     "upload_all",
     "upload_bytes",

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from storage.artifacts.bucket import GoogleArtifacts, S3Artifacts
 from storage.artifacts.entry import Artifacts
 from storage.artifacts.filesystem import FolderArtifacts
-from storage.errors import UrlError
+from storage.errors import ArtifactError, UrlError
 from storage.url import redact_url
 
 FORMS = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or a folder"
@@ -26,6 +26,17 @@ def open_artifacts(url: str) -> Artifacts:
     if opener is None or not rest.strip("/"):
         raise UrlError(f"artifacts {redact_url(url)!r} names no store: use {FORMS}")
     return opener(rest)
+
+
+def require_folder(url: str) -> None:
+    """Raise `ArtifactError` where `url` names a folder that is not there; what a bucket holds is only known later."""
+    scheme, separator, rest = url.partition("://")
+    folder = Path(unquote(rest) if separator else url).expanduser()
+    if (not separator or scheme == "file") and not folder.is_dir():
+        raise ArtifactError(
+            f"artifact folder {folder} is not there: name the one that the study was created with, or leave it out "
+            "for the database itself"
+        )
 
 
 def _folder(path: str) -> Artifacts:

@@ -179,6 +179,10 @@ class ProxyFleet(Fleet):
         numbers: list[int] = self.storage.ask("Unheard", study_id=study_id, since=since)
         return numbers
 
+    def redefine(self, study_id: int, name: str, old: Any, attributes: Mapping[str, Any]) -> bool:
+        terms = {"study_id": study_id, "name": name, "old": old, "attributes": dict(attributes)}
+        return bool(self.storage.ask("Redefine", **terms))
+
     def now(self) -> float:
         return float(self.storage.ask("Now"))
 

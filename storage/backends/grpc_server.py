@@ -84,6 +84,7 @@ def _json_calls(store: Store) -> dict[str, Callable[[dict[str, Any]], Any]]:
         "Write": lambda r: fleet.write(*_claimed(r), Batch.from_json(r["batch"])),
         "Recover": lambda r: [vars(found) for found in fleet.recover(r["study_id"], r["max_retries"], _contact(r))],
         "Unheard": lambda r: fleet.unheard(r["study_id"], r["since"]),
+        "Redefine": lambda r: fleet.redefine(r["study_id"], r["name"], r["old"], r["attributes"]),
         "Now": lambda r: fleet.now(),
         "Identity": lambda r: store.identify(),
         "Changes": lambda r: grpc_changes.answer(store.engine, r),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -26,6 +29,17 @@ def parse(rest: str, url: str) -> StorageUrl:
     return StorageUrl(f"journal://{path}", path=path)
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time; a lock that its process left behind is taken over after a while."""
+    lock = JournalFileOpenLock(f"{path}.definition")
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def open_journal(url: StorageUrl, *, patience: float, opening: float, connections: Connections) -> Store:
     """Open or create the file; artifacts lie in a folder beside it. A file needs no patience.
 
@@ -42,7 +56,7 @@ def open_journal(url: StorageUrl, *, patience: float, opening: float, connection
     artifacts = FolderArtifacts(url.path.with_name(f"{url.path.name}.artifacts"))
     identify = functools.partial(of_file, url.path)
     artifacts.identify = identify  # the folder lies where others may put files
-    return Store(storage, PlainFleet(storage), artifacts, identify)
+    return Store(storage, PlainFleet(storage, functools.partial(_alone, url.path)), artifacts, identify)
 
 
 BACKEND = Backend(parse, open_journal)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -32,13 +36,15 @@ class PlainFleet(Fleet):
 
     There is no clock all workers share, so a beat is a counter: a worker is silent when an observer has seen the same
     count for the claim's whole grace by its own stopwatch. Claim and write are several appends, not one transaction;
-    that is enough for processes that share a file.
+    that is enough for processes that share a file. `alone` is a lock that one
+    process holds at a time; without it, two that define one study at the same moment are not kept apart.
     """
 
     shares_clock = False
 
-    def __init__(self, storage: BaseStorage) -> None:
+    def __init__(self, storage: BaseStorage, alone: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self.storage = storage
+        self.alone = alone
         self.contact = Contact()
         self._counts: dict[int, int] = {}  # trial id -> own beats so far
         self._seen: dict[int, _Sight] = {}  # by trial id
@@ -108,6 +114,15 @@ class PlainFleet(Fleet):
     def unheard(self, study_id: int, since: float) -> list[int]:
         claimed = [trial for trial in self._running(study_id) if _claim_of(trial).worker != NOBODY]
         return [trial.number for trial in claimed if self._look(trial).heard <= since]
+
+    def redefine(self, study_id: int, name: str, old: Any, attributes: Mapping[str, Any]) -> bool:
+        new = json.loads(json.dumps(attributes[name]))
+        with self.alone():
+            found = self.storage.get_study_user_attrs(study_id).get(name)
+            if found == old:
+                for key in sorted(attributes, key=lambda key: key == name):  # `name` last: with it the rest is there
+                    self.storage.set_study_user_attr(study_id, key, attributes[key])
+            return found in (old, new)
 
     def now(self) -> float:
         return time.monotonic()  # this process's own clock: a journal has none

@@ -83,7 +83,7 @@ def parse(rest: str, url: str) -> StorageUrl:
     Optuna formats the URL as a template and SQLAlchemy splits it at the first @: user and password are escaped.
     """
     address, _, tail = rest.partition("/")
-    if "@" not in address and "@" in tail:
+    if "@" in (tail if "@" not in address else tail.partition("?")[0]):
         raise UrlError(f"storage {redact_url(url)!r}: a / in the password must be written %2F")
     userinfo, at, host = address.rpartition("@")
     _require_hosts(host, url)

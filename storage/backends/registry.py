@@ -75,12 +75,12 @@ def parse_url(url: str) -> StorageUrl:
 def _read(url: str) -> tuple[Backend, StorageUrl]:
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
-        hint = f"; for a file write sqlite:///{url}" if url.endswith((".db", ".sqlite", ".sqlite3")) else ""
+        hint = f"; for a file write sqlite:///{redact_url(url)}" if url.endswith((".db", ".sqlite", ".sqlite3")) else ""
         raise UrlError(f"storage {redact_url(url)!r} is not a URL: use {FORMS}{hint}")
     kinds = {scheme: kind for kind in KINDS for scheme in kind.schemes}
     kind = kinds.get(scheme.lower())
     if kind is None:
-        raise UrlError(f"storage {redact_url(url)!r} has scheme {scheme!r}: use {FORMS}")
+        raise UrlError(f"storage {redact_url(url)!r} has scheme {redact_url(scheme)!r}: use {FORMS}")
     backend = _load(kind)
     return backend, backend.parse(rest, url)
 

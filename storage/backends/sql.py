@@ -20,7 +20,7 @@ from storage.dialect import Dialect
 from storage.errors import StorageError
 from storage.identity import of_database
 from storage.optuna_internals import OptunaCache, version_info
-from storage.retry import describe, with_retry
+from storage.retry import describe, refusal_of, with_retry
 from storage.store import Store, StoreStorage
 from storage.tables import create_tables, made_by_another
 from storage.url import StorageUrl, redact
@@ -79,7 +79,8 @@ class SqlDatabase:
         except StorageError as error:
             raise type(error)(f"{shown}: {error}") from error
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-            raise StorageError(f"{shown}: {describe(error)}; name the study's database with --storage") from error
+            told = refusal_of(error) or f"{describe(error)}; name the study's database with --storage"
+            raise StorageError(f"{shown}: {told}") from error
         except RuntimeError as error:  # what Optuna raises for tables of another version
             raise StorageError(f"{shown}: {redact(str(error))}") from error
         artifacts = DatabaseArtifacts(database.engine, self.dialect, patience, self.freed)

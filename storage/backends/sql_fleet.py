@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import Connection
@@ -13,7 +17,7 @@ from storage.claims import NOBODY, Batch, Claim
 from storage.contact import Contact
 from storage.errors import ClaimLost
 from storage.fleet import Fleet, Recovered
-from storage.optuna_internals import trials
+from storage.optuna_internals import lock_study, study_user_attrs, trials
 from storage.retry import with_retry
 from storage.tables import claims
 
@@ -100,6 +104,26 @@ class SqlFleet(Fleet):
                 return list(connection.scalars(query))
 
         return self.storage.retry(look, "beats")
+
+    def redefine(self, study_id: int, name: str, old: Any, attributes: Mapping[str, Any]) -> bool:
+        columns = study_user_attrs.c
+        rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(v)} for key, v in attributes.items()]
+        put = self.dialect.insert(study_user_attrs).values(rows)
+        put = put.on_conflict_do_update(
+            index_elements=["study_id", "key"], set_={"value_json": put.excluded["value_json"]}
+        )
+        query = sa.select(columns.value_json).where(columns.study_id == study_id, columns.key == name)
+
+        def attempt() -> bool:
+            with self.storage.session() as session:
+                lock_study(session, study_id, self.dialect.wake_limit)
+                stored = session.scalar(query)
+                found = None if stored is None else json.loads(stored)
+                if found == old:
+                    session.execute(put)
+                return bool(found in (old, json.loads(json.dumps(attributes[name]))))
+
+        return self.storage.retry(attempt, "definition")
 
     def now(self) -> float:
         def read() -> float:

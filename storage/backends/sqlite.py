@@ -21,7 +21,7 @@ from storage.errors import UrlError
 from storage.optuna_internals import trials
 from storage.store import Store
 from storage.tables import claims
-from storage.url import StorageUrl, file_of
+from storage.url import StorageUrl, file_of, redact_url
 
 LOCK_PATIENCE = 60.0  # seconds that a writer waits for the lock of another
 TRIGGER = "lobtuna_claims_of_deleted_trials"
@@ -76,7 +76,7 @@ registry.register("sqlite.readonly", __name__, "ReadOnlySqlite")
 def parse(rest: str, url: str) -> StorageUrl:
     """Read `sqlite:///FILE`. Raises `UrlError`."""
     if not rest.startswith("/"):
-        raise UrlError(f"storage {url!r} needs three slashes: sqlite:///FILE, or four for an absolute path")
+        raise UrlError(f"storage {redact_url(url)!r} needs three slashes: sqlite:///FILE, or four for an absolute path")
     path = file_of("sqlite", rest[1:], url)
     return StorageUrl(f"sqlite:///{path}", path=path)
 

@@ -68,16 +68,28 @@ def test_a_connection_that_the_server_ended_is_replaced() -> None:
     assert isinstance(translate(error), DatabaseUnavailable)
 
 
-@pytest.mark.parametrize("text", ["password authentication failed for user x", "no such table: trials"])
-def test_what_waiting_cannot_help_is_raised_at_once(text: str) -> None:
-    """A wrong password or a missing table is not tried again."""
+REFUSES = "refuses this URL: .*; correct its user, password"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("password authentication failed for user x", REFUSES),
+        ('FATAL:  role "x" does not exist', REFUSES),
+        ('invalid sslmode value: "bogus"', REFUSES),
+        ("no such table: trials", "the database cannot be used: no such table"),
+        ("file is not a database", "the database cannot be used"),
+    ],
+)
+def test_what_waiting_cannot_help_is_raised_at_once(text: str, told: str) -> None:
+    """A wrong password or a missing table is not tried again, nor called an outage."""
     calls = []
 
     def call() -> None:
         calls.append(1)
         raise _error(text)
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailable, match=told):
         with_retry(call, 30.0)
     assert len(calls) == 1
 

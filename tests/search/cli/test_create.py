@@ -2,7 +2,10 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
+import pytest
 from optuna_dashboard._note import get_note_from_system_attrs
 
 from search.study.open import open_study
@@ -26,15 +29,34 @@ def test_create_says_what_it_made_and_what_comes_next(run: Run, tmp_path: Path) 
     assert max(len(line) for line in out.splitlines()) <= 80
 
 
-def test_a_password_is_not_repeated(run: Run, tmp_path: Path, postgres_url: str) -> None:
-    """Neither on success nor in a refusal."""
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://{user}:hunter2@{host}",
+        "postgresql://{user}:a hunter2 b@{host}",
+        "postgresql://{user}@azure:hunter2@{host}",
+        "postgresql://{user}@azure:a@hunter2;b@{host}",
+        "postgresql://{host}?user={user}&password=a;hunter2",
+        "postgresql://{host}?password=a',\"hunter2 b&user={user}",
+    ],
+)
+def test_a_password_is_not_repeated(run: Run, tmp_path: Path, postgres_url: str, form: str) -> None:
+    """Neither on success nor in a refusal, whatever signs are in it or in the user's name."""
     (tmp_path / "tiny.yaml").write_text(FILE)
-    user, _, rest = postgres_url.partition("://")[2].partition("@")
-    secret = f"postgresql://{user.partition(':')[0]}:hunter2@{rest}"
-    status, out, err = run("create", "tiny.yaml", "--storage", secret)
-    assert status == 0 and "hunter2" not in out + err and "$LOBTUNA_STORAGE" in out
-    status, out, err = run("status", "tinny", "--storage", secret)
-    assert status == 1 and "hunter2" not in out + err and "did you mean tiny?" in err
+    user, host = urlsplit(postgres_url).username, postgres_url.rpartition("@")[2]
+    if "@azure" in form:
+        with psycopg.connect(postgres_url.replace(postgres_url[13 : -len(host) - 1], "postgres")) as connection:
+            connection.execute(f'CREATE ROLE "{user}@azure" LOGIN SUPERUSER')
+    named = ("--storage", form.format(user=user, host=host))
+    for command, expected in (
+        (("create", "tiny.yaml"), "next: lobtuna work tiny --storage $LOBTUNA_STORAGE --data DIR"),
+        (("status", "tiny"), "tiny"),
+        (("stop", "tiny"), "--storage $LOBTUNA_STORAGE"),
+        (("status", "tinny"), "did you mean tiny?"),
+        (("create", "missing.yaml"), "no such study file"),
+    ):
+        _, out, err = run(*command, *named)
+        assert "hunter2" not in out + err and expected in out + err
 
 
 def test_create_refuses_in_a_line_and_offers_the_revision(run: Run, tmp_path: Path) -> None:

@@ -34,9 +34,14 @@ def test_young_bytes_are_left_alone(run: Run, exportable: str) -> None:
     assert run("gc", "--storage", exportable, "--older-than", "1s")[1].startswith("removed 1 artifacts")
 
 
-def test_refusals(run: Run) -> None:
-    """No database, or a duration that is none."""
-    assert "there is no database" in run("gc")[2]
+def test_refusals(run: Run, exportable: str) -> None:
+    """No database, a folder that is not there, or a duration that is none: nothing is created."""
+    assert run("gc")[2].startswith("lobtuna: there is no database lobtuna.db; ")
+    for folder in ("nowhere", f"file://{Path.cwd() / 'nowhere'}"):
+        status, out, err = run("gc", "--storage", exportable, "--artifacts", folder)
+        assert (status, out) == (1, "") and err.count("\n") == 1
+        assert "nowhere is not there: name the one that the study was created with" in err
+    assert not list(Path.cwd().iterdir())
     status, _, err = run("gc", "--older-than", "soon", "--storage", "sqlite:///x.db")
     assert status == 1 and err.count("\n") == 1
 

@@ -96,6 +96,47 @@ def test_many_machines_may_create_at_once(kind: str, url: str, request: pytest.F
     assert begun(study.trials) == []  # what was withdrawn is not paid for
 
 
+def _tell(barrier: Any, url: str, layers: list[int], revises: bool, told: Any) -> None:
+    """Create or revise ten studies at the same moments as another process does, and pass on what was said."""
+    for number in range(10):
+        named = spec(name=f"s{number}", parameters=with_layers(layers), baselines=())
+        barrier.wait(300)
+        try:
+            told.put(
+                (number, layers, revise(named, url).study.study_name if revises else create_study(named, url) and "")
+            )
+        except StudyExistsError as error:
+            told.put((number, layers, error))
+
+
+@pytest.mark.parametrize("revises", [False, True])
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_two_definitions_at_once_one_is_stored_and_its_author_alone_told_so(
+    kind: str, revises: bool, url: str, request: pytest.FixtureRequest
+) -> None:
+    """Whoever comes second learns that there is another definition; with --revise, that it is a moment old."""
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    for number in range(10 * revises):
+        create_study(spec(name=f"s{number}", baselines=()), url)
+    barrier, told = CONTEXT.Barrier(2), CONTEXT.Queue()
+    choices = ([2, 3], [3, 4])
+    machines = [CONTEXT.Process(target=_tell, args=(barrier, url, layers, revises, told)) for layers in choices]
+    for machine in machines:
+        machine.start()
+    answers = [told.get(timeout=300) for _ in range(20)]
+    for number in range(10):
+        pair = [(layers, answer) for found, layers, answer in answers if found == number]
+        succeeded = [layers for layers, answer in pair if isinstance(answer, str)]
+        if revises and len(succeeded) == 2:  # one came after the other: it revised the other's revision
+            assert sorted(answer for _, answer in pair) == [f"s{number}@2", f"s{number}@3"]
+            continue
+        (layers,), (error,) = succeeded, [answer for _, answer in pair if not isinstance(answer, str)]
+        stored = spec_of(open_study(url, f"s{number}{'@2' * revises}"))
+        assert stored.to_json()["parameters"]["num_layers"] == {"choices": layers}
+        assert ("give the same command again" if revises else "add --revise") in str(error)
+
+
 def test_the_whole_way_on_postgresql(postgres_url: str) -> None:
     """Creating, finishing, repeating, ranking and revising are the same on the database of many machines."""
     from search.study.ranking import rank_runs

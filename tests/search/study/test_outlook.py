@@ -23,13 +23,15 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 def trial(number: int, state: TrialState, seconds: float, value: float | None = None, **attrs: Any) -> FrozenTrial:
     """A trial that took so many seconds, ended in the order of its number."""
-    params = {} if attrs.pop("foreign", False) else {"lr": 1e-3, "weight_decay.or": 0.0, "num_layers": 2}
+    foreign = attrs.pop("foreign", False)  # added by a user's own script
+    key = {} if foreign else {"key": f"k{number}"}
+    params = {"lr": 1e-3, "weight_decay.or": 0.0, "num_layers": 2}
     made = create_trial(
         state=state,
         value=value,
         params=params,
         distributions={name: DISTRIBUTIONS[name] for name in params},
-        user_attrs={"seconds": seconds, **attrs},
+        user_attrs={"seconds": seconds, **key, **attrs},
         intermediate_values={0: 0.1} if state == TrialState.PRUNED else None,
     )
     made.number = number
@@ -102,10 +104,16 @@ def test_while_a_plan_searches_its_replicates_are_full_runs() -> None:
 
 
 def test_a_recorded_configuration_comes_first() -> None:
-    """What a worker recorded is taken as it is; a foreign trial's parameters stand for themselves."""
+    """What a worker recorded is taken as it is."""
     recorded = [trial(0, TrialState.COMPLETE, 10, 0.1, configuration={"a": 1})]
     assert outlook_of(spec(), recorded, 1, NOW).words == "a 1"
-    assert outlook_of(spec(), [trial(0, TrialState.COMPLETE, 10, 0.1, foreign=True)], 1, NOW).words == ""
+
+
+def test_a_score_that_a_user_added_is_not_the_best() -> None:
+    """Nobody knows what was trained for it; a rank does not show it either."""
+    added = trial(1, TrialState.COMPLETE, 0, 99.0, foreign=True)
+    assert outlook_of(spec(), [trial(0, TrialState.COMPLETE, 10, 0.1), added], 1, NOW).best == 0.1
+    assert outlook_of(spec(), [added], 1, NOW).best_line() == "none yet"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.errors import SearchError
 from search.study.create import create_study, withdraw_duplicates
@@ -26,7 +26,7 @@ from search.study.replication import (
     replicate_states,
     store_plan,
 )
-from search.study.runs import Run
+from search.study.runs import Run, finished_runs
 from search.study.smoothing import smoothed_scores
 from search.studyfile.spec import StudySpec
 from search.studyfile.validation import ValidationSpec
@@ -112,6 +112,16 @@ def test_bad_requests_are_refused(study: optuna.Study, tmp_path: Path) -> None:
 def test_chosen_trials_are_taken_as_they_are_named(study: optuna.Study) -> None:
     """By number, in that order, each configuration once."""
     assert [run.number for run in choose(study, numbers=[5, 2, 5])] == [5, 2]
+
+
+def test_a_score_that_a_user_added_does_not_decide_what_is_repeated(study: optuna.Study) -> None:
+    """However high it is, it says nothing about the configurations near it."""
+    before = choose(study, top=5)
+    worst = min(finished_runs(study), key=lambda run: run.value)
+    near = study.trials[worst.number]
+    for score in (99.0, -99.0):
+        study.add_trial(create_trial(value=score, params=near.params, distributions=near.distributions))
+    assert choose(study, top=5) == before
 
 
 def test_equal_replicates_of_two_workers_are_withdrawn(study: optuna.Study) -> None:

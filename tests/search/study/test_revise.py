@@ -1,5 +1,7 @@
 """A revised study keeps every trial that fits."""
 
+from typing import Any
+
 import optuna
 import pytest
 
@@ -8,6 +10,7 @@ from search.study.create import create_study
 from search.study.open import open_study, spec_of
 from search.study.revise import revise
 from search.studyfile.space import suggest
+from tests.machines import CONTEXT
 from tests.search.study.made_trials import DOCUMENT, finish, spec, with_layers
 
 
@@ -49,6 +52,13 @@ def test_a_revision_cut_short_is_finished_by_the_next_call(url: str) -> None:
     assert revise(changed, url).imported == whole == len(open_study(url, "joint@2").trials) == 12
 
 
+def test_a_revision_that_has_only_a_name_yet_is_defined_by_the_next_call(url: str) -> None:
+    """Its process was killed, or is about to define it: whoever is first does."""
+    study = create_study(spec(baselines=()), url)
+    optuna.create_study(study_name="joint@2", storage=study._storage, direction="maximize")
+    assert revise(spec(parameters=with_layers([2, 3]), baselines=()), url).study.study_name == "joint@2"
+
+
 def test_a_second_revision_follows_the_first(url: str) -> None:
     """Revisions are counted up, and the file's name stays what it is."""
     create_study(spec(baselines=()), url)
@@ -67,6 +77,40 @@ def test_terms_change_in_place(url: str) -> None:
     study = open_study(url, "joint")
     assert spec_of(study).budget.trials == 50 and len(study.trials) == 3
     assert revise(spec(budget={"trials": 50}), url).changes == {}
+
+
+def _change(barrier: Any, url: str, trials: int, told: Any) -> None:
+    """Give thirty studies another budget, at the same moments as another process, and pass on from which one."""
+    for number in range(30):
+        named = spec(name=f"s{number}", budget={"trials": trials}, baselines=())
+        barrier.wait(300)
+        try:
+            told.put((number, revise(named, url).changes["budget.trials"]))
+        except StudyExistsError as error:
+            told.put((number, str(error)))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_two_changes_in_place_at_once_none_is_lost_unseen(
+    kind: str, url: str, request: pytest.FixtureRequest
+) -> None:
+    """Whoever is told success has changed what was there: nothing, or what the other had just made of it."""
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    for number in range(30):
+        create_study(spec(name=f"s{number}", baselines=()), url)
+    barrier, told = CONTEXT.Barrier(2), CONTEXT.Queue()
+    machines = [CONTEXT.Process(target=_change, args=(barrier, url, trials, told)) for trials in (50, 60)]
+    for machine in machines:
+        machine.start()
+    answers = [told.get(timeout=300) for _ in range(60)]
+    for number in range(30):
+        pair = [answer for found, answer in answers if found == number]
+        made = [answer for answer in pair if isinstance(answer, tuple)]
+        assert [old for old, _ in made].count(None) == 1
+        assert all("give the same command again" in answer for answer in pair if isinstance(answer, str))
+        (last,) = {new for _, new in made} - {old for old, _ in made}
+        assert spec_of(open_study(url, f"s{number}")).budget.trials == last
 
 
 def test_scores_on_other_sequences_are_not_mixed(url: str) -> None:

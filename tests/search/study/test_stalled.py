@@ -10,7 +10,7 @@ from tests.search.study.frozen_trials import frozen
 
 
 def _trial(number: int, value: float, state: TrialState = TrialState.COMPLETE, seconds: float = 360.0) -> FrozenTrial:
-    trial = frozen(Batch(user_attrs={"seconds": seconds}, intermediate={0: value}), state, number)
+    trial = frozen(Batch(user_attrs={"seconds": seconds, "key": f"k{number}"}, intermediate={0: value}), state, number)
     trial.values = [value]
     return trial
 
@@ -26,6 +26,17 @@ def test_trials_without_a_better_score_end_the_study() -> None:
     said = "it has stalled: none of the last 3 trials (0.30 hours) was better by 0.002 than trial 1 with 0.3100"
     assert spent(_budget(trials=3), trials) == said
     assert spent(_budget(trials=3, gain=0.001), trials) is None  # trial 2 was better
+
+
+def test_a_score_that_a_user_added_does_not_end_the_study() -> None:
+    """Nothing is compared with it, and it has taken none of the study's time."""
+    added = [frozen(Batch(), TrialState.COMPLETE, number) for number in (1, 2, 3)]
+    for trial in added:
+        trial.values = [99.0]
+    trials = [_trial(0, 0.30), *added, _trial(4, 0.31)]
+    assert spent(_budget(trials=3), trials[:4]) is None
+    found = standstill(trials, 0.002)
+    assert found is not None and (found.best, found.trials) == (4, 0)
 
 
 def test_hours_without_a_better_score_end_the_study() -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -200,6 +201,27 @@ class TestEveryBackend:
             bench.storage.end(Batch(state=TrialState.COMPLETE, values=[0.1]))
         bench.storage.drop()
         assert bench.fresh().value == 0.5
+
+    def test_of_several_definitions_at_once_one_stays_whole(self, url: str) -> None:
+        """One caller is told that its attributes are stored, and they are; the others, that theirs are not. So it is
+        when they replace it; a repeat of the call that succeeded is told so again."""
+        benches = [Bench(url) for _ in range(4)]
+        barrier, study_id = threading.Barrier(4), benches[0].study._study_id
+
+        def define(number: int, old: str | None) -> bool:
+            barrier.wait()
+            new = {"made": f"{old}{number}", "by": [number]}
+            return benches[number].store.fleet.redefine(study_id, "made", old, new)
+
+        old = None
+        for _ in range(5):
+            with ThreadPoolExecutor(4) as pool:
+                told = list(pool.map(define, range(4), [old] * 4))
+            (number,) = [number for number in range(4) if told[number]]
+            stored = benches[0].inner.get_study_user_attrs(study_id)
+            assert stored == {"made": f"{old}{number}", "by": [number]}
+            assert benches[1].store.fleet.redefine(study_id, "made", old, stored)
+            old = stored["made"]
 
     def test_artifacts_come_back_as_they_went(self, url: str) -> None:
         """Megabytes survive chunking, are listed by size and age, and are gone once removed."""

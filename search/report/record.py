@@ -49,13 +49,13 @@ class Study:
 
     @cached_property
     def finished(self) -> list[Trial]:
-        """Complete search trials with a value."""
-        return [trial for trial in self.of("complete") if trial.value is not None]
+        """Complete search trials with a value; not those that a user's own script added."""
+        return [trial for trial in self.of("complete") if trial.value is not None and trial.configured]
 
     @cached_property
     def scored(self) -> list[Trial]:
-        """Complete and pruned search trials with a value."""
-        return [trial for trial in self.of("complete", "pruned") if trial.value is not None]
+        """Complete and pruned search trials with a value; not those that a user's own script added."""
+        return [t for t in self.of("complete", "pruned") if t.value is not None and t.configured]
 
     @cached_property
     def best(self) -> Trial | None:

@@ -2,6 +2,7 @@
 
 import math
 
+import optuna
 from optuna.storages import InMemoryStorage
 
 from search.report.record import hours, ordered, read_study
@@ -35,3 +36,17 @@ def test_trials_without_a_value_are_left_out_of_an_order() -> None:
     read = read_study(make_study(InMemoryStorage(), 40, failures=0.3))
     values = [trial.value for trial in ordered(read.trials, lambda trial: trial.value)]
     assert None not in values and values == sorted(values, key=lambda value: value or 0.0)
+
+
+def test_a_score_that_a_script_added_is_no_run() -> None:
+    """It is told among the trials, and is neither the best nor part of what the report measures."""
+    study = make_study(InMemoryStorage(), 20)
+    before = read_study(study)
+    study.add_trial(
+        optuna.trial.create_trial(
+            value=99.0, params=study.best_trial.params, distributions=study.best_trial.distributions
+        )
+    )
+    read = read_study(study)
+    assert len(read.trials) == 21 and read.best == before.best
+    assert (read.finished, read.scored) == (before.finished, before.scored)

@@ -70,12 +70,18 @@ def describe(error: BaseException) -> str:
     return redact(lines[0])
 
 
+def _text(error: BaseException) -> str:
+    """The database's own words in lower case, without the statement and its parameters, which may hold any word."""
+    cause = cause_of(error)
+    return str(getattr(cause, "orig", None) or cause).lower()
+
+
 def is_transient(error: BaseException, connected: bool = True) -> bool:
     """Whether the same call may succeed a little later. `connected`: this process has had a connection before."""
     cause = cause_of(error)
     if isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated:
         return True
-    if isinstance(cause, sqlalchemy.exc.DBAPIError) and ENDED in str(cause).lower():
+    if isinstance(cause, sqlalchemy.exc.DBAPIError) and ENDED in _text(error):
         return True
     if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
         return True  # the connection broke earlier in this transaction, and Optuna went on with another query
@@ -84,7 +90,7 @@ def is_transient(error: BaseException, connected: bool = True) -> bool:
         (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError),
     ):
         return False
-    text = str(cause).lower()
+    text = _text(error)
     hopeless = PERMANENT + FULL if connected else PERMANENT + FULL + UNRESOLVED
     return not any(phrase in text for phrase in hopeless)
 
@@ -96,7 +102,7 @@ def translate(error: BaseException) -> StorageError | None:
         return DatabaseUnavailable("the database does not answer: the connection broke within a transaction")
     if not isinstance(cause, sqlalchemy.exc.DBAPIError | sqlalchemy.exc.TimeoutError):
         return None
-    text = str(cause).lower()
+    text = _text(error)
     if any(phrase in text for phrase in FULL):
         read_only = any(phrase in text for phrase in READ_ONLY)
         told = f"the database cannot be written: {describe(error)}"
@@ -113,7 +119,7 @@ def translate(error: BaseException) -> StorageError | None:
 
 def refusal_of(error: BaseException) -> str | None:
     """What to tell of an error that a wrong URL explains; None for any other."""
-    if not any(phrase in str(cause_of(error)).lower() for phrase in REFUSED):
+    if not any(phrase in _text(error) for phrase in REFUSED):
         return None
     return f"the database refuses this URL: {describe(error)}; correct its user, password, name or options"
 

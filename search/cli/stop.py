@@ -60,7 +60,7 @@ def _what_happens(held: int, unknown: int, until: str) -> str:
     parts = [f"{_trials(held)} will be handed back within 20 s and their present {until}"] if held else []
     if unknown:
         has = "has" if unknown == 1 else "have"
-        parts.append(f"{_trials(unknown)} {has} no worker that is known to be alive: only a living one hands it back")
+        parts.append(f"{_trials(unknown)} {has} no worker that can be seen to live: a living one hands it back")
     parts = parts or ["no trial is running"]
     return "; ".join([*parts, *([] if held else ["workers that wait for work end within 40 s"])])
 

@@ -32,7 +32,8 @@ def score_references(study: optuna.Study, data: Path, progress: Callable[[int, i
     """Score a ridge regression once, and the uniform ensemble that `lobtuna export` would choose whenever its members
     have changed, and store both. No ensemble is scored where no run is complete or the metric is no correlation.
 
-    A database that may not be written, such as an archive, keeps what it has: `stored` is False then.
+    A database that may not be written, such as an archive, keeps what it has: `stored` is False then. (A proxy
+    does not say why it cannot write: behind one that is an outage.)
 
     Raises `SearchError` for other data than the study's, and where its plugins were not run here; `DataError` for data
     that cannot be read.

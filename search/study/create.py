@@ -80,7 +80,7 @@ def create_in(
 
     May be repeated after a crash: it adds what is missing, and nothing twice.
     """
-    _refuse_orphans(storage, spec.name)
+    refuse_orphans(storage, spec.name)
     try:
         study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError:
@@ -95,7 +95,7 @@ def create_in(
     return load_study(storage, spec.name)
 
 
-def _refuse_orphans(storage: BaseStorage, name: str) -> None:
+def refuse_orphans(storage: BaseStorage, name: str) -> None:
     """Raise `StudyExistsError` where replicates are there of a study `name` that is gone: they would become the new
     study's. `lobtuna delete` deletes both, plain Optuna and its dashboard the study alone."""
     names = set(study_names(storage))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import optuna
@@ -49,10 +50,13 @@ def delete(storage: BaseStorage, study: optuna.Study) -> int:
     holdings: list[tuple[Artifacts, set[str]]] = []
     studies = _together(storage, study)
     for one in studies:
-        named, _ = ids_in(one)
-        holdings.append((artifacts_of(one), named))
+        with contextlib.suppress(KeyError):  # somebody else has just deleted it
+            holdings.append((artifacts_of(one), ids_in(one)[0]))
     for one in studies:
-        storage.delete_study(study_id_of(one))
+        with contextlib.suppress(KeyError):
+            storage.delete_study(study_id_of(one))
+    with contextlib.suppress(KeyError):  # a worker that did not know it yet may have queued a replicate in a new one
+        storage.delete_study(storage.get_study_id_from_name(study.study_name + SEEDS))
     named = needs_of(storage).named
     spare = [(store, artifact_id) for store, held in holdings for artifact_id in sorted(held - named)]
     return sum(remove(store, artifact_id) for store, artifact_id in spare)

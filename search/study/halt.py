@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 
 from search.study.open import SEEDS, existing_storage, require_study, study_names
-from search.study.record import STOP
+from search.study.record import SPEC, STOP
 from storage.optuna_internals import storage_of
 from storage.store import store_of
 
@@ -48,10 +48,11 @@ def request_stop(study: optuna.Study, request: StopRequest) -> str:
     """
     storage, asked = storage_of(study), study.study_name
     names, whose = study_names(storage), asked.removesuffix(SEEDS)
-    for name in (whose, whose + SEEDS):
-        if name in names:
-            storage.set_study_user_attr(storage.get_study_id_from_name(name), STOP, asdict(request))
-    return whose if whose in names else asked
+    ids = {name: storage.get_study_id_from_name(name) for name in (whose, whose + SEEDS) if name in names}
+    ours = [name for name, study_id in ids.items() if SPEC in storage.get_study_user_attrs(study_id)]
+    for name in ours:
+        storage.set_study_user_attr(ids[name], STOP, asdict(request))
+    return whose if whose in ours else asked
 
 
 def stop_of(attributes: Mapping[str, Any]) -> StopRequest | None:
@@ -69,7 +70,7 @@ def token_of(attributes: Mapping[str, Any]) -> str:
 
 
 def token_in(url: str, name: str, *, patience: float) -> str:
-    """`token_of` the study `name`. No connection to the database is kept.
+    """`token_of` the study `name`, over a connection that is not kept: workers have their own.
 
     Raises `StudyNotFoundError` where there is no such study, `StorageError` for a database that cannot be reached.
     """

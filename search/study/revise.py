@@ -20,6 +20,7 @@ from search.study.create import (
     create_in,
     differences,
     enqueue_baselines,
+    refuse_orphans,
     require_same_plugins,
 )
 from search.study.open import SEEDS, existing_storage, load_study, revisions, spec_of
@@ -93,6 +94,7 @@ def revise(
     if given:
         attributes[PLUGINS] = given
     attributes |= {name: latest.user_attrs[name] for name in (ARTIFACTS, PLUGINS) if name in latest.user_attrs}
+    refuse_orphans(storage, renamed.name)
     try:
         study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     except StudyExistsError:  # there was none a moment ago

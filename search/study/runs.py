@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lobmodels.config import RunConfig
 from search.errors import SearchError
 from search.study.orders import RefitOrder
-from search.study.record import KEY, TrialRecord, number_of, read_trial, state_of
+from search.study.record import CONFIGURATION, DEVICE, TrialRecord, number_of, read_trial, state_of
 from storage.claims import REASON
 from storage.optuna_internals import trial_id_of
 
@@ -60,9 +60,9 @@ class Run:
 
 
 def is_ours(trial: FrozenTrial) -> bool:
-    """Whether lobtuna has recorded what the trial trains. A trial that a user's own script added has a score of
-    something else, which is not compared with ours."""
-    return KEY in trial.user_attrs
+    """Whether a worker has begun the trial. One that a user's own script added, or took from the queue, has a score of
+    something else, which is not compared with ours. Workers read the device of other trials, not the configuration."""
+    return DEVICE in trial.user_attrs or isinstance(trial.user_attrs.get(CONFIGURATION), dict)
 
 
 def run_of(record: TrialRecord) -> Run | None:

@@ -137,10 +137,10 @@ class StudySession:
     def terms_in(self, document: object) -> StudySpec | None:
         """The stored `document` as this study's definition; None where it is none, or differs in what never changes.
 
-        Then it is that of another study: in a SQLite file whose tables plain Optuna made, the study that is created
-        after a deletion has the id of the deleted one.
+        Then it is that of another study: in a SQLite file whose tables plain Optuna or an earlier lobtuna made, the
+        study that is created after a deletion has the id of the deleted one.
         """
-        if document is None:
+        if not isinstance(document, dict) or document.get("name") != self.spec.name:
             return None
         terms = StudySpec.from_stored(document, f"the stored definition of study {self.name!r}")
         own = {name: getattr(self.spec, name) for name in CHANGEABLE}

@@ -94,6 +94,14 @@ def test_what_waiting_cannot_help_is_raised_at_once(text: str, told: str) -> Non
     assert len(calls) == 1
 
 
+def test_only_the_databases_own_words_count() -> None:
+    """What is stored may hold any words: those of a failed trial's reason say nothing about the database."""
+    reason = {"value": "FileNotFoundError: /data/train.parquet does not exist; no space left"}
+    locked = sqlalchemy.exc.OperationalError("INSERT", reason, sqlite3.OperationalError("database is locked"))
+    assert is_transient(locked)
+    assert type(translate(locked)) is DatabaseUnavailable and "does not answer" in str(translate(locked))
+
+
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [

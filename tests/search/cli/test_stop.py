@@ -52,7 +52,7 @@ def test_only_trials_that_a_living_worker_holds_are_promised_back(run: Run, tmp_
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = create(url, small_study())
     study.ask()
-    unknown = "1 running trial has no worker that is known to be alive: only a living one hands it back"
+    unknown = "1 running trial has no worker that can be seen to live: a living one hands it back"
     out = run("stop", "small", "--storage", url)[1]
     assert out.splitlines()[0] == f"{unknown}; workers that wait for work end within 40 s"
     hold(study, Claim("a:1"))

@@ -43,7 +43,7 @@ def finish(study: optuna.Study, count: int, fail: bool = False) -> None:
         for name, attr in {
             "configuration": config.active(), "key": config.key(), "seed": terms.trial_seed(trial.number),
             "select_t0": value + 0.1, "select_t1": value - 0.1, "select_mean": value, "epochs": 2, "seconds": 3.0,
-            "checkpoint": f"artifact-{trial.number}",
+            "device": "cpu", "checkpoint": f"artifact-{trial.number}",
         }.items():  # fmt: skip
             trial.set_user_attr(name, attr)
         study._storage.set_trial_system_attr(trial._trial_id, f"artifacts:artifact-{trial.number}", "{}")

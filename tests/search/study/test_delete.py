@@ -53,6 +53,25 @@ def test_a_store_that_cannot_be_opened_stops_it(tmp_path: Path) -> None:
     assert study_names(study._storage) == ["small"]
 
 
+def test_what_others_do_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else deletes the same study, or a worker that does not know it yet makes a new study of replicates."""
+    study = create(f"sqlite:///{tmp_path / 'study.db'}", small_study())
+    storage = study._storage
+    delete_study, done = storage.delete_study, list[int]()
+
+    def and_others(study_id: int) -> None:
+        delete_study(study_id)
+        if not done:
+            open_replicates(create(f"sqlite:///{tmp_path / 'study.db'}", small_study()))
+            delete_study(storage.get_study_id_from_name("small"))
+        done.append(study_id)
+
+    monkeypatch.setattr(storage, "delete_study", and_others)
+    delete(storage, study)
+    assert study_names(storage) == []
+    delete(storage, study)
+
+
 def test_a_foreign_study_is_deleted_alone(tmp_path: Path) -> None:
     """By its id, as the dashboard asks: plain Optuna's study has nothing else; lobtuna's goes with its replicates."""
     study = create(f"sqlite:///{tmp_path / 'study.db'}", small_study())

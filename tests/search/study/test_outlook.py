@@ -24,14 +24,14 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 def trial(number: int, state: TrialState, seconds: float, value: float | None = None, **attrs: Any) -> FrozenTrial:
     """A trial that took so many seconds, ended in the order of its number."""
     foreign = attrs.pop("foreign", False)  # added by a user's own script
-    key = {} if foreign else {"key": f"k{number}"}
+    begun = {} if foreign else {"key": f"k{number}", "device": "cpu"}
     params = {"lr": 1e-3, "weight_decay.or": 0.0, "num_layers": 2}
     made = create_trial(
         state=state,
         value=value,
         params=params,
         distributions={name: DISTRIBUTIONS[name] for name in params},
-        user_attrs={"seconds": seconds, **key, **attrs},
+        user_attrs={"seconds": seconds, **begun, **attrs},
         intermediate_values={0: 0.1} if state == TrialState.PRUNED else None,
     )
     made.number = number
@@ -112,7 +112,8 @@ def test_a_recorded_configuration_comes_first() -> None:
 def test_a_score_that_a_user_added_is_not_the_best() -> None:
     """Nobody knows what was trained for it; a rank does not show it either."""
     added = trial(1, TrialState.COMPLETE, 0, 99.0, foreign=True)
-    assert outlook_of(spec(), [trial(0, TrialState.COMPLETE, 10, 0.1), added], 1, NOW).best == 0.1
+    taken = trial(2, TrialState.COMPLETE, 0, 98.0, foreign=True, key="k", baseline=1)  # from our queue, by a script
+    assert outlook_of(spec(), [trial(0, TrialState.COMPLETE, 10, 0.1), added, taken], 1, NOW).best == 0.1
     assert outlook_of(spec(), [added], 1, NOW).best_line() == "none yet"
 
 

@@ -8,6 +8,7 @@ import pytest
 from search.errors import SearchError, StudyExistsError, StudyNotFoundError
 from search.study.create import create_study
 from search.study.open import open_study, spec_of
+from search.study.replication import open_replicates
 from search.study.revise import revise
 from search.studyfile.space import suggest
 from tests.machines import CONTEXT
@@ -57,6 +58,16 @@ def test_a_revision_that_has_only_a_name_yet_is_defined_by_the_next_call(url: st
     study = create_study(spec(baselines=()), url)
     optuna.create_study(study_name="joint@2", storage=study._storage, direction="maximize")
     assert revise(spec(parameters=with_layers([2, 3]), baselines=()), url).study.study_name == "joint@2"
+
+
+def test_replicates_of_a_revision_that_is_gone_are_told(url: str) -> None:
+    """Plain Optuna has deleted the revision alone: the remedy is named, and no other person is blamed."""
+    study = create_study(spec(baselines=()), url)
+    changed = spec(parameters=with_layers([2, 3]), baselines=())
+    open_replicates(revise(changed, url).study)
+    optuna.delete_study(study_name="joint@2", storage=study._storage)
+    with pytest.raises(StudyExistsError, match=r"lobtuna delete joint@2\.seeds"):
+        revise(changed, url)
 
 
 def test_a_second_revision_follows_the_first(url: str) -> None:

@@ -10,7 +10,8 @@ from tests.search.study.frozen_trials import frozen
 
 
 def _trial(number: int, value: float, state: TrialState = TrialState.COMPLETE, seconds: float = 360.0) -> FrozenTrial:
-    trial = frozen(Batch(user_attrs={"seconds": seconds, "key": f"k{number}"}, intermediate={0: value}), state, number)
+    attributes = {"seconds": seconds, "key": f"k{number}", "device": "cpu"}
+    trial = frozen(Batch(user_attrs=attributes, intermediate={0: value}), state, number)
     trial.values = [value]
     return trial
 

@@ -9,7 +9,7 @@ from storage.backends.plain_fleet import PlainFleet
 from storage.backends.sql_fleet import SqlFleet
 from storage.fleet import Fleet
 
-OPERATIONS = ("claim", "beat", "write", "seize", "recover", "unheard", "now")
+OPERATIONS = ("claim", "beat", "write", "seize", "recover", "unheard", "now", "redefine")
 
 
 @pytest.mark.parametrize("kind", [SqlFleet, PlainFleet, ProxyFleet])

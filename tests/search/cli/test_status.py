@@ -60,7 +60,8 @@ def test_status_opens_with_the_headline(run: Run, searched: str) -> None:
     assert first["label"] == "best" and first["select"]["low"] < first["select"]["value"] < first["select"]["high"]
     assert f"selection {first['select']['value']:.4f} ({first['select']['low']:.4f}.." in out
     assert first["what"] in out and document["budget"] in out
-    assert f"{document['step']['command']} --storage {searched}" in out.replace(" --storage", " --storage")
+    command = f"{document['step']['command']} --storage {searched}"  # a long path is folded at the screen's width
+    assert command.replace(" ", "") in out.replace(" ", "")
 
 
 def test_workers_with_the_use_of_their_gpus() -> None:

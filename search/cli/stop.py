@@ -59,8 +59,8 @@ def _what_happens(held: int, unknown: int, until: str) -> str:
     """What happens to trials that a living worker holds, and to running ones of which that is not known."""
     parts = [f"{_trials(held)} will be handed back within 20 s and their present {until}"] if held else []
     if unknown:
-        has = "has" if unknown == 1 else "have"
-        parts.append(f"{_trials(unknown)} {has} no worker that can be seen to live: a living one hands it back")
+        has, it = ("has", "it") if unknown == 1 else ("have", "them")
+        parts.append(f"{_trials(unknown)} {has} no worker that can be seen to live: a living one hands {it} back")
     parts = parts or ["no trial is running"]
     return "; ".join([*parts, *([] if held else ["workers that wait for work end within 40 s"])])
 

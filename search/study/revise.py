@@ -94,7 +94,7 @@ def revise(
     if given:
         attributes[PLUGINS] = given
     attributes |= {name: latest.user_attrs[name] for name in (ARTIFACTS, PLUGINS) if name in latest.user_attrs}
-    refuse_orphans(storage, renamed.name)
+    refuse_orphans(storage, renamed.name)  # here already: below, an error of this kind is somebody else's revision
     try:
         study = create_in(storage, renamed, latest.user_attrs.get(FINGERPRINT), attributes=attributes, baselines=False)
     except StudyExistsError:  # there was none a moment ago

@@ -167,6 +167,7 @@ def at_work(study: optuna.Study, trials: Sequence[FrozenTrial], fleet: Fleet) ->
     if not fleet.shares_clock:
         return [_at_work(trial, None) for trial in running]
     study_id, now = study_id_of(study), fleet.now()
+    # No beat is later than the second of these moments: before it every claimed trial is unheard.
     silent, claimed = (set(fleet.unheard(study_id, now + since)) for since in (-DEFAULT_GRACE, DEFAULT_GRACE))
     return [_at_work(trial, trial.number in silent if trial.number in claimed else None) for trial in running]
 

@@ -36,8 +36,8 @@ class PlainFleet(Fleet):
 
     There is no clock all workers share, so a beat is a counter: a worker is silent when an observer has seen the same
     count for the claim's whole grace by its own stopwatch. Claim and write are several appends, not one transaction;
-    that is enough for processes that share a file. `alone` is a lock that one
-    process holds at a time; without it, two that define one study at the same moment are not kept apart.
+    that is enough for processes that share a file. `alone` is a lock that one process holds at a time; without it, two
+    that define one study at the same moment are not kept apart.
     """
 
     shares_clock = False
